@@ -1,0 +1,125 @@
+//! The audit trail: hash-chained records of everything that bears on access.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::assurance::FactorKind;
+use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::key::PublicKey;
+use crate::store::{EndReason, FailureReason};
+use crate::time::Timestamp;
+
+/// One thing that happened. Holds no secret, by construction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEvent {
+    /// When, by the wall clock of whoever writes it.
+    pub at: Timestamp,
+    /// What.
+    pub kind: AuditKind,
+    /// Where, if it belongs to a location.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationId>,
+    /// Whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Which peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PublicKey>,
+    /// Which session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Which factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<FactorId>,
+    /// The address that the request came from, as the transport saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+}
+
+impl AuditEvent {
+    /// An event with nothing but its time and kind.
+    pub const fn new(at: Timestamp, kind: AuditKind) -> Self {
+        Self {
+            at,
+            kind,
+            location: None,
+            user: None,
+            peer: None,
+            session: None,
+            factor: None,
+            source: None,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
+#[non_exhaustive]
+pub enum AuditKind {
+    /// A peer was admitted.
+    Admitted {
+        /// When the lease ends at the latest.
+        not_after: Timestamp,
+        /// The kinds of the factors passed.
+        factors: Vec<FactorKind>,
+    },
+    /// A session got a later end.
+    Renewed {
+        /// When the lease ends at the latest now.
+        not_after: Timestamp,
+    },
+    /// An answer was refused.
+    Denied {
+        /// Why.
+        reason: FailureReason,
+    },
+    /// An answer was refused unseen, since its factor is locked.
+    LockedOut,
+    /// An admission was refused since the peer, its owner or a factor is gone or disabled.
+    NotEligible,
+    /// A session ended.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+    /// A user was added or changed.
+    UserPut {
+        /// Whether the user may be admitted.
+        enabled: bool,
+    },
+    /// A peer was added or changed.
+    PeerPut {
+        /// Whether the peer may be admitted.
+        enabled: bool,
+    },
+    /// A factor was added.
+    FactorAdded {
+        /// Its kind.
+        kind: FactorKind,
+    },
+    /// A factor gave its first right answer and is in use.
+    FactorActivated,
+    /// A factor was removed.
+    FactorRemoved,
+    /// A factor's failures were forgotten by an administrator.
+    FailuresReset,
+    /// A gate took its interface down, since peers could not be removed.
+    Fenced,
+}
+
+/// An event with its place in the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRecord {
+    /// Its number; the first is 1, and there are no gaps.
+    pub seq: u64,
+    /// The hash of the record before, as lower-case hexadecimal; of the first, 64 zeros.
+    pub previous: String,
+    /// What happened.
+    pub event: AuditEvent,
+    /// The hash of this record over all of the above, as lower-case hexadecimal.
+    pub hash: String,
+}

@@ -1,0 +1,153 @@
+//! Backends: one trait, and one folder or file per WireGuard implementation.
+//!
+//! A backend does as it is told. It holds no policy, no deadlines and no sessions.
+
+#[cfg(feature = "netstack")]
+pub mod netstack;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+
+use crate::key::{PresharedKey, PublicKey};
+use crate::time::Timestamp;
+
+/// One peer as it is, or should be, on a WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerConfig {
+    /// The peer's public key.
+    pub key: PublicKey,
+    /// The preshared key. A gate always sets one.
+    pub psk: Option<PresharedKey>,
+    /// The addresses that the peer may use inside the tunnel.
+    pub allowed_ips: Vec<IpNet>,
+    /// Where to send first. A gate leaves it to the peer; a client knows its gate's.
+    pub endpoint: Option<SocketAddr>,
+    /// Persistent keepalive; `None` is off.
+    pub keepalive: Option<Duration>,
+}
+
+impl PeerConfig {
+    /// A peer with a preshared key and its allowed IPs, and nothing else set.
+    pub const fn new(key: PublicKey, psk: Option<PresharedKey>, allowed_ips: Vec<IpNet>) -> Self {
+        Self {
+            key,
+            psk,
+            allowed_ips,
+            endpoint: None,
+            keepalive: None,
+        }
+    }
+
+    /// Sets where to send first.
+    #[must_use]
+    pub const fn with_endpoint(mut self, endpoint: SocketAddr) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Sets the persistent keepalive. WireGuard counts it in whole seconds, at least one.
+    #[must_use]
+    pub const fn with_keepalive(mut self, every: Duration) -> Self {
+        self.keepalive = Some(every);
+        self
+    }
+}
+
+/// What an interface knows of a peer's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Activity {
+    /// The peer.
+    pub key: PublicKey,
+    /// When the last handshake completed, if one has since the peer was installed.
+    pub last_handshake: Option<Timestamp>,
+    /// Bytes received from the peer, WireGuard's own included.
+    pub received: u64,
+    /// Bytes sent to the peer, WireGuard's own included.
+    pub sent: u64,
+    /// Where the peer's packets come from now.
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl Activity {
+    /// A peer that has not been heard of.
+    pub const fn silent(key: PublicKey) -> Self {
+        Self {
+            key,
+            last_handshake: None,
+            received: 0,
+            sent: 0,
+            endpoint: None,
+        }
+    }
+}
+
+/// A WireGuard interface.
+///
+/// # Contract
+/// - Calls may overlap for different peers; the gate never overlaps two calls for one peer.
+/// - Dropping a call's future at an await may leave any subset of its batch applied, as an error
+///   may. The gate then removes what it asked for.
+/// - A backend that is not sure says so by an error. `Ok` is a promise.
+#[async_trait]
+pub trait InterfaceBackend: Send + Sync + 'static {
+    /// Puts each of `peers` on the interface with exactly this preshared key and these allowed
+    /// IPs, inheriting nothing from an earlier peer of the same key or from its neighbours in the
+    /// batch. A peer that is already there is replaced, and its old sessions end.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; any subset of the batch may then be in place.
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError>;
+
+    /// Changes installed peers to a renewed preshared key without a gap in their traffic, where
+    /// the implementation can. The running keypair lives on until its next handshake, so this is
+    /// never a way to shut a peer out. A peer that is absent is installed.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; any subset of the batch may then be in place.
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.install(peers).await
+    }
+
+    /// Takes each of `peers` off the interface. Returns when none of their packets pass any more,
+    /// in either direction. Removing what is absent succeeds.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; any subset of the batch may still be in place.
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError>;
+
+    /// All peers on the interface.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; never a shorter list.
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError>;
+
+    /// What the interface knows of these peers' traffic; absent peers are left out.
+    ///
+    /// # Errors
+    /// [`InterfaceError`].
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError>;
+
+    /// Takes the whole interface down: no packet of any peer passes after it returns. The last
+    /// resort when removals keep failing.
+    ///
+    /// # Errors
+    /// [`InterfaceError`], and then a person is needed.
+    async fn fence(&self) -> Result<(), InterfaceError>;
+}
+
+/// Why an interface did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterfaceError {
+    /// The interface is gone or has been taken down.
+    #[error("the WireGuard interface is down")]
+    Down,
+    /// The implementation refused or failed.
+    #[error("the WireGuard interface did not do as it was told")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

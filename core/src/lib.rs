@@ -1,0 +1,48 @@
+//! MFA-gated WireGuard® connections as an embeddable library.
+//!
+//! A WireGuard peer is on the interface only while it holds a *lease*, and the only way to a lease
+//! is to pass multi-factor authentication. Whatever fails, the lease ends.
+//!
+//! Two halves, one core:
+//!
+//! - the [`gate`] runs beside a WireGuard interface and decides who is on it;
+//! - the [`client`] runs inside an app or a script, proves the factors and brings the tunnel up.
+//!
+//! Both are sans-IO state machines; [`runtime`] drives them with tokio. Embedders supply, or pick
+//! from ours, three traits: [`store::PeerStore`], [`factor::MfaVerifier`] and
+//! [`interface::InterfaceBackend`].
+//!
+//! The [`manual`] has the chapters: threat model, protocol, expiry, and how to write a store, a
+//! verifier or a backend.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod assurance;
+pub mod channel;
+pub mod client;
+pub mod id;
+#[cfg(feature = "runtime")]
+pub mod interface;
+pub mod key;
+pub mod manual;
+pub mod time;
+
+#[cfg(feature = "gate")]
+pub mod audit;
+#[cfg(feature = "gate")]
+pub mod factor;
+#[cfg(feature = "gate")]
+pub mod gate;
+#[cfg(feature = "gate")]
+pub mod policy;
+#[cfg(feature = "gate")]
+pub mod seal;
+#[cfg(feature = "gate")]
+pub mod store;
+
+#[cfg(any(feature = "http-server", feature = "http-client"))]
+pub mod http;
+#[cfg(feature = "runtime")]
+pub mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;

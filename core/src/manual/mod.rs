@@ -1,0 +1,5 @@
+//! The chapters.
+
+pub mod protocol {
+    //! The protocol.
+}
