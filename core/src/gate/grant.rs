@@ -59,7 +59,7 @@ impl Grant {
     /// # Errors
     /// [`SealError`] when the envelope does not open for exactly these terms.
     pub(crate) fn reseal(
-        record: SessionRecord,
+        record: &SessionRecord,
         ring: &KeyRing,
         policy: &Policy,
         now: Now,
@@ -79,7 +79,7 @@ impl Grant {
         let psk = <[u8; 32]>::try_from(secret.expose_secret())
             .map(PresharedKey::from_bytes)
             .map_err(|_| SealError::Altered)?;
-        let terms = Terms::restore(&record, policy, now);
+        let terms = Terms::restore(record, policy, now);
         let grant = Self {
             terms,
             proofs: Vec::new(),
