@@ -108,9 +108,7 @@ fn hash(previous: &[u8; 32], seq: u64, event: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 /// [`BrokenChain`], for the first record that doesn't fit.
-pub fn verify<'a>(
-    records: impl IntoIterator<Item = &'a AuditRecord>,
-) -> Result<Head, BrokenChain> {
+pub fn verify<'a>(records: impl IntoIterator<Item = &'a AuditRecord>) -> Result<Head, BrokenChain> {
     let mut verifier = Verifier::new();
     for record in records {
         verifier.check(record)?;
