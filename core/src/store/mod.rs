@@ -9,7 +9,7 @@ mod feed;
 mod judge;
 mod memory;
 mod record;
-#[cfg(any())]
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub use record::{
     ChangeSet, Consume, EndReason, Enrolment, FactorRecord, FactorState, Failure, FailureReason,
     NewSession, Peer, Renewal, SessionRecord, User,
 };
-#[cfg(any())]
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
 use crate::audit::{AuditEvent, AuditRecord};
