@@ -22,6 +22,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Records per reading.
 const PAGE: u32 = 512;
 
+/// Records that had been committed are missing.
+const CUT: StoreError = StoreError::Corrupt {
+    what: "the audit trail",
+};
+
 /// What the writer, the watchers and the thread share.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -162,34 +167,35 @@ impl Tail {
                 concat!(
                     "SELECT ",
                     audit_columns!(),
-                    " FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+                    " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?"
                 ),
                 (told.cast_signed(), PAGE),
                 rows::audit,
             )?;
+            let new = match records.split_first() {
+                Some((first, new)) if first.seq == told => new,
+                _ if told == 0 => records.as_slice(),
+                // The record that was told last is not there: not the trail that it was.
+                _ => return Err(CUT),
+            };
             let mut state = self.lock();
-            for record in &records {
+            for record in new {
                 // A first watcher that came in meanwhile may have put `told` forward, never back.
                 if record.seq <= state.told {
                     continue;
                 }
                 if record.seq != state.told + 1 {
-                    return Err(StoreError::Corrupt {
-                        what: "the audit trail",
-                    });
+                    return Err(CUT);
                 }
                 state.told = record.seq;
                 state.known = state.known.max(record.seq);
                 state.feed.publish(&ChangeSet::of(&record.event));
             }
-            if !records.is_empty() {
+            if !new.is_empty() {
                 continue;
             }
             if committed > state.told {
-                // What had been committed is not there: not the file that it was.
-                return Err(StoreError::Corrupt {
-                    what: "the audit trail",
-                });
+                return Err(CUT);
             }
             return Ok(());
         }

@@ -61,6 +61,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Puts work into the queue. The outcome comes after its commit.
     pub(super) fn push<T: Send + 'static>(
         &self,
