@@ -23,10 +23,10 @@ fn event() -> AuditEvent {
 }
 
 fn reason(error: StoreError) -> SqliteError {
-    match error {
-        StoreError::Backend(source) => *source.downcast().expect("one of SQLite's"),
-        other => panic!("should have come from the engine: {other:?}"),
-    }
+    let StoreError::Backend(source) = error else {
+        panic!("should have come from the engine: {error:?}");
+    };
+    *source.downcast().expect("one of SQLite's")
 }
 
 fn open_error(path: impl AsRef<Path>) -> SqliteError {

@@ -171,7 +171,10 @@ pub(super) async fn enrol(store: &Store, n: u8) {
 pub(super) async fn admit(store: &Store, new: NewSession) -> u64 {
     match store.open_session(new).await.expect("the store works") {
         Opened::Opened { generation, .. } => generation.get(),
-        other => panic!("should have been opened: {other:?}"),
+        refused @ (Opened::Replayed { .. }
+        | Opened::Locked { .. }
+        | Opened::FactorGone { .. }
+        | Opened::PeerGone) => panic!("should have been opened: {refused:?}"),
     }
 }
 
