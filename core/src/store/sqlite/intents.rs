@@ -176,7 +176,9 @@ pub(super) fn record_failure(
 }
 
 pub(super) fn open_session(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, StoreError> {
-    if session(tx, new.id)?.is_some() || names_a_factor_twice(&new.consume) {
+    let sql = "SELECT 1 FROM sessions WHERE id = ?";
+    let known = one(tx.connection, sql, [new.id.as_bytes()], |_| Ok(()))?;
+    if known.is_some() || names_a_factor_twice(&new.consume) {
         return Err(StoreError::Conflict);
     }
     if !is_eligible(tx, &new.location, new.peer, &new.user)? {
@@ -232,17 +234,13 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, StoreError> {
     }
     let old = one(
         tx.connection,
-        concat!(
-            "SELECT ",
-            session_columns!(),
-            " FROM sessions WHERE location = ? AND peer = ? AND ended_at IS NULL"
-        ),
+        "SELECT id, user FROM sessions WHERE location = ? AND peer = ? AND ended_at IS NULL",
         (new.location.as_str(), new.peer.as_bytes()),
-        rows::session,
+        rows::owned_session,
     )?;
-    if let Some(old) = &old {
-        end(tx, old.id, EndReason::Superseded, &new.event)?;
-        tx.append(attribution::superseded(new, old.id, &old.user))?;
+    if let Some((old, owner)) = &old {
+        end(tx, *old, EndReason::Superseded, &new.event)?;
+        tx.append(attribution::superseded(new, *old, owner))?;
     }
     let generation = next_generation(tx, &new.location, new.peer)?;
     execute(
@@ -266,7 +264,7 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, StoreError> {
     tx.append(attribution::admitted(new))?;
     Ok(Opened::Opened {
         generation,
-        superseded: old.map(|old| old.id),
+        superseded: old.map(|(old, _)| old),
     })
 }
 

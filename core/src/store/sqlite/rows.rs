@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::error::engine;
 use crate::assurance::FactorKind;
 use crate::audit::AuditRecord;
-use crate::id::{FactorId, Generation, SessionId};
+use crate::id::{FactorId, Generation, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
 use crate::seal::Sealed;
@@ -159,6 +159,13 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
         assurance: columns.json(9)?,
         ended,
     })
+}
+
+/// A session's id and whose it is.
+pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreError> {
+    let what = "a session";
+    let columns = Columns { row, what };
+    Ok((SessionId::from_bytes(columns.bytes(0)?), columns.parse(1)?))
 }
 
 pub(super) fn audit(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
