@@ -339,10 +339,14 @@ fn execute(tx: &Tx<'_>, sql: &str, params: impl Params) -> Result<usize, StoreEr
 }
 
 fn known_user(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
-    let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE id = ?");
-    one(tx.connection, sql, [user.as_str()], rows::user)?
+    find_user(tx, user)?
         .map(drop)
         .ok_or(StoreError::UnknownUser)
+}
+
+fn find_user(tx: &Tx<'_>, user: &UserId) -> Result<Option<User>, StoreError> {
+    let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE id = ?");
+    one(tx.connection, sql, [user.as_str()], rows::user)
 }
 
 fn standing(tx: &Tx<'_>, factor: FactorId) -> Result<Option<Standing>, StoreError> {
@@ -362,14 +366,17 @@ fn is_eligible(
     peer: PublicKey,
     user: &UserId,
 ) -> Result<bool, StoreError> {
-    let found = one(
+    // Two look-ups by key: for a join, SQLite would plan anew for each value that is bound.
+    let owner = one(
         tx.connection,
-        "SELECT 1 FROM peers JOIN users ON users.id = peers.user
-         WHERE location = ? AND key = ? AND user = ? AND peers.enabled AND users.enabled",
-        (location.as_str(), peer.as_bytes(), user.as_str()),
-        |_| Ok(()),
+        "SELECT user, enabled FROM peers WHERE location = ? AND key = ?",
+        (location.as_str(), peer.as_bytes()),
+        rows::user,
     )?;
-    Ok(found.is_some())
+    if !owner.is_some_and(|owner| owner.enabled && owner.id == *user) {
+        return Ok(false);
+    }
+    Ok(find_user(tx, user)?.is_some_and(|user| user.enabled))
 }
 
 fn set_failures(tx: &Tx<'_>, factor: FactorId, failures: Failures) -> Result<(), StoreError> {
@@ -404,15 +411,22 @@ fn next_generation(
     location: &LocationId,
     peer: PublicKey,
 ) -> Result<Generation, StoreError> {
-    let next = one(
+    // Not with RETURNING, which costs SQLite a table in memory each time.
+    let place = (location.as_str(), peer.as_bytes());
+    let last = one(
         tx.connection,
-        "UPDATE peers SET generation = generation + 1 WHERE location = ? AND key = ?
-         RETURNING generation",
-        (location.as_str(), peer.as_bytes()),
+        "SELECT generation FROM peers WHERE location = ? AND key = ?",
+        place,
         |row| row.get::<_, i64>(0).map_err(engine),
     )?;
-    let next = next.ok_or(StoreError::Corrupt { what: "a peer" })?;
-    Ok(Generation::new(next.cast_unsigned()))
+    let last = last.ok_or(StoreError::Corrupt { what: "a peer" })?;
+    let next = Generation::new(last.cast_unsigned()).next();
+    execute(
+        tx,
+        "UPDATE peers SET generation = ? WHERE location = ? AND key = ?",
+        (next.get().cast_signed(), place.0, place.1),
+    )?;
+    Ok(next)
 }
 
 fn end(

@@ -3,7 +3,7 @@
 //!
 //! Each intent runs in a savepoint of its own: its error or panic undoes itself and nothing else.
 //! Callers hear of an outcome only after the commit; when that fails, all of them get the error.
-//! The thread never sleeps to gather more: with one caller there is one intent per flush.
+//! The thread never sleeps to gather more, and a caller alone has a transaction of its own at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ const MOST_IN_A_BATCH: usize = 256;
 
 /// Most intents in the queue; more callers than that are turned away.
 const MOST_WAITING: usize = 16_384;
+
+/// How often to give way to callers while none comes.
+const IDLE_YIELDS: u32 = 100;
 
 /// A transaction as an intent sees it.
 pub(super) struct Tx<'c> {
@@ -173,10 +176,13 @@ impl Writer {
 
     /// Works until the queue is empty and nobody can fill it any more.
     pub(super) fn run(mut self) {
+        let mut served = 0;
         while let Ok(first) = self.queue.recv() {
+            self.let_callers_return(served);
             let mut batch = vec![first];
             batch.extend(self.queue.try_iter().take(MOST_IN_A_BATCH - 1));
-            self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+            served = batch.len();
+            self.waiting.fetch_sub(served, Ordering::Relaxed);
             batch.retain(|intent| intent.is_wanted());
             if batch.is_empty() {
                 continue;
@@ -185,6 +191,23 @@ impl Writer {
             for intent in batch {
                 intent.finish(failed.as_ref().map(SqliteError::again));
             }
+        }
+    }
+
+    /// Those who have just been served together are likely to come again together, and the first
+    /// of them should not have a flush to itself. So the thread gives way to them while they keep
+    /// coming, some microseconds at most; never for a caller alone, and it never sleeps.
+    fn let_callers_return(&self, served: usize) {
+        if served < 2 {
+            return;
+        }
+        let mut seen = 0;
+        let mut idle = 0;
+        while idle < IDLE_YIELDS && seen < served {
+            std::thread::yield_now();
+            let now = self.waiting.load(Ordering::Relaxed);
+            idle = if now > seen { 0 } else { idle + 1 };
+            seen = seen.max(now);
         }
     }
 
