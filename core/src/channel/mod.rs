@@ -2,3 +2,4 @@
 //! preshared key. The [`protocol`](crate::manual::protocol) chapter is its specification.
 
 pub mod message;
+pub mod transport;
