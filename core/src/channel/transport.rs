@@ -2,6 +2,8 @@
 //!
 //! A transport is not trusted: it sees ciphertext only, and what it reports is a hint.
 
+use super::Unauthenticated;
+
 /// Why a message did not get through, or nothing that the gate has said came back. Nothing of a
 /// body is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +50,16 @@ pub enum TransportError {
     NotTheGate {
         /// The control URL.
         gate: String,
+    },
+    /// Something refused that did not prove to be the gate: a hint of what is wrong, no more.
+    #[error(
+        "the server at {gate} refused the message ({hint}): try again; if that does not help, check the control URL in the profile"
+    )]
+    Refused {
+        /// The control URL.
+        gate: String,
+        /// What it said.
+        hint: Unauthenticated,
     },
     /// The transport of the app failed in a way of its own.
     #[error("the message to the gate at {gate} could not be sent: {what}")]

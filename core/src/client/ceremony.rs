@@ -1,0 +1,373 @@
+//! An attempt: greeting, challenges and answers, or a confirmation; and what becomes of one that
+//! the user gave up while a message was under way.
+
+use std::time::Duration;
+
+use super::action::{Opening, Ticket};
+use super::event::Event;
+use super::failure::Failure;
+use super::machine::{Exchange, Machine};
+use super::offset::Offset;
+use crate::channel::message::{Answer, Challenge, Denied, DeniedReason, Refusal, Reply, Request};
+use crate::id::SessionId;
+use crate::key::PresharedKey;
+use crate::time::{Instant, Now};
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(super) struct Ceremony {
+    pub(super) purpose: Purpose,
+    step: Step,
+    /// The channel: the ticket of the greeting.
+    channel: Ticket,
+    /// The gate has corrected the clock of this attempt once.
+    corrected: bool,
+}
+
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A session.
+    Begin,
+    /// More time for a live one.
+    Renew {
+        /// The live one.
+        session: SessionId,
+        /// Whether the user may be asked for a factor.
+        may_ask: bool,
+    },
+}
+
+#[derive(Debug)]
+enum Step {
+    Greeting(Exchange),
+    Asking(Asked),
+    Answering(Asked, Exchange),
+    Confirming(Exchange),
+}
+
+/// A challenge that the user has, or had.
+#[derive(Debug)]
+struct Asked {
+    ticket: Ticket,
+    challenge: Challenge,
+    expires: Instant,
+}
+
+/// An attempt that the user gave up while a message was under way.
+#[derive(Debug)]
+pub(super) struct Abandoned {
+    pub(super) exchange: Exchange,
+    pub(super) channel: Ticket,
+    purpose: Purpose,
+}
+
+impl Ceremony {
+    pub(super) const fn is_asking(&self) -> bool {
+        matches!(self.step, Step::Asking(_))
+    }
+
+    pub(super) const fn channel(&self) -> Ticket {
+        self.channel
+    }
+
+    /// Whether the gate may have decided already: its decision may get lost.
+    pub(super) const fn is_decided(&self) -> bool {
+        matches!(self.step, Step::Answering(..) | Step::Confirming(_))
+    }
+
+    pub(super) const fn exchange(&self) -> Option<&Exchange> {
+        match &self.step {
+            Step::Greeting(exchange)
+            | Step::Answering(_, exchange)
+            | Step::Confirming(exchange) => Some(exchange),
+            Step::Asking(_) => None,
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn start(&mut self, now: Now) {
+        if let Some(ceremony) = &mut self.ceremony {
+            if let Purpose::Renew { may_ask, .. } = &mut ceremony.purpose {
+                *may_ask = true;
+            }
+            return;
+        }
+        let purpose = self
+            .lease
+            .as_ref()
+            .map_or(Purpose::Begin, |lease| Purpose::Renew {
+                session: lease.session,
+                may_ask: true,
+            });
+        self.begin(now, purpose, false);
+    }
+
+    pub(super) fn begin(&mut self, now: Now, purpose: Purpose, corrected: bool) {
+        let opening = match purpose {
+            Purpose::Begin => Opening::Begin,
+            Purpose::Renew { session, .. } => Opening::Renew(session),
+        };
+        let exchange = self.send_hello(now, opening);
+        self.ceremony = Some(Ceremony {
+            purpose,
+            channel: exchange.ticket,
+            step: Step::Greeting(exchange),
+            corrected,
+        });
+    }
+
+    pub(super) fn user_answered(&mut self, now: Now, challenge: Ticket, answer: Answer) {
+        let Some(mut ceremony) = self.ceremony.take() else {
+            return;
+        };
+        ceremony.step = match ceremony.step {
+            Step::Asking(asked) if asked.ticket == challenge && now.instant < asked.expires => {
+                let request = Request::Answer { answer };
+                Step::Answering(asked, self.send_request(now, ceremony.channel, request))
+            }
+            other @ (Step::Greeting(_)
+            | Step::Asking(_)
+            | Step::Answering(..)
+            | Step::Confirming(_)) => other,
+        };
+        self.ceremony = Some(ceremony);
+    }
+
+    pub(super) fn user_cancelled(&mut self) {
+        let is_silent =
+            |ceremony: &Ceremony| matches!(ceremony.purpose, Purpose::Renew { may_ask: false, .. });
+        if self
+            .ceremony
+            .as_ref()
+            .is_some_and(|ceremony| !is_silent(ceremony))
+        {
+            self.abandon();
+            self.tell(Event::Failed {
+                failure: Failure::Cancelled,
+            });
+        }
+    }
+
+    /// Gives the attempt up. One request at a time goes through a channel, so that while one is
+    /// under way its reply decides what is left to do.
+    pub(super) fn abandon(&mut self) {
+        let Some(ceremony) = self.ceremony.take() else {
+            return;
+        };
+        match ceremony.step {
+            Step::Asking(_) => self.cancel(ceremony.channel),
+            Step::Greeting(exchange)
+            | Step::Answering(_, exchange)
+            | Step::Confirming(exchange) => {
+                self.abandoned.push(Abandoned {
+                    exchange,
+                    channel: ceremony.channel,
+                    purpose: ceremony.purpose,
+                });
+            }
+        }
+    }
+
+    /// Frees the gate of an attempt. Nobody waits for the reply.
+    fn cancel(&mut self, channel: Ticket) {
+        let ticket = self.ticket();
+        self.actions.push_back(super::Action::SendRequest {
+            ticket,
+            channel,
+            request: Request::Cancel {},
+        });
+    }
+
+    pub(super) fn take_ceremony(&mut self, ticket: Ticket) -> Option<(Ceremony, Now)> {
+        let sent = self
+            .ceremony
+            .as_ref()?
+            .exchange()
+            .filter(|it| it.ticket == ticket)?
+            .sent;
+        Some((self.ceremony.take()?, sent))
+    }
+
+    pub(super) fn take_abandoned(&mut self, ticket: Ticket) -> Option<Abandoned> {
+        let at = self
+            .abandoned
+            .iter()
+            .position(|it| it.exchange.ticket == ticket)?;
+        Some(self.abandoned.swap_remove(at))
+    }
+
+    pub(super) fn attempt_replied(
+        &mut self,
+        now: Now,
+        ceremony: Ceremony,
+        sent: Now,
+        reply: Reply,
+        psk: Option<PresharedKey>,
+    ) {
+        match (&ceremony.step, reply) {
+            (
+                Step::Greeting(_) | Step::Answering(..),
+                Reply::Challenge {
+                    challenge,
+                    expires_in_ms,
+                    ..
+                },
+            ) => {
+                let expires = sent.instant + Duration::from_millis(expires_in_ms);
+                self.ask(now, ceremony, challenge, expires, None);
+            }
+            (Step::Greeting(_), Reply::Confirm { .. })
+                if matches!(ceremony.purpose, Purpose::Renew { .. }) =>
+            {
+                let confirm = self.send_request(now, ceremony.channel, Request::Confirm {});
+                self.ceremony = Some(Ceremony {
+                    step: Step::Confirming(confirm),
+                    ..ceremony
+                });
+            }
+            (Step::Answering(asked, _), Reply::Denied { denied }) => {
+                let (challenge, expires) = (asked.challenge.clone(), asked.expires);
+                self.denied(now, ceremony, challenge, expires, denied);
+            }
+            (Step::Answering(..) | Step::Confirming(_), Reply::Granted { grant }) => {
+                let renews_another = matches!(ceremony.step, Step::Confirming(_))
+                    && !matches!(ceremony.purpose, Purpose::Renew { session, .. } if session == grant.session);
+                match psk.filter(|_| !renews_another) {
+                    Some(psk) => self.admit(now, &ceremony, sent, grant, psk),
+                    None => self.fail(now, &ceremony, Failure::Unexpected),
+                }
+            }
+            (
+                Step::Greeting(_),
+                Reply::Refused {
+                    refusal: Refusal::Clock { gate_time },
+                },
+            ) if !ceremony.corrected => {
+                self.offset = Offset::between(gate_time, now.timestamp);
+                self.begin(now, ceremony.purpose, true);
+            }
+            (_, Reply::Refused { refusal }) => self.fail(now, &ceremony, refusal.into()),
+            (
+                _,
+                Reply::Challenge { .. }
+                | Reply::Confirm { .. }
+                | Reply::Denied { .. }
+                | Reply::Granted { .. }
+                | Reply::Status { .. }
+                | Reply::Done {},
+            ) => self.fail(now, &ceremony, Failure::Unexpected),
+        }
+    }
+
+    fn denied(
+        &mut self,
+        now: Now,
+        ceremony: Ceremony,
+        challenge: Challenge,
+        expires: Instant,
+        denied: Denied,
+    ) {
+        if denied.reason == DeniedReason::Disabled {
+            self.cancel(ceremony.channel);
+            return self.fail(now, &ceremony, Failure::Disabled);
+        }
+        self.ask(now, ceremony, challenge, expires, Some(denied));
+    }
+
+    fn ask(
+        &mut self,
+        now: Now,
+        ceremony: Ceremony,
+        challenge: Challenge,
+        expires: Instant,
+        denied: Option<Denied>,
+    ) {
+        let left = expires.saturating_since(now.instant);
+        let Challenge::Code { locked_for_ms, .. } = &challenge;
+        let locked = denied
+            .as_ref()
+            .map_or(*locked_for_ms, |denied| denied.locked_for_ms);
+        let wait = Duration::from_millis(locked.unwrap_or(0));
+        let failure = if let Purpose::Renew { may_ask: false, .. } = ceremony.purpose {
+            Some(Failure::NotRenewable)
+        } else if !wait.is_zero() && wait >= left {
+            Some(Failure::Locked { wait })
+        } else if left.is_zero() {
+            Some(Failure::AttemptExpired)
+        } else {
+            None
+        };
+        if let Some(failure) = failure {
+            self.cancel(ceremony.channel);
+            return self.fail(now, &ceremony, failure);
+        }
+        let ticket = self.ticket();
+        self.tell(Event::Challenge {
+            ticket,
+            challenge: challenge.clone(),
+            denied,
+            expires_in: left,
+        });
+        self.ceremony = Some(Ceremony {
+            step: Step::Asking(Asked {
+                ticket,
+                challenge,
+                expires,
+            }),
+            ..ceremony
+        });
+    }
+
+    /// The attempt, taken out by the caller, is over without a new lease.
+    pub(super) fn fail(&mut self, now: Now, ceremony: &Ceremony, failure: Failure) {
+        match ceremony.purpose {
+            Purpose::Begin => self.tell(Event::Failed { failure }),
+            Purpose::Renew { may_ask, .. } => {
+                self.renewal_failed(now, may_ask, ceremony.is_decided(), failure);
+            }
+        }
+    }
+
+    pub(super) fn abandoned_replied(
+        &mut self,
+        now: Now,
+        abandoned: Abandoned,
+        reply: Reply,
+        psk: Option<PresharedKey>,
+    ) {
+        match reply {
+            Reply::Challenge { .. } | Reply::Confirm { .. } | Reply::Denied { .. } => {
+                self.cancel(abandoned.channel);
+            }
+            Reply::Granted { grant } => {
+                // The session goes on under its new terms, which is what the gate believes.
+                let sent = abandoned.exchange.sent;
+                let goes_on = matches!(abandoned.purpose, Purpose::Renew { session, .. }
+                    if self.lease.as_ref().is_some_and(|lease| lease.session == session));
+                match psk.filter(|_| goes_on) {
+                    Some(psk) => self.put_in_force(now, sent, grant, psk),
+                    None => self.say_goodbye(now, grant.session, false),
+                }
+            }
+            Reply::Status { .. } | Reply::Refused { .. } | Reply::Done {} => {}
+        }
+    }
+
+    pub(super) fn attempt_deadline(&self) -> Option<(Instant, &'static str)> {
+        match &self.ceremony.as_ref()?.step {
+            Step::Asking(asked) => Some((asked.expires, "the attempt expires")),
+            Step::Greeting(_) | Step::Answering(..) | Step::Confirming(_) => None,
+        }
+    }
+
+    pub(super) fn attempt_due(&mut self, now: Now) {
+        let due = self
+            .attempt_deadline()
+            .is_some_and(|(at, _)| at <= now.instant);
+        if let Some(ceremony) = self.ceremony.take_if(|_| due) {
+            self.fail(now, &ceremony, Failure::AttemptExpired);
+        }
+    }
+}
