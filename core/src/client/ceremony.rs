@@ -54,14 +54,6 @@ struct Asked {
     expires: Instant,
 }
 
-/// An attempt that the user gave up while a message was under way.
-#[derive(Debug)]
-pub(super) struct Abandoned {
-    pub(super) exchange: Exchange,
-    pub(super) channel: Ticket,
-    purpose: Purpose,
-}
-
 impl Ceremony {
     pub(super) const fn is_asking(&self) -> bool {
         matches!(self.step, Step::Asking(_))
@@ -74,6 +66,18 @@ impl Ceremony {
     /// Whether the gate may have decided already: its decision may get lost.
     pub(super) const fn is_decided(&self) -> bool {
         matches!(self.step, Step::Answering(..) | Step::Confirming(_))
+    }
+
+    /// Whether a grant of this session answers what was sent last: an answer to a challenge wins
+    /// whichever session the gate opens, a confirmation the one that it is about.
+    pub(super) fn asks_for(&self, granted: SessionId) -> bool {
+        match (&self.step, self.purpose) {
+            (Step::Answering(..), _) => true,
+            (Step::Confirming(_), Purpose::Renew { session, .. }) => session == granted,
+            (Step::Confirming(_), Purpose::Begin) | (Step::Greeting(_) | Step::Asking(_), _) => {
+                false
+            }
+        }
     }
 
     pub(super) const fn exchange(&self) -> Option<&Exchange> {
@@ -156,17 +160,10 @@ impl Machine {
         let Some(ceremony) = self.ceremony.take() else {
             return;
         };
-        match ceremony.step {
-            Step::Asking(_) => self.cancel(ceremony.channel),
-            Step::Greeting(exchange)
-            | Step::Answering(_, exchange)
-            | Step::Confirming(exchange) => {
-                self.abandoned.push(Abandoned {
-                    exchange,
-                    channel: ceremony.channel,
-                    purpose: ceremony.purpose,
-                });
-            }
+        if ceremony.is_asking() {
+            self.cancel(ceremony.channel);
+        } else {
+            self.abandoned.push(ceremony);
         }
     }
 
@@ -190,12 +187,12 @@ impl Machine {
         Some((self.ceremony.take()?, sent))
     }
 
-    pub(super) fn take_abandoned(&mut self, ticket: Ticket) -> Option<Abandoned> {
-        let at = self
-            .abandoned
-            .iter()
-            .position(|it| it.exchange.ticket == ticket)?;
-        Some(self.abandoned.swap_remove(at))
+    pub(super) fn take_abandoned(&mut self, ticket: Ticket) -> Option<(Ceremony, Now)> {
+        let is_it = |exchange: &Exchange| exchange.ticket == ticket;
+        let mut exchanges = self.abandoned.iter().map(Ceremony::exchange);
+        let at = exchanges.position(|exchange| exchange.is_some_and(is_it))?;
+        let sent = self.abandoned.get(at)?.exchange()?.sent;
+        Some((self.abandoned.swap_remove(at), sent))
     }
 
     pub(super) fn attempt_replied(
@@ -232,9 +229,7 @@ impl Machine {
                 self.denied(now, ceremony, challenge, expires, denied);
             }
             (Step::Answering(..) | Step::Confirming(_), Reply::Granted { grant }) => {
-                let renews_another = matches!(ceremony.step, Step::Confirming(_))
-                    && !matches!(ceremony.purpose, Purpose::Renew { session, .. } if session == grant.session);
-                match psk.filter(|_| !renews_another) {
+                match psk.filter(|_| ceremony.asks_for(grant.session)) {
                     Some(psk) => self.admit(now, &ceremony, sent, grant, psk),
                     None => self.fail(now, &ceremony, Failure::Unexpected),
                 }
@@ -333,7 +328,8 @@ impl Machine {
     pub(super) fn abandoned_replied(
         &mut self,
         now: Now,
-        abandoned: Abandoned,
+        abandoned: &Ceremony,
+        sent: Now,
         reply: Reply,
         psk: Option<PresharedKey>,
     ) {
@@ -342,10 +338,10 @@ impl Machine {
                 self.cancel(abandoned.channel);
             }
             Reply::Granted { grant } => {
-                // The session goes on under its new terms, which is what the gate believes.
-                let sent = abandoned.exchange.sent;
-                let goes_on = matches!(abandoned.purpose, Purpose::Renew { session, .. }
-                    if self.lease.as_ref().is_some_and(|lease| lease.session == session));
+                // A session that was being renewed goes on as the gate believes it does.
+                let goes_on = abandoned.asks_for(grant.session)
+                    && matches!(abandoned.purpose, Purpose::Renew { session, .. }
+                        if self.lease.as_ref().is_some_and(|lease| lease.session == session));
                 match psk.filter(|_| goes_on) {
                     Some(psk) => self.put_in_force(now, sent, grant, psk),
                     None => self.say_goodbye(now, grant.session, false),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::action::{Action, Opening, Ticket};
-use super::ceremony::{Abandoned, Ceremony};
+use super::ceremony::Ceremony;
 use super::config::Config;
 use super::event::Event;
 use super::input::Input;
@@ -24,7 +24,8 @@ pub struct Machine {
     pub(super) config: Config,
     pub(super) offset: Offset,
     pub(super) ceremony: Option<Ceremony>,
-    pub(super) abandoned: Vec<Abandoned>,
+    /// Attempts that were given up while a message was under way.
+    pub(super) abandoned: Vec<Ceremony>,
     pub(super) lease: Option<Lease>,
     pub(super) tunnel: Tunnel,
     pub(super) watch: Watch,
@@ -187,7 +188,7 @@ impl Machine {
     /// Whether the channel that this hello opened may still be used.
     pub fn holds_channel(&self, hello: Ticket) -> bool {
         let attempt = self.ceremony.as_ref().map(Ceremony::channel);
-        let abandoned = self.abandoned.iter().map(|abandoned| abandoned.channel);
+        let abandoned = self.abandoned.iter().map(Ceremony::channel);
         abandoned.chain(attempt).any(|channel| channel == hello)
     }
 
@@ -231,7 +232,7 @@ impl Machine {
 
     fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         let attempt = self.ceremony.as_ref().and_then(Ceremony::exchange);
-        let abandoned = self.abandoned.iter().map(|abandoned| &abandoned.exchange);
+        let abandoned = self.abandoned.iter().filter_map(Ceremony::exchange);
         let farewells = self.farewells.iter().map(|farewell| &farewell.exchange);
         abandoned
             .chain(attempt)
@@ -260,8 +261,8 @@ impl Machine {
         if let Some(exchange) = self.watch.take_asking(ticket) {
             return self.probe_replied(now, exchange, reply);
         }
-        if let Some(abandoned) = self.take_abandoned(ticket) {
-            return self.abandoned_replied(now, abandoned, reply, psk);
+        if let Some((abandoned, sent)) = self.take_abandoned(ticket) {
+            return self.abandoned_replied(now, &abandoned, sent, reply, psk);
         }
         if let Some(farewell) = self.take_farewell(ticket) {
             self.farewell_replied(now, farewell, reply);

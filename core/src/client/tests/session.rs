@@ -182,7 +182,7 @@ fn a_gate_that_knows_of_less_time_is_believed_and_one_that_knows_of_more_is_not(
 fn a_renewal_is_made_before_the_old_lease_breaks() {
     let mut desk = Desk::connected_for(Config::default(), LEASE, LEASE * 8);
 
-    desk.pass(LEASE * 7 / 10);
+    desk.pass(LEASE * 66 / 100);
     let (hello, opening, _) = desk.hello().expect("a renewal");
     assert_eq!(opening, Opening::Renew(SessionId::from_bytes([1; 16])));
     desk.reply(hello, confirm());
@@ -226,14 +226,14 @@ fn a_renewal_that_gets_lost_is_tried_again_and_the_lease_still_ends_on_time() {
 #[test]
 fn a_renewal_that_needs_a_factor_asks_nobody_unasked() {
     let mut desk = Desk::connected_for(Config::default(), LEASE, LEASE * 8);
-    desk.pass(LEASE * 7 / 10);
+    desk.pass(LEASE * 66 / 100);
 
     let hello = desk.last_hello();
     desk.reply(hello, challenge());
     assert!(desk.events.is_empty(), "{:?}", desk.events);
     assert!(desk.has_cancelled());
     let question = desk.last_hello();
-    desk.reply(question, live(LEASE * 3 / 10));
+    desk.reply(question, live(LEASE / 3));
 
     assert!(matches!(
         desk.events.as_slice(),
@@ -263,7 +263,7 @@ fn a_user_who_asks_for_more_time_may_be_asked_for_a_factor_while_the_tunnel_stay
 #[test]
 fn a_renewal_of_another_session_installs_nothing() {
     let mut desk = Desk::connected_for(Config::default(), LEASE, LEASE * 8);
-    desk.pass(LEASE * 7 / 10);
+    desk.pass(LEASE * 66 / 100);
     let hello = desk.last_hello();
     desk.reply(hello, confirm());
     let request = desk.last_request();
@@ -280,7 +280,7 @@ fn a_renewal_of_another_session_installs_nothing() {
 #[test]
 fn a_session_that_is_over_when_it_is_to_be_renewed_is_found_out() {
     let mut desk = Desk::connected_for(Config::default(), LEASE, LEASE * 8);
-    desk.pass(LEASE * 7 / 10);
+    desk.pass(LEASE * 66 / 100);
     let hello = desk.last_hello();
     desk.reply(
         hello,
