@@ -51,6 +51,14 @@ pub enum TransportError {
         /// The control URL.
         gate: String,
     },
+    /// The control URL can't be used.
+    #[error(
+        "the control URL {gate} can't be used: it must begin with https:// or http:// and hold no password; correct it in the profile"
+    )]
+    BadUrl {
+        /// The control URL.
+        gate: String,
+    },
     /// Something refused that did not prove to be the gate: a hint of what is wrong, no more.
     #[error(
         "the server at {gate} refused the message ({hint}): try again; if that does not help, check the control URL in the profile"
