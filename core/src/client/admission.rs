@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::ceremony::Ceremony;
-use super::event::EndReason;
+use super::event::{EndReason, Event};
 use super::failure::Failure;
 use super::lease::Lease;
 use super::machine::Machine;
@@ -36,6 +36,9 @@ impl Machine {
         }
         // A renewal is in place at both ends; a first admission begins from nothing.
         let in_place = self.lease.is_some() && self.tunnel.is_up();
+        self.tell(Event::Granted {
+            session: lease.session,
+        });
         self.lease = Some(lease);
         self.put_up(in_place, |ticket| {
             if in_place {

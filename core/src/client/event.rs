@@ -31,6 +31,11 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// The gate granted a session, or more time for one. The tunnel follows.
+    Granted {
+        /// The session.
+        session: SessionId,
+    },
     /// The tunnel is up.
     TunnelUp {
         /// The session.
@@ -78,6 +83,8 @@ pub enum Event {
     TunnelSilent,
     /// The tunnel is down and the session over.
     Ended {
+        /// The session.
+        session: SessionId,
         /// Why.
         reason: EndReason,
     },

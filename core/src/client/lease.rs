@@ -122,7 +122,7 @@ impl Machine {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        self.take_down(now, reason);
+        self.take_down(now, lease.session, reason);
         self.abandon_renewal();
         if tell_gate {
             self.say_goodbye(now, lease.session, reason == EndReason::SignedOut);

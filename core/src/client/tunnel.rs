@@ -3,6 +3,7 @@
 use super::action::{Action, Ticket};
 use super::event::{EndReason, Event};
 use super::machine::Machine;
+use crate::id::SessionId;
 use crate::time::{Instant, Now};
 
 /// The gate's peer on this device's interface.
@@ -21,6 +22,7 @@ pub(super) enum Tunnel {
 #[derive(Debug)]
 pub(super) struct Removal {
     ticket: Ticket,
+    session: SessionId,
     reason: EndReason,
     failures: u32,
     again_at: Instant,
@@ -45,8 +47,11 @@ impl Tunnel {
 impl Machine {
     pub(super) fn put_up(&mut self, in_place: bool, action: impl FnOnce(Ticket) -> Action) {
         // What replaces a peer removes it: the removal that is under way is over with it.
-        if let Tunnel::Removing(Removal { reason, .. }) = self.tunnel {
-            self.tell(Event::Ended { reason });
+        if let Tunnel::Removing(Removal {
+            session, reason, ..
+        }) = self.tunnel
+        {
+            self.tell(Event::Ended { session, reason });
         }
         let ticket = self.ticket();
         self.tunnel = Tunnel::Installing { ticket, in_place };
@@ -56,15 +61,16 @@ impl Machine {
         }
     }
 
-    pub(super) fn take_down(&mut self, now: Now, reason: EndReason) {
+    pub(super) fn take_down(&mut self, now: Now, session: SessionId, reason: EndReason) {
         self.watch.restart();
-        self.remove(now, reason, 0);
+        self.remove(now, session, reason, 0);
     }
 
-    fn remove(&mut self, now: Now, reason: EndReason, failures: u32) {
+    fn remove(&mut self, now: Now, session: SessionId, reason: EndReason, failures: u32) {
         let ticket = self.ticket();
         self.tunnel = Tunnel::Removing(Removal {
             ticket,
+            session,
             reason,
             failures,
             again_at: now.instant + self.config.exchange,
@@ -117,11 +123,16 @@ impl Machine {
     }
 
     pub(super) fn tunnel_removed(&mut self, done: Ticket) {
-        if let Tunnel::Removing(Removal { ticket, reason, .. }) = self.tunnel
+        if let Tunnel::Removing(Removal {
+            ticket,
+            session,
+            reason,
+            ..
+        }) = self.tunnel
             && ticket == done
         {
             self.tunnel = Tunnel::Absent;
-            self.tell(Event::Ended { reason });
+            self.tell(Event::Ended { session, reason });
         }
     }
 
@@ -136,6 +147,7 @@ impl Machine {
 
     pub(super) fn removal_due(&mut self, now: Now) {
         if let Tunnel::Removing(Removal {
+            session,
             reason,
             failures,
             again_at,
@@ -143,7 +155,7 @@ impl Machine {
         }) = self.tunnel
             && again_at <= now.instant
         {
-            self.remove(now, reason, failures);
+            self.remove(now, session, reason, failures);
         }
     }
 }

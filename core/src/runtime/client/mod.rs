@@ -164,6 +164,7 @@ impl Client {
             commands: Some(&self.commands),
         };
         let mut events = events.await.map_err(|_| ConnectError::Stopped)?;
+        let mut granted = None;
         let mut next = receive(&mut events).await?;
         loop {
             next = match next {
@@ -211,8 +212,15 @@ impl Client {
                     give_up.commands = None;
                     return Err(failure.into());
                 }
-                Event::Ended { reason } => return Err(ConnectError::Ended(reason)),
-                Event::Live
+                Event::Granted { session } => {
+                    granted = Some(session);
+                    receive(&mut events).await?
+                }
+                Event::Ended { session, reason } if granted == Some(session) => {
+                    return Err(ConnectError::Ended(reason));
+                }
+                Event::Ended { .. }
+                | Event::Live
                 | Event::Ending { .. }
                 | Event::MfaRequired { .. }
                 | Event::Unreachable { .. }
