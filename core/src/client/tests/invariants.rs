@@ -24,7 +24,7 @@ enum Step {
     Activity(usize, u64, u64),
     Lost(usize),
     Pass(u64),
-    StepWall(i64),
+    WallBy(i64),
     Timeout,
 }
 
@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (pick(), 0..5000_u64, 0..5000_u64).prop_map(|(at, received, sent)| Step::Activity(at, received, sent)),
         1 => pick().prop_map(Step::Lost),
         4 => (0..2_000_000_u64).prop_map(Step::Pass),
-        1 => (-4_000_000..4_000_000_i64).prop_map(Step::StepWall),
+        1 => (-4_000_000..4_000_000_i64).prop_map(Step::WallBy),
         4 => Just(Step::Timeout),
     ]
 }
@@ -203,7 +203,7 @@ fn input(step: &Step, model: &Model, now: Now) -> Option<Input> {
             }),
         },
         Step::Lost(at) => Input::TunnelLost { ticket: pick(at)? },
-        Step::Pass(_) | Step::StepWall(_) | Step::Timeout => return None,
+        Step::Pass(_) | Step::WallBy(_) | Step::Timeout => return None,
     })
 }
 
@@ -232,7 +232,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     for step in steps {
         match step {
             Step::Pass(millis) => desk.advance(Duration::from_millis(*millis)),
-            Step::StepWall(millis) => {
+            Step::WallBy(millis) => {
                 let span = Duration::from_millis(millis.unsigned_abs());
                 let wall = desk.now.timestamp;
                 desk.now.timestamp = if *millis < 0 {

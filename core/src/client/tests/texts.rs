@@ -16,6 +16,10 @@ fn every_failure_says_what_is_wrong_and_what_to_do() {
         }
         .into(),
         TransportError::NotTheGate { gate: gate() }.into(),
+        TransportError::BadUrl {
+            gate: "ftp://gate.example".to_owned(),
+        }
+        .into(),
         TransportError::Refused {
             gate: gate(),
             hint: Unauthenticated::NoAttempt,

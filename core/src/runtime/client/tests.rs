@@ -1,6 +1,11 @@
 //! The client against a gate that plays its part by a script, over the real channel, with an
 //! interface that is a map.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks the variant that it is about"
+)]
+
 mod connect;
 mod gate;
 mod interface;
@@ -36,8 +41,8 @@ impl Bench {
         let gate = ScriptedGate::new();
         let interface = MapInterface::new();
         let builder = Client::builder(profile(&gate))
-            .transport(Arc::clone(&gate) as _)
-            .interface(Arc::clone(&interface) as _)
+            .transport(gate.clone())
+            .interface(interface.clone())
             .config(quick());
         let client = change(builder).build().expect("a client");
         Self {
@@ -70,13 +75,14 @@ impl Bench {
 
 /// A machine that looks often, so that tests need not wait.
 fn quick() -> Config {
-    let mut config = Config::default();
-    config.renewal = Renewal::OnRequest;
-    config.sample_every = Duration::from_millis(10);
-    config.silence = Duration::from_millis(50);
-    config.first_wait = Duration::from_millis(20);
-    config.longest_wait = Duration::from_millis(50);
-    config
+    Config {
+        renewal: Renewal::OnRequest,
+        sample_every: Duration::from_millis(10),
+        silence: Duration::from_millis(50),
+        first_wait: Duration::from_millis(20),
+        longest_wait: Duration::from_millis(50),
+        ..Config::default()
+    }
 }
 
 fn profile(gate: &ScriptedGate) -> Profile {

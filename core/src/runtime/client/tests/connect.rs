@@ -136,9 +136,9 @@ async fn another_gate_of_the_location_takes_over_where_the_first_is_down() {
     let second = ScriptedGate::new();
     let interface = MapInterface::new();
     let client = Client::builder(profile(&second))
-        .transport(Arc::clone(&first) as _)
-        .transport(Arc::clone(&second) as _)
-        .interface(Arc::clone(&interface) as _)
+        .transport(first.clone())
+        .transport(second.clone())
+        .interface(interface.clone())
         .build()
         .unwrap();
 
