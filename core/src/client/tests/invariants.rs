@@ -230,18 +230,8 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut desk = Desk::new(Config::default());
     let mut model = Model::default();
     for step in steps {
-        match step {
-            Step::Pass(millis) => desk.advance(Duration::from_millis(*millis)),
-            Step::WallBy(millis) => {
-                let span = Duration::from_millis(millis.unsigned_abs());
-                let wall = desk.now.timestamp;
-                desk.now.timestamp = if *millis < 0 {
-                    wall - span
-                } else {
-                    wall + span
-                };
-            }
-            _ => {}
+        if pass(step, &mut desk) {
+            continue;
         }
         let was_idle = desk.machine.is_idle();
         let stood_until = model.stands_until;
@@ -270,6 +260,24 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         .any(|action| matches!(action, Action::RemoveTunnel { .. }));
     prop_assert!(model.stands_until.is_none() || removed);
     Ok(())
+}
+
+/// Time passes, or the wall clock is set: the machine learns of it with whatever comes next.
+fn pass(step: &Step, desk: &mut Desk) -> bool {
+    match step {
+        Step::Pass(millis) => desk.advance(Duration::from_millis(*millis)),
+        Step::WallBy(millis) => {
+            let span = Duration::from_millis(millis.unsigned_abs());
+            let wall = desk.now.timestamp;
+            desk.now.timestamp = if *millis < 0 {
+                wall - span
+            } else {
+                wall + span
+            };
+        }
+        _ => return false,
+    }
+    true
 }
 
 fn judge(

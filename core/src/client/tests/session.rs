@@ -179,8 +179,15 @@ fn a_gate_that_knows_of_less_time_is_believed_and_one_that_knows_of_more_is_not(
 
     let (mut longer, question) = silent(Config::default());
     longer.reply(question, live(LEASE * 10));
+    longer.now.timestamp = longer.now.timestamp - LEASE;
     longer.pass(LEASE);
-    assert_eq!(longer.removes(), 1);
+    assert_eq!(longer.removes(), 1, "by the monotonic clock");
+
+    let (mut longer, question) = silent(Config::default());
+    longer.reply(question, live(LEASE * 10));
+    longer.now.timestamp = longer.now.timestamp + LEASE;
+    longer.pass(Duration::from_secs(5));
+    assert_eq!(longer.removes(), 1, "by the wall clock");
 }
 
 #[test]

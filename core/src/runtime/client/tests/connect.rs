@@ -177,7 +177,13 @@ async fn an_interface_that_panics_is_one_that_failed_and_nothing_stays() {
 
 #[tokio::test]
 async fn an_interface_that_hangs_does_not_hold_up_a_removal() {
-    let bench = Bench::new();
+    let bench = Bench::with(|builder| {
+        builder.timeouts(ClientTimeouts {
+            interface: Duration::from_secs(3600),
+            sign_out: Duration::from_secs(20),
+            ..ClientTimeouts::default()
+        })
+    });
     bench
         .interface
         .wires(|wires| wires.fault = Fault::InstallHangs);
