@@ -1,7 +1,6 @@
 //! The machine's state, what it is told, and when it wants to be woken.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::action::{Action, Opening, Ticket};
 use super::ceremony::Ceremony;
@@ -11,10 +10,9 @@ use super::input::Input;
 use super::lease::{Farewell, Lease};
 use super::offset::Offset;
 use super::tunnel::Tunnel;
-use super::watch::{Health, Watch};
+use super::watch::Watch;
 use crate::channel::message::{Reply, Request};
 use crate::channel::transport::TransportError;
-use crate::id::SessionId;
 use crate::key::PresharedKey;
 use crate::time::{Instant, Now};
 
@@ -34,34 +32,6 @@ pub struct Machine {
     pub(super) events: VecDeque<Event>,
     tickets: u64,
     seen: Option<Now>,
-}
-
-/// Where a client stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Phase {
-    /// No tunnel, nothing under way.
-    Idle,
-    /// An attempt at a session is under way.
-    SigningIn {
-        /// Whether it waits for the user.
-        waits_for_user: bool,
-    },
-    /// The session is granted; the tunnel is being put up.
-    Connecting,
-    /// The tunnel is up.
-    Connected {
-        /// The session.
-        session: SessionId,
-        /// How long the lease lasts.
-        ends_in: Duration,
-        /// What is known of the tunnel.
-        health: Health,
-        /// Whether the lease is being renewed.
-        renewing: bool,
-    },
-    /// The session is over; the tunnel is being taken down.
-    Closing,
 }
 
 /// A message on its way to the gate.
@@ -152,28 +122,6 @@ impl Machine {
             self.watch_deadline(),
         ];
         exchanges.chain(others.into_iter().flatten()).min()
-    }
-
-    /// Where the client stands.
-    pub fn phase(&self, now: Now) -> Phase {
-        let Some(lease) = self.lease.as_ref() else {
-            return match (&self.ceremony, &self.tunnel) {
-                (Some(ceremony), _) => Phase::SigningIn {
-                    waits_for_user: ceremony.is_asking(),
-                },
-                (None, Tunnel::Removing(_)) => Phase::Closing,
-                (None, _) => Phase::Idle,
-            };
-        };
-        if self.tunnel.is_first_install() {
-            return Phase::Connecting;
-        }
-        Phase::Connected {
-            session: lease.session,
-            ends_in: lease.left(now),
-            health: self.watch.health(),
-            renewing: self.ceremony.is_some(),
-        }
     }
 
     /// Whether the tunnel is down and nothing is under way, with the gate or the interface.

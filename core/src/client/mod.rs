@@ -21,13 +21,14 @@
 //! | `config` | the figures |
 //! | `input`, `action`, `event` | what goes in and what comes out |
 //! | `machine` | the state, dispatch, deadlines |
-//! | `ceremony` | an attempt: greeting, challenges, answers, confirmation |
+//! | `ceremony`, `reply` | an attempt: its steps, and what the gate says in it |
 //! | `admission` | from a grant to a lease |
 //! | `tunnel` | installing, renewing and removing, with their outcomes |
 //! | `renewal` | more time for a live lease |
 //! | `lease` | a lease's end and warning; signing out |
 //! | `watch` | is the tunnel alive, and if not, what does the gate say |
 //! | `failure` | the texts that people read |
+//! | `phase` | where the client stands, at a glance |
 //! | `offset` | the difference between the gate's clock and this one |
 
 mod action;
@@ -40,7 +41,9 @@ mod input;
 mod lease;
 mod machine;
 mod offset;
+mod phase;
 mod renewal;
+mod reply;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -51,5 +54,6 @@ pub use config::{Config, Renewal};
 pub use event::{EndReason, Event};
 pub use failure::Failure;
 pub use input::{Input, Traffic};
-pub use machine::{Machine, Phase};
+pub use machine::Machine;
+pub use phase::Phase;
 pub use watch::Health;

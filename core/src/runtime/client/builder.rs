@@ -147,20 +147,34 @@ impl ClientBuilder {
         })
     }
 
+    /// The transports that were given, or else those of the profile's control URLs.
     fn transports(&mut self) -> Result<Vec<Arc<dyn Transport>>, BuildError> {
-        let mut transports = std::mem::take(&mut self.transports);
-        #[cfg(feature = "http-client")]
-        if transports.is_empty() {
-            for url in &self.profile.control {
-                transports.push(Arc::new(crate::http::HttpTransport::new(url)?));
-            }
-        }
+        let given = std::mem::take(&mut self.transports);
+        let transports = if given.is_empty() {
+            from_urls(&self.profile.control)?
+        } else {
+            given
+        };
         if transports.is_empty() {
             return Err(BuildError::NoTransport);
         }
-        transports.shrink_to_fit();
         Ok(transports)
     }
+}
+
+#[cfg(feature = "http-client")]
+fn from_urls(urls: &[String]) -> Result<Vec<Arc<dyn Transport>>, BuildError> {
+    let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
+    for url in urls {
+        transports.push(Arc::new(crate::http::HttpTransport::new(url)?));
+    }
+    Ok(transports)
+}
+
+/// Without an HTTP stack, the app brings the transports.
+#[cfg(not(feature = "http-client"))]
+const fn from_urls(_: &[String]) -> Result<Vec<Arc<dyn Transport>>, BuildError> {
+    Ok(Vec::new())
 }
 
 /// Why a client can't be made.

@@ -14,7 +14,7 @@ use crate::channel::{
 };
 use crate::client::{Input, Opening, Ticket};
 use crate::id::AttemptId;
-use crate::key::{PrivateKey, PublicKey};
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::runtime::transport::{Transport, TransportError};
 use crate::time::{Clock, Timestamp};
 
@@ -215,7 +215,7 @@ impl Way {
         &self,
         channel: &mut Channel,
         request: &Request,
-    ) -> Result<(Reply, Option<crate::key::PresharedKey>), TransportError> {
+    ) -> Result<(Reply, Option<PresharedKey>), TransportError> {
         let transport = self.transports.get(channel.transport);
         let transport = &**transport.ok_or_else(|| no_transport("no transport"))?;
         let failed = |error| channel_failed(transport.gate(), error);
@@ -231,29 +231,12 @@ impl Way {
                 Err(error) => Err(error),
             };
             match opened {
-                Ok(opened) => return self.open(channel, opened, transport),
+                Ok(opened) => return with_key(channel, opened, transport.gate()),
                 Err(error) if !is_worth_repeating(&error) => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| no_transport(transport.gate())))
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as the end of `request`")]
-    fn open(
-        &self,
-        channel: &Channel,
-        opened: Opened,
-        transport: &dyn Transport,
-    ) -> Result<(Reply, Option<crate::key::PresharedKey>), TransportError> {
-        let psk = match (&opened.reply, &channel.secret) {
-            (Reply::Granted { .. }, Some(secret)) => {
-                let psk = opened.preshared_key(&channel.session, secret);
-                Some(psk.map_err(|error| channel_failed(transport.gate(), error))?)
-            }
-            _ => None,
-        };
-        Ok((opened.reply, psk))
     }
 
     async fn carry(
@@ -267,6 +250,22 @@ impl Way {
             Err(TransportError::TimedOut { gate })
         })
     }
+}
+
+/// A reply with, for a grant, the key that both ends derive.
+fn with_key(
+    channel: &Channel,
+    opened: Opened,
+    gate: &str,
+) -> Result<(Reply, Option<PresharedKey>), TransportError> {
+    let psk = match (&opened.reply, &channel.secret) {
+        (Reply::Granted { .. }, Some(secret)) => {
+            let psk = opened.preshared_key(&channel.session, secret);
+            Some(psk.map_err(|error| channel_failed(gate, error))?)
+        }
+        _ => None,
+    };
+    Ok((opened.reply, psk))
 }
 
 type Greeted = (ClientSession, AttemptId, Option<DecapsulationSecret>);
