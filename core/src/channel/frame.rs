@@ -1,170 +1,164 @@
-//! The frame around each message: a version, a kind, and what the receiver needs to find the keys.
-//! Parsing decides nothing and allocates nothing; what a frame carries is not authenticated yet.
+//! Frames: what stands around a Noise message in the body of a request or a response.
 
-use super::error::{ChannelError, Unauthenticated};
 use crate::id::AttemptId;
 
-/// The version of the protocol: the first byte of every body.
-pub const VERSION: u8 = 1;
+use super::ChannelError;
 
-/// The longest body in either direction, in bytes.
-pub const BODY_LIMIT: usize = 65_535;
+/// The longest body in either direction: the longest Noise message (Noise, section 3).
+pub const MAX_BODY: usize = 65_535;
 
-/// The shortest first message: an ephemeral key, the sealed static key and the tag of a payload.
-const SHORTEST_FIRST: usize = 32 + 48 + TAG;
-/// The shortest second message: an ephemeral key and the tag of a payload.
-const SHORTEST_SECOND: usize = 32 + TAG;
-const TAG: usize = 16;
+const VERSION: u8 = 1;
+const REFUSAL: u8 = 0;
+const HANDSHAKE: u8 = 1;
+const TRANSPORT: u8 = 2;
+const COUNTER_LEN: usize = 8;
+const ATTEMPT_LEN: usize = 32;
 
-const KIND_REFUSAL: u8 = 0;
-const KIND_HANDSHAKE: u8 = 1;
-const KIND_TRANSPORT: u8 = 2;
-
-/// What a client sent, as far as its frame tells: nothing of it is authenticated.
+/// A request's frame, as a gate takes it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Incoming<'a> {
-    /// A first message, for [`Responder::accept`](super::Responder::accept).
-    Handshake(HandshakeFrame<'a>),
-    /// A request in an attempt.
-    Request(RequestFrame<'a>),
-}
-
-/// A first message of the handshake, not yet verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandshakeFrame<'a>(pub(super) &'a [u8]);
-
-impl HandshakeFrame<'_> {
-    /// The client's ephemeral public key, in the clear. [`Accepted`](super::Accepted) has it again,
-    /// verified.
-    pub fn ephemeral(&self) -> [u8; 32] {
-        self.0.first_chunk().copied().unwrap_or_default()
-    }
-}
-
-/// A request in an attempt, for [`GateSession::open`](super::GateSession::open) of that attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestFrame<'a> {
-    /// Which attempt it claims to belong to.
-    pub attempt: AttemptId,
-    /// Its place in the attempt, from zero.
-    pub counter: u64,
-    /// The Noise transport message.
-    pub ciphertext: &'a [u8],
-}
-
-/// Reads a body that a client sent.
-///
-/// # Errors
-/// The [`Unauthenticated`] refusal to answer with.
-pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Unauthenticated> {
-    let (kind, rest) = split(body)?;
-    match kind {
-        KIND_HANDSHAKE if rest.len() >= SHORTEST_FIRST => {
-            Ok(Incoming::Handshake(HandshakeFrame(rest)))
-        }
-        KIND_TRANSPORT => {
-            let (attempt, rest) = rest.split_first_chunk().ok_or(ChannelError::Malformed)?;
-            let (counter, ciphertext) = counted(rest)?;
-            let attempt = AttemptId::from_bytes(*attempt);
-            Ok(Incoming::Request(RequestFrame {
-                attempt,
-                counter,
-                ciphertext,
-            }))
-        }
-        _ => Err(Unauthenticated::Malformed),
-    }
-}
-
-/// What came back to a client, as far as its frame tells: nothing of it is authenticated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered<'a> {
-    /// A refusal, from the gate or from anybody on the way.
-    Refused(Unauthenticated),
-    /// The second message of the handshake.
+    /// The first message of a handshake.
     Handshake(&'a [u8]),
-    /// The reply to a request.
-    Reply {
-        /// The counter of the request it claims to answer.
+    /// A message of an attempt.
+    Request {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The message's number in it; the first is 0.
         counter: u64,
-        /// The Noise transport message.
+        /// The sealed message.
         ciphertext: &'a [u8],
     },
 }
 
-/// Reads a body that came back to a client.
+/// Takes a request's frame apart.
 ///
 /// # Errors
-/// [`ChannelError::Malformed`], [`ChannelError::TooLarge`] and
-/// [`ChannelError::UnsupportedVersion`].
-pub fn parse_delivered(body: &[u8]) -> Result<Delivered<'_>, ChannelError> {
-    let (kind, rest) = split(body)?;
-    match (kind, rest) {
-        (KIND_REFUSAL, [code]) => Unauthenticated::from_code(*code)
-            .map(Delivered::Refused)
-            .ok_or(ChannelError::Malformed),
-        (KIND_HANDSHAKE, message) if message.len() >= SHORTEST_SECOND => {
-            Ok(Delivered::Handshake(message))
-        }
-        (KIND_TRANSPORT, rest) => {
-            let (counter, ciphertext) = counted(rest)?;
-            Ok(Delivered::Reply {
-                counter,
+/// [`Unauthenticated`], as the gate is to respond.
+pub fn parse(body: &[u8]) -> Result<Incoming<'_>, Unauthenticated> {
+    if body.len() > MAX_BODY {
+        return Err(Unauthenticated::TooLarge);
+    }
+    match body {
+        [VERSION, HANDSHAKE, message @ ..] => Ok(Incoming::Handshake(message)),
+        [VERSION, TRANSPORT, rest @ ..] => {
+            let (attempt, rest) = rest.split_first_chunk().ok_or(Unauthenticated::Malformed)?;
+            let (counter, ciphertext) =
+                rest.split_first_chunk().ok_or(Unauthenticated::Malformed)?;
+            Ok(Incoming::Request {
+                attempt: AttemptId::from_bytes(*attempt),
+                counter: u64::from_be_bytes(*counter),
                 ciphertext,
             })
         }
-        _ => Err(ChannelError::Malformed),
+        [VERSION, ..] | [] => Err(Unauthenticated::Malformed),
+        [_, ..] => Err(Unauthenticated::Version),
     }
 }
 
-/// A body with a handshake message, in either direction.
-pub(super) fn handshake(message: &[u8]) -> Result<Vec<u8>, ChannelError> {
-    assemble(KIND_HANDSHAKE, &[message])
+/// What a gate responds where there is no channel to respond in. Anyone on the way can make one, so
+/// that a client takes it as a hint and never as the gate's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unauthenticated {
+    /// The body is not a frame of this protocol, or its message does not verify.
+    #[error("the request is not a valid message for this gate")]
+    Malformed,
+    /// The body is over [`MAX_BODY`].
+    #[error("the request is larger than 65,535 bytes")]
+    TooLarge,
+    /// The frame is of a version that this gate does not speak.
+    #[error("the gate does not speak this protocol version")]
+    Version,
+    /// The attempt is not open here.
+    #[error("the attempt is over, or was begun at another gate")]
+    NoAttempt,
+    /// The gate can't respond now.
+    #[error("the gate is not available now")]
+    Unavailable,
 }
 
-/// A body with a request.
+impl Unauthenticated {
+    /// The response body.
+    pub fn to_body(self) -> Vec<u8> {
+        vec![VERSION, REFUSAL, self.code()]
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Malformed => 1,
+            Self::TooLarge => 2,
+            Self::Version => 3,
+            Self::NoAttempt => 4,
+            Self::Unavailable => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        let all = [
+            Self::Malformed,
+            Self::TooLarge,
+            Self::Version,
+            Self::NoAttempt,
+            Self::Unavailable,
+        ];
+        all.into_iter().find(|refusal| refusal.code() == code)
+    }
+}
+
+/// A response's frame, as a client takes it in.
+#[derive(Debug)]
+pub(super) enum Response<'a> {
+    Handshake(&'a [u8]),
+    Transport { counter: u64, ciphertext: &'a [u8] },
+}
+
+pub(super) fn parse_response(body: &[u8]) -> Result<Response<'_>, ChannelError> {
+    if body.len() > MAX_BODY {
+        return Err(ChannelError::TooLong);
+    }
+    match body {
+        [VERSION, REFUSAL, code] => {
+            let refusal = Unauthenticated::from_code(*code).ok_or(ChannelError::Unknown)?;
+            Err(ChannelError::Refused(refusal))
+        }
+        [VERSION, HANDSHAKE, message @ ..] => Ok(Response::Handshake(message)),
+        [VERSION, TRANSPORT, rest @ ..] => {
+            let (counter, ciphertext) =
+                rest.split_first_chunk().ok_or(ChannelError::NotAuthentic)?;
+            Ok(Response::Transport {
+                counter: u64::from_be_bytes(*counter),
+                ciphertext,
+            })
+        }
+        [..] => Err(ChannelError::Unknown),
+    }
+}
+
+pub(super) fn handshake(message: &[u8]) -> Result<Vec<u8>, ChannelError> {
+    frame(HANDSHAKE, &[message])
+}
+
 pub(super) fn request(
     attempt: &AttemptId,
     counter: u64,
     ciphertext: &[u8],
 ) -> Result<Vec<u8>, ChannelError> {
-    let counter = counter.to_be_bytes();
-    assemble(KIND_TRANSPORT, &[attempt.as_bytes(), &counter, ciphertext])
+    let attempt: &[u8; ATTEMPT_LEN] = attempt.as_bytes();
+    let counter: [u8; COUNTER_LEN] = counter.to_be_bytes();
+    frame(TRANSPORT, &[attempt, &counter, ciphertext])
 }
 
-/// A body with the reply to a request.
-pub(super) fn reply(counter: u64, ciphertext: &[u8]) -> Result<Vec<u8>, ChannelError> {
-    assemble(KIND_TRANSPORT, &[&counter.to_be_bytes(), ciphertext])
+pub(super) fn response(counter: u64, ciphertext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+    frame(TRANSPORT, &[&counter.to_be_bytes(), ciphertext])
 }
 
-/// A body with a refusal.
-pub(super) fn refusal(refusal: Unauthenticated) -> Vec<u8> {
-    vec![VERSION, KIND_REFUSAL, refusal.code()]
-}
-
-fn assemble(kind: u8, parts: &[&[u8]]) -> Result<Vec<u8>, ChannelError> {
-    let body = [&[VERSION, kind], parts.concat().as_slice()].concat();
-    if body.len() > BODY_LIMIT {
-        return Err(ChannelError::TooLarge);
+fn frame(kind: u8, parts: &[&[u8]]) -> Result<Vec<u8>, ChannelError> {
+    let mut body = vec![VERSION, kind];
+    parts.iter().for_each(|part| body.extend_from_slice(part));
+    if body.len() > MAX_BODY {
+        Err(ChannelError::TooLong)
+    } else {
+        Ok(body)
     }
-    Ok(body)
-}
-
-fn split(body: &[u8]) -> Result<(u8, &[u8]), ChannelError> {
-    if body.len() > BODY_LIMIT {
-        return Err(ChannelError::TooLarge);
-    }
-    match body {
-        [VERSION, kind, rest @ ..] => Ok((*kind, rest)),
-        [] | [VERSION] => Err(ChannelError::Malformed),
-        [_, ..] => Err(ChannelError::UnsupportedVersion),
-    }
-}
-
-fn counted(rest: &[u8]) -> Result<(u64, &[u8]), ChannelError> {
-    let (counter, ciphertext) = rest.split_first_chunk().ok_or(ChannelError::Malformed)?;
-    if ciphertext.len() < TAG {
-        return Err(ChannelError::Malformed);
-    }
-    Ok((u64::from_be_bytes(*counter), ciphertext))
 }

@@ -1,145 +1,128 @@
-//! Noise as this protocol uses it: one pattern, one prologue, explicit counters. A thin layer over
-//! `snow` that knows nothing of frames or messages.
-//!
-//! What is wiped: private keys, ephemeral keys and Diffie-Hellman results (our resolver). What is
-//! not: the chaining key, the handshake hash and, without the feature `aws-lc`, the cipher keys,
-//! which `snow` holds in plain arrays. They are per handshake and never outlive it by design, but a
-//! reader of freed memory could find them; the preshared key additionally rests on the KEM's
-//! secret, which is wiped.
+//! `Noise_IK_25519_ChaChaPoly_BLAKE2s` by `snow`, and JSON inside it.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use zeroize::Zeroizing;
 
-use super::error::ChannelError;
-use super::frame::BODY_LIMIT;
-use super::resolver::{Identity, Resolver};
-use crate::key::PublicKey;
+use super::ChannelError;
+use super::frame::MAX_BODY;
+use crate::key::{PrivateKey, PublicKey};
 
-/// The name of the protocol, as Noise mixes it into the handshake.
-pub(super) const NAME: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
-/// The prologue: both ends agree on the version of what is built on top.
-pub(super) const PROLOGUE: &[u8] = b"mfagate/1";
-const TAG: usize = 16;
-/// Two public keys and the tags of the second and of a payload.
-const HANDSHAKE_OVERHEAD: usize = 32 + 32 + TAG + TAG;
+const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+const PROLOGUE: &[u8] = b"mfagate/1";
+const TAG_LEN: usize = 16;
 
-/// A handshake under way, at either end.
-pub(super) struct Handshake(HandshakeState);
+/// The length of a handshake hash: BLAKE2s-256.
+pub(super) const HASH_LEN: usize = 32;
 
-impl Handshake {
-    pub(super) fn initiate(
-        identity: &Identity,
-        location: &PublicKey,
-        ephemeral: Option<&[u8; 32]>,
-    ) -> Result<Self, ChannelError> {
-        let state = builder(identity, ephemeral)?
-            .remote_public_key(location.as_bytes())
-            .and_then(Builder::build_initiator)
-            .map_err(|_| ChannelError::Cryptography)?;
-        Ok(Self(state))
-    }
-
-    pub(super) fn respond(
-        identity: &Identity,
-        ephemeral: Option<&[u8; 32]>,
-    ) -> Result<Self, ChannelError> {
-        let state = builder(identity, ephemeral)?
-            .build_responder()
-            .map_err(|_| ChannelError::Cryptography)?;
-        Ok(Self(state))
-    }
-
-    pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        let mut message = vec![0; payload.len() + HANDSHAKE_OVERHEAD];
-        if message.len() > BODY_LIMIT {
-            return Err(ChannelError::TooLarge);
-        }
-        let len = self
-            .0
-            .write_message(payload, &mut message)
-            .map_err(|_| ChannelError::Cryptography)?;
-        message.truncate(len);
-        Ok(message)
-    }
-
-    pub(super) fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
-        let mut payload = Zeroizing::new(vec![0; message.len()]);
-        let len = self
-            .0
-            .read_message(message, &mut payload)
-            .map_err(|_| ChannelError::Unverified)?;
-        payload.truncate(len);
-        Ok(payload)
-    }
-
-    /// The other end's static key, once a message has proven it.
-    pub(super) fn remote(&self) -> Result<PublicKey, ChannelError> {
-        self.0
-            .get_remote_static()
-            .and_then(|key| key.first_chunk())
-            .map(|key| PublicKey::from_bytes(*key))
-            .ok_or(ChannelError::Unverified)
-    }
-
-    /// The transport keys and the handshake hash, after both messages.
-    pub(super) fn finish(self) -> Result<(Transport, [u8; 32]), ChannelError> {
-        let hash = self
-            .0
-            .get_handshake_hash()
-            .try_into()
-            .map_err(|_| ChannelError::Cryptography)?;
-        let state = self
-            .0
-            .into_stateless_transport_mode()
-            .map_err(|_| ChannelError::Cryptography)?;
-        Ok((Transport(state), hash))
-    }
+pub(super) fn initiator(
+    key: &PrivateKey,
+    location: &PublicKey,
+) -> Result<HandshakeState, ChannelError> {
+    builder()?
+        .local_private_key(key.expose_secret())
+        .and_then(|builder| builder.remote_public_key(location.as_bytes()))
+        .and_then(|builder| builder.prologue(PROLOGUE))
+        .and_then(Builder::build_initiator)
+        .map_err(|_| ChannelError::Crypto)
 }
 
-/// The transport keys of both directions. The caller names the counter, and never seals two
-/// different texts under one.
-pub(super) struct Transport(StatelessTransportState);
+pub(super) fn responder(key: &PrivateKey) -> Result<HandshakeState, ChannelError> {
+    builder()?
+        .local_private_key(key.expose_secret())
+        .and_then(|builder| builder.prologue(PROLOGUE))
+        .and_then(Builder::build_responder)
+        .map_err(|_| ChannelError::Crypto)
+}
+
+fn builder<'a>() -> Result<Builder<'a>, ChannelError> {
+    let params: NoiseParams = PATTERN.parse().map_err(|_| ChannelError::Crypto)?;
+    #[cfg(feature = "aws-lc")]
+    let builder = Builder::with_resolver(params, super::resolver::resolver());
+    #[cfg(not(feature = "aws-lc"))]
+    let builder = Builder::new(params);
+    Ok(builder)
+}
+
+/// Writes the next message of a handshake.
+pub(super) fn write(state: &mut HandshakeState, payload: &[u8]) -> Result<Vec<u8>, ChannelError> {
+    // Noise IK adds at most an ephemeral key, a sealed static key and two tags.
+    let mut message = vec![0; payload.len() + 128];
+    let len = state
+        .write_message(payload, &mut message)
+        .map_err(|_| ChannelError::TooLong)?;
+    message.truncate(len);
+    Ok(message)
+}
+
+/// Reads the next message of a handshake.
+pub(super) fn read(
+    state: &mut HandshakeState,
+    message: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+    let mut payload = Zeroizing::new(vec![0; message.len()]);
+    let len = state
+        .read_message(message, &mut payload)
+        .map_err(|_| ChannelError::NotAuthentic)?;
+    payload.truncate(len);
+    Ok(payload)
+}
+
+/// The transport of a finished handshake, with the handshake's hash.
+#[derive(Debug)]
+pub(super) struct Transport {
+    state: StatelessTransportState,
+    pub(super) hash: [u8; HASH_LEN],
+}
 
 impl Transport {
-    pub(super) fn seal(&self, counter: u64, text: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        let mut message = vec![0; text.len() + TAG];
-        if message.len() > BODY_LIMIT {
-            return Err(ChannelError::TooLarge);
-        }
-        let len = self
-            .0
-            .write_message(counter, text, &mut message)
-            .map_err(|_| ChannelError::Cryptography)?;
-        message.truncate(len);
-        Ok(message)
+    pub(super) fn new(state: HandshakeState) -> Result<Self, ChannelError> {
+        let hash = state
+            .get_handshake_hash()
+            .try_into()
+            .map_err(|_| ChannelError::Crypto)?;
+        let state = state
+            .into_stateless_transport_mode()
+            .map_err(|_| ChannelError::Crypto)?;
+        Ok(Self { state, hash })
+    }
+
+    pub(super) fn seal(&self, counter: u64, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let mut ciphertext = vec![0; plaintext.len() + TAG_LEN];
+        let sealed = self
+            .state
+            .write_message(counter, plaintext, &mut ciphertext);
+        let len = sealed.map_err(|_| ChannelError::TooLong)?;
+        ciphertext.truncate(len);
+        Ok(ciphertext)
     }
 
     pub(super) fn open(
         &self,
         counter: u64,
-        message: &[u8],
+        ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
-        let mut text = Zeroizing::new(vec![0; message.len()]);
-        let len = self
-            .0
-            .read_message(counter, message, &mut text)
-            .map_err(|_| ChannelError::Unverified)?;
-        text.truncate(len);
-        Ok(text)
+        let mut plaintext = Zeroizing::new(vec![0; ciphertext.len()]);
+        let opened = self.state.read_message(counter, ciphertext, &mut plaintext);
+        let len = opened.map_err(|_| ChannelError::NotAuthentic)?;
+        plaintext.truncate(len);
+        Ok(plaintext)
     }
 }
 
-fn builder<'a>(
-    identity: &'a Identity,
-    ephemeral: Option<&'a [u8; 32]>,
-) -> Result<Builder<'a>, ChannelError> {
-    let params = NAME.parse().map_err(|_| ChannelError::Cryptography)?;
-    let mut builder = Builder::with_resolver(params, Box::new(Resolver::new(identity)))
-        .prologue(PROLOGUE)
-        .and_then(|builder| builder.local_private_key(identity.expose_secret()))
-        .map_err(|_| ChannelError::Cryptography)?;
-    if let Some(key) = ephemeral {
-        builder = builder.fixed_ephemeral_key_for_testing_only(key);
+pub(super) fn to_json(message: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+    // Room for any message, so that no copy of a secret is left behind by growing.
+    let mut json = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    serde_json::to_writer(&mut *json, message).map_err(|_| ChannelError::TooLong)?;
+    if json.len() > MAX_BODY {
+        Err(ChannelError::TooLong)
+    } else {
+        Ok(json)
     }
-    Ok(builder)
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, ChannelError> {
+    serde_json::from_slice(json).map_err(|_| ChannelError::Unknown)
 }

@@ -1,203 +1,168 @@
 //! The gate's end of the channel.
 
-use std::fmt;
-use std::time::Duration;
-
 use ipnet::IpNet;
-use sha2::{Digest, Sha256};
+use snow::HandshakeState;
 use zeroize::Zeroizing;
 
-use super::error::{ChannelError, Unauthenticated};
-use super::frame::{self, HandshakeFrame};
-use super::kem;
-use super::message::{
-    EncapsulationKey, Granted, Hello, Reply, Request, Share, from_json, millis, to_json,
-};
-use super::noise::{Handshake, Transport};
-use super::resolver::Identity;
-use super::schedule::{self, Transcript};
+use super::ChannelError;
+use super::frame::{self, Unauthenticated};
+use super::message::{EncapsulationKey, Granted, Hello, Reply, Request, Share};
+use super::noise::{self, Transport};
+use super::psk;
 use crate::id::SessionId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 
-/// Answers handshakes for one location. Holds the location's key and nothing else: share one among
-/// all threads.
-#[derive(Clone)]
+const KEY_LEN: usize = 32;
+
+/// A location's key, ready to accept handshakes.
+#[derive(Debug)]
 pub struct Responder {
-    identity: Identity,
+    key: PrivateKey,
+    public: PublicKey,
 }
 
-impl Responder {
-    /// A responder for the location with this key.
-    ///
-    /// # Errors
-    /// [`ChannelError::Cryptography`] when the cryptographic library does not take the key.
-    pub fn new(location: &PrivateKey) -> Result<Self, ChannelError> {
-        Identity::new(location).map(|identity| Self { identity })
-    }
-
-    /// The location's public key.
-    pub fn public_key(&self) -> PublicKey {
-        PublicKey::from_bytes(*self.identity.public())
-    }
-
-    /// Verifies a first message: after this, the sender has proven that it holds the private key
-    /// of `peer`. That the message is fresh, and not a replay, is for the caller to find out.
-    ///
-    /// # Errors
-    /// The [`Unauthenticated`] refusal to answer with.
-    pub fn accept(&self, handshake: HandshakeFrame<'_>) -> Result<Accepted, Unauthenticated> {
-        self.accept_with(handshake, None)
-    }
-
-    pub(super) fn accept_with(
-        &self,
-        frame: HandshakeFrame<'_>,
-        ephemeral: Option<&[u8; 32]>,
-    ) -> Result<Accepted, Unauthenticated> {
-        let mut handshake = Handshake::respond(&self.identity, ephemeral)?;
-        let text = handshake.read(frame.0)?;
-        let peer = handshake.remote()?;
-        let hello = from_json(&text)?;
-        Ok(Accepted {
-            peer,
-            ephemeral: frame.ephemeral(),
-            hello,
-            pending: Pending { handshake },
-        })
-    }
-}
-
-impl fmt::Debug for Responder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder")
-            .field("public_key", &self.public_key())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A verified first message.
+/// A first message that verified: its sender holds the peer's private key and knew the location's
+/// public one. Whether it is fresh is the gate's machine to say.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Who sent it: the holder of this key's private half.
+    /// Who sent it.
     pub peer: PublicKey,
-    /// The client's ephemeral public key. The same one again is a replay.
-    pub ephemeral: [u8; 32],
-    /// What it wants.
+    /// The message's ephemeral key: random, so that a replay is known by it.
+    pub ephemeral: [u8; KEY_LEN],
+    /// What it says.
     pub hello: Hello,
-    /// What answers it.
+    /// The reply that is owed.
     pub pending: Pending,
 }
 
 /// A handshake that waits for the gate's reply.
+#[derive(Debug)]
 pub struct Pending {
-    handshake: Handshake,
+    state: HandshakeState,
+}
+
+impl Responder {
+    /// A responder with a location's key.
+    pub fn new(key: PrivateKey) -> Self {
+        let public = key.public_key();
+        Self { key, public }
+    }
+
+    /// The location's public key.
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Verifies the first message of a handshake.
+    ///
+    /// # Errors
+    /// [`Unauthenticated::Malformed`] for whatever does not verify or is not a [`Hello`].
+    pub fn accept(&self, message: &[u8]) -> Result<Accepted, Unauthenticated> {
+        let state = noise::responder(&self.key).map_err(|_| Unauthenticated::Unavailable)?;
+        accept_with(state, message).map_err(|_| Unauthenticated::Malformed)
+    }
+}
+
+pub(super) fn accept_with(
+    mut state: HandshakeState,
+    message: &[u8],
+) -> Result<Accepted, ChannelError> {
+    // The message begins with the ephemeral key in the clear (Noise, section 5.3).
+    let ephemeral = *message.first_chunk().ok_or(ChannelError::NotAuthentic)?;
+    let payload = noise::read(&mut state, message)?;
+    let peer = state
+        .get_remote_static()
+        .and_then(|key| key.try_into().ok());
+    let peer = PublicKey::from_bytes(peer.ok_or(ChannelError::Crypto)?);
+    let hello = noise::from_json(&payload)?;
+    Ok(Accepted {
+        peer,
+        ephemeral,
+        hello,
+        pending: Pending { state },
+    })
 }
 
 impl Pending {
-    /// Makes the second message: the session for the requests that may follow, and the body to
-    /// answer with. Where no attempt follows, drop the session.
+    /// Replies: gives the body of the response and the channel for what follows.
     ///
     /// # Errors
-    /// [`ChannelError::MisplacedGrant`] for a grant: a first message can be replayed, so none may
-    /// hang on it alone.
-    pub fn reply(self, reply: &Reply) -> Result<(GateSession, Vec<u8>), ChannelError> {
-        let Self { mut handshake } = self;
-        if matches!(reply, Reply::Granted { .. }) {
-            return Err(ChannelError::MisplacedGrant);
-        }
-        let message = handshake.write(&to_json(reply)?)?;
+    /// [`ChannelError::Crypto`] when there is no randomness; [`ChannelError::TooLong`].
+    pub fn reply(mut self, reply: &Reply) -> Result<(GateSession, Vec<u8>), ChannelError> {
+        let message = noise::write(&mut self.state, &noise::to_json(reply)?)?;
         let body = frame::handshake(&message)?;
-        let (transport, handshake_hash) = handshake.finish()?;
-        let session = GateSession {
-            transport,
-            handshake_hash,
-            next: 0,
-            last: None,
-            awaiting: None,
-        };
-        Ok((session, body))
+        let transport = Transport::new(self.state)?;
+        Ok((GateSession { transport, next: 0 }, body))
     }
 }
 
-impl fmt::Debug for Pending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
-    }
-}
-
-/// The gate's end of an established channel: opens requests in order, seals one reply to each.
+/// The gate's end of an attempt's channel.
+#[derive(Debug)]
 pub struct GateSession {
     transport: Transport,
-    pub(super) handshake_hash: [u8; 32],
     next: u64,
-    /// The counter and the hash of the last request that was opened.
-    last: Option<(u64, [u8; 32])>,
-    /// The counter of a request without a reply.
-    awaiting: Option<u64>,
 }
 
-/// What a request frame turned out to be.
+/// What a grant says to the client besides its share of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opened {
-    /// The next request: answer it, and keep the body until the one after it comes.
-    New(Request),
-    /// The last request once more, byte for byte: send the same body again, or go on working on
-    /// it. It must not be acted on a second time.
-    Repeated,
+pub struct GrantTerms {
+    /// The session.
+    pub session: SessionId,
+    /// How long the lease lasts from now, in milliseconds.
+    pub lease_ms: u64,
+    /// How long it can last with renewals and without a factor, in milliseconds from now.
+    pub renewable_ms: u64,
+    /// The client's own addresses inside the tunnel.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A grant whose preshared key is derived, to be sent once it is in force. Holds a secret share.
+pub struct PreparedGrant {
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for PreparedGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PreparedGrant([redacted])")
+    }
 }
 
 impl GateSession {
-    /// Opens a request. An error leaves the session as it was.
+    /// Opens the next request.
     ///
     /// # Errors
-    /// [`ChannelError::OutOfOrder`] for a counter that is neither next nor last, for other bytes
-    /// under the last counter, and for a next request while the last one has no reply yet;
-    /// [`ChannelError::Unverified`] and [`ChannelError::Malformed`].
-    pub fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Result<Opened, ChannelError> {
-        let digest: [u8; 32] = Sha256::digest(ciphertext).into();
-        if self.last == Some((counter, digest)) {
-            return Ok(Opened::Repeated);
+    /// [`ChannelError::NotAuthentic`] unless it is the client's next one; a message that was
+    /// opened once does not open again. [`ChannelError::Unknown`], after which the counter stays.
+    pub fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Result<Request, ChannelError> {
+        if counter != self.next {
+            return Err(ChannelError::NotAuthentic);
         }
-        if counter != self.next || self.awaiting.is_some() {
-            return Err(ChannelError::OutOfOrder);
-        }
-        let next = counter.checked_add(1).ok_or(ChannelError::OutOfOrder)?;
-        let request = from_json(&*self.transport.open(counter, ciphertext)?)?;
-        self.next = next;
-        self.last = Some((counter, digest));
-        self.awaiting = Some(counter);
-        Ok(Opened::New(request))
+        let request = noise::from_json(&self.transport.open(counter, ciphertext)?)?;
+        self.next += 1;
+        Ok(request)
     }
 
-    /// Seals the reply to the request that was opened last: the body to answer with.
+    /// The body of the response to the request that was opened last.
     ///
     /// # Errors
-    /// [`ChannelError::OutOfOrder`] when no request waits for a reply;
-    /// [`ChannelError::MisplacedGrant`] for a grant, which [`grant`](Self::grant) makes.
-    pub fn seal(&mut self, reply: &Reply) -> Result<Vec<u8>, ChannelError> {
-        if matches!(reply, Reply::Granted { .. }) {
-            return Err(ChannelError::MisplacedGrant);
-        }
-        self.seal_text(&to_json(reply)?)
+    /// [`ChannelError::TooLong`]; [`ChannelError::NotAuthentic`] before any request.
+    pub fn seal(&self, reply: &Reply) -> Result<Vec<u8>, ChannelError> {
+        self.seal_json(&noise::to_json(reply)?)
     }
 
-    /// Prepares a grant: encapsulates to the client's key, draws the share, writes the reply and
-    /// derives the preshared key from all of it. Nothing is sent: seal it with
-    /// [`seal_prepared`](Self::seal_prepared) once the store and the interface have done their
-    /// part.
+    /// Encapsulates to the client's key, draws the share and derives the preshared key of a grant.
     ///
     /// # Errors
-    /// [`ChannelError::InvalidEncapsulation`] when the client's key is not a valid one;
-    /// [`ChannelError::Cryptography`] when the system has no randomness to give.
+    /// [`ChannelError::Crypto`] when the key is no X-Wing key or there is no randomness.
     pub fn grant(
         &self,
         terms: GrantTerms,
         key: &EncapsulationKey,
-    ) -> Result<(PreparedReply, PresharedKey), ChannelError> {
+    ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
         let mut randomness = Zeroizing::new([0; 64]);
-        getrandom::fill(&mut *randomness).map_err(|_| ChannelError::Cryptography)?;
         let mut share = Share(Box::new([0; 32]));
-        getrandom::fill(&mut *share.0).map_err(|_| ChannelError::Cryptography)?;
+        getrandom::fill(&mut *randomness).map_err(|_| ChannelError::Crypto)?;
+        getrandom::fill(&mut *share.0).map_err(|_| ChannelError::Crypto)?;
         self.grant_with(terms, key, &randomness, share)
     }
 
@@ -207,77 +172,37 @@ impl GateSession {
         key: &EncapsulationKey,
         randomness: &[u8; 64],
         share: Share,
-    ) -> Result<(PreparedReply, PresharedKey), ChannelError> {
-        let (ciphertext, kem_secret) = kem::encapsulate(key, randomness)?;
+    ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
+        let (ciphertext, kem) = psk::encapsulate(key, randomness)?;
+        let GrantTerms {
+            session,
+            lease_ms,
+            renewable_ms,
+            addresses,
+        } = terms;
         let grant = Granted {
-            session: terms.session,
-            lease_ms: millis(terms.lease),
-            renewable_ms: millis(terms.renewable),
-            addresses: terms.addresses,
+            session,
+            lease_ms,
+            renewable_ms,
+            addresses,
             ciphertext,
             share: share.clone(),
         };
-        let text = to_json(&Reply::Granted { grant })?;
-        let transcript = Transcript::of(&text);
-        let psk = schedule::preshared_key(&self.handshake_hash, &transcript, &kem_secret, &share)?;
-        let prepared = PreparedReply {
-            text,
-            handshake_hash: self.handshake_hash,
-        };
-        Ok((prepared, psk))
+        let plaintext = noise::to_json(&Reply::Granted { grant })?;
+        let psk = psk::derive(&self.transport.hash, &plaintext, &kem, &share)?;
+        Ok((PreparedGrant { plaintext }, psk))
     }
 
-    /// Seals a grant, as the reply to the request that was opened last.
+    /// The body of the response that carries a grant.
     ///
     /// # Errors
-    /// [`ChannelError::OutOfOrder`] when no request waits for a reply, or when another session
-    /// prepared the grant.
-    pub fn seal_prepared(&mut self, prepared: PreparedReply) -> Result<Vec<u8>, ChannelError> {
-        if prepared.handshake_hash != self.handshake_hash {
-            return Err(ChannelError::OutOfOrder);
-        }
-        self.seal_text(&prepared.text)
+    /// As of [`GateSession::seal`].
+    pub fn seal_grant(&self, grant: PreparedGrant) -> Result<Vec<u8>, ChannelError> {
+        self.seal_json(&grant.plaintext)
     }
 
-    fn seal_text(&mut self, text: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        // Taken first: two texts must never be sealed under one counter.
-        let counter = self.awaiting.take().ok_or(ChannelError::OutOfOrder)?;
-        let ciphertext = self.transport.seal(counter, text)?;
-        frame::reply(counter, &ciphertext)
-    }
-}
-
-impl fmt::Debug for GateSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateSession")
-            .field("next", &self.next)
-            .field("awaiting", &self.awaiting)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a grant tells the client, beside the key material that [`GateSession::grant`] makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantTerms {
-    /// The session.
-    pub session: SessionId,
-    /// How long the lease lasts from now.
-    pub lease: Duration,
-    /// How long it can last with renewals and without a factor, from now.
-    pub renewable: Duration,
-    /// The client's own addresses inside the tunnel.
-    pub addresses: Vec<IpNet>,
-}
-
-/// The text of a grant, written and not yet sealed. It holds a secret: wiped on drop, never
-/// printed.
-pub struct PreparedReply {
-    pub(super) text: Zeroizing<Vec<u8>>,
-    handshake_hash: [u8; 32],
-}
-
-impl fmt::Debug for PreparedReply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PreparedReply([redacted])")
+    fn seal_json(&self, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let counter = self.next.checked_sub(1).ok_or(ChannelError::NotAuthentic)?;
+        frame::response(counter, &self.transport.seal(counter, plaintext)?)
     }
 }
