@@ -7,11 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::error::ChannelError;
 use crate::assurance::FactorKind;
 use crate::id::{AttemptId, SessionId};
 use crate::time::Timestamp;
@@ -50,31 +48,6 @@ pub enum Hello {
         /// The session.
         session: SessionId,
     },
-}
-
-impl Hello {
-    /// When the client says it sent this.
-    pub const fn sent_at(&self) -> Timestamp {
-        match self {
-            Self::Begin { sent_at, .. }
-            | Self::Renew { sent_at, .. }
-            | Self::Status { sent_at, .. }
-            | Self::End { sent_at, .. } => *sent_at,
-        }
-    }
-
-    /// The key for the grant, where one may follow.
-    pub const fn encapsulation_key(&self) -> Option<&EncapsulationKey> {
-        match self {
-            Self::Begin {
-                encapsulation_key, ..
-            }
-            | Self::Renew {
-                encapsulation_key, ..
-            } => Some(encapsulation_key),
-            Self::Status { .. } | Self::End { .. } => None,
-        }
-    }
 }
 
 /// A client's message in an attempt, after the handshake.
@@ -338,9 +311,7 @@ macro_rules! bytes {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                // One of the types is secret: its text is wiped too.
-                let text = zeroize::Zeroizing::new(data_encoding::BASE64.encode(&*self.0));
-                serializer.serialize_str(&text)
+                serializer.serialize_str(&data_encoding::BASE64.encode(&*self.0))
             }
         }
 
@@ -377,23 +348,6 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.0.zeroize();
     }
-}
-
-/// The most that a message of ours takes: written in one buffer, so that no outgrown one is left
-/// behind unwiped.
-const USUAL_TEXT: usize = 4096;
-
-/// A message as JSON text. Wiped on drop: some hold a secret.
-pub(crate) fn to_json<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
-    let mut text = Zeroizing::new(Vec::with_capacity(USUAL_TEXT));
-    serde_json::to_writer(&mut *text, message).map_err(|_| ChannelError::Malformed)?;
-    Ok(text)
-}
-
-/// The message of a JSON text, without anything before, after or beside it. The reason of a
-/// failure is dropped: it may quote a secret.
-pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ChannelError> {
-    serde_json::from_slice(text).map_err(|_| ChannelError::Malformed)
 }
 
 /// Milliseconds of a span, for a message.

@@ -4,10 +4,6 @@
 //! It knows bytes and keys. What may be admitted, when a message is fresh and how bodies travel is
 //! decided elsewhere.
 
-mod error;
-mod frame;
-mod initiator;
-mod kem;
 pub mod message;
 
 mod frame;
