@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::ChannelError;
 use crate::assurance::FactorKind;
 use crate::id::{AttemptId, SessionId};
 use crate::time::Timestamp;
@@ -297,6 +298,23 @@ pub enum Refusal {
     Unavailable {},
 }
 
+macro_rules! from_json {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Reads a message's text, with nothing before, after or beside it.
+            ///
+            /// # Errors
+            /// [`ChannelError::Unknown`] for anything else than one message of this version. It
+            /// does not repeat the text, which may hold a secret.
+            pub fn from_json(text: &[u8]) -> Result<Self, ChannelError> {
+                super::noise::from_json(text)
+            }
+        }
+    )*};
+}
+
+from_json!(Hello, Request, Reply);
+
 macro_rules! bytes {
     ($(#[$doc:meta])* $name:ident, $len:expr) => {
         $(#[$doc])*
@@ -311,7 +329,9 @@ macro_rules! bytes {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&data_encoding::BASE64.encode(&*self.0))
+                // One of these types is secret: its text is zeroized too.
+                let text = zeroize::Zeroizing::new(data_encoding::BASE64.encode(&*self.0));
+                serializer.serialize_str(&text)
             }
         }
 
