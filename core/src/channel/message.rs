@@ -1,7 +1,8 @@
 //! What the two ends say to one another: versioned, typed, closed. An unknown value is an error,
 //! never a default.
 //!
-//! Each message is one JSON object, `{"type": …, …}`, inside the encrypted channel.
+//! Each message is one JSON object, `{"type": …, …}`, inside the encrypted channel. Every field is
+//! there: what a field may leave open is `null`, not absent.
 
 use std::fmt;
 use std::time::Duration;
@@ -124,6 +125,7 @@ pub enum Challenge {
         /// How many digits the code has.
         digits: u8,
         /// Whether the factor has a wait now: answers are refused until then.
+        #[serde(deserialize_with = "Option::deserialize")]
         locked_for_ms: Option<u64>,
     },
 }
@@ -193,6 +195,7 @@ pub struct Denied {
     pub tries_left: u32,
     /// How long answers to this factor are refused from now on, in milliseconds; `None` when they
     /// are not.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub locked_for_ms: Option<u64>,
 }
 
@@ -244,6 +247,7 @@ pub enum Status {
     /// The session has ended, or this peer never had it.
     Ended {
         /// Why, where the gate knows.
+        #[serde(deserialize_with = "Option::deserialize")]
         reason: Option<Ended>,
     },
 }

@@ -416,7 +416,8 @@ proptest! {
         let request = pair.client.request(&pair.attempt, &answer()).unwrap();
         let cut = |body: &[u8]| body[..at.index(body.len())].to_vec();
         let drawn = |body: &[u8]| [body, &more].concat();
-        for change in [&cut as &dyn Fn(&[u8]) -> Vec<u8>, &drawn] {
+        let changes: [&dyn Fn(&[u8]) -> Vec<u8>; 2] = [&cut, &drawn];
+        for change in changes {
             prop_assert!(accept(&responder, &change(&hello)).is_err());
             prop_assert!(open(&mut pair.gate, &change(&request)).is_err());
         }

@@ -145,7 +145,7 @@ fn a_key_of_another_length_or_spelling_is_no_key() {
 }
 
 #[test]
-fn an_unknown_or_doubled_field_at_any_depth_is_an_error() {
+fn an_unknown_doubled_or_absent_field_at_any_depth_is_an_error() {
     for json in [
         r#"{"type":"done","type":"done"}"#,
         r#"{"type":"refused","refusal":{"reason":"replay","more":1}}"#,
@@ -158,6 +158,8 @@ fn an_unknown_or_doubled_field_at_any_depth_is_an_error() {
         r#"{"type":"denied","denied":{"reason":"odd","tries_left":4,"locked_for_ms":null}}"#,
         r#"{"type":"denied","denied":{"reason":"wrong","tries_left":4294967296,"locked_for_ms":null}}"#,
         r#"{"type":"status","status":{"state":"live","lease_ms":1,"lease_ms":1}}"#,
+        r#"{"type":"denied","denied":{"reason":"wrong","tries_left":4}}"#,
+        r#"{"type":"status","status":{"state":"ended"}}"#,
         r#"{"type":"status","status":{"state":"asleep"}}"#,
         r#"{"type":"granted","grant":{}}"#,
         r#"{"type":"done"}}"#,
