@@ -377,7 +377,8 @@ def check_case(vectors, case):
 
     bodies = [(b, b["text"].encode(), bytes.fromhex(b["body"])) for b in case["bodies"]]
     (hello, hello_text, hello_body), (greeting, greeting_text, greeting_body) = bodies[:2]
-    check("order", (hello["from"], greeting["from"]), ("client", "gate"))
+    order = [(b["from"], b["counter"]) for b in (hello, greeting)]
+    check("order", order, [("client", None), ("gate", None)])
     location = public_key(secret("location_private_key"))
     check("location_public_key", location.hex(), case["location_public_key"])
     client_key = public_key(secret("client_private_key"))

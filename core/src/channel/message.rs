@@ -375,6 +375,7 @@ impl Drop for Share {
 }
 
 /// Milliseconds of a span, for a message.
+#[cfg(feature = "gate")]
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
