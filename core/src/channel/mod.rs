@@ -11,7 +11,6 @@ mod frame;
 mod initiator;
 mod noise;
 mod psk;
-#[cfg(feature = "aws-lc")]
 mod resolver;
 mod responder;
 #[cfg(test)]
