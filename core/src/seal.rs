@@ -1,8 +1,215 @@
 //! Sealing: what is secret at rest lies in an AEAD envelope bound to its row.
+//!
+//! The gate seals before a store sees anything, and opens after. This module keeps no rows and
+//! knows no store; where the ring's keys are kept is the operator's choice, away from the store.
+//!
+//! # The envelope
+//! ```text
+//! version (1 byte, 1) ‖ length of the key id (1 byte) ‖ key id ‖ nonce (24 bytes) ‖ ciphertext ‖ tag (16 bytes)
+//! ```
+//! The cipher is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): its nonce is long enough to be
+//! drawn at random for the life of a key. The associated data is a label, the envelope up to the
+//! nonce, and the [`Row`], each field with its length, so that an envelope that was moved to
+//! another row, or whose row was edited, does not open.
+
+mod file;
+mod row;
 
 use std::fmt;
+use std::str::FromStr;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use data_encoding::BASE64;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use file::KeyRingError;
+pub use row::Row;
+
+const VERSION: u8 = 1;
+const NONCE_LEN: usize = 24;
+const LABEL: &[u8] = b"mfagate/1 sealed row";
+
+/// The keys that seal: one active key, and any number of older ones that still open.
+#[derive(Debug, Clone)]
+pub struct KeyRing {
+    active: (KeyId, RingKey),
+    older: Vec<(KeyId, RingKey)>,
+}
+
+impl KeyRing {
+    /// A ring of one key.
+    pub const fn new(id: KeyId, key: RingKey) -> Self {
+        Self {
+            active: (id, key),
+            older: Vec::new(),
+        }
+    }
+
+    /// The ring with one more key that opens and doesn't seal. Where the ring has a key of that id
+    /// already, that one stays.
+    #[must_use]
+    pub fn with_older(mut self, id: KeyId, key: RingKey) -> Self {
+        if self.key(&id).is_none() {
+            self.older.push((id, key));
+        }
+        self
+    }
+
+    /// The id of the key that seals.
+    pub const fn active(&self) -> &KeyId {
+        &self.active.0
+    }
+
+    /// Seals a secret to its row, under the active key and a fresh random nonce.
+    ///
+    /// # Errors
+    /// [`SealError::Randomness`]; [`SealError::TooLong`] for more than the cipher takes (256 GiB).
+    pub fn seal(&self, row: &Row<'_>, secret: &[u8]) -> Result<Sealed, SealError> {
+        let (id, key) = &self.active;
+        let mut envelope = header(id);
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce)?;
+        let payload = Payload {
+            msg: secret,
+            aad: &associated_data(&envelope, row),
+        };
+        let ciphertext = key
+            .cipher()
+            .encrypt(XNonce::from_slice(&nonce), payload)
+            .map_err(|_| SealError::TooLong)?;
+        envelope.extend_from_slice(&nonce);
+        envelope.extend_from_slice(&ciphertext);
+        Ok(Sealed(envelope))
+    }
+
+    /// Opens an envelope that was sealed to this very row by any key of the ring.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownKey`] when the ring lacks its key, [`SealError::Altered`] when the
+    /// envelope or its row is not what was sealed, [`SealError::UnknownVersion`] and
+    /// [`SealError::Malformed`] when it is no envelope of ours.
+    pub fn open(&self, row: &Row<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
+        let envelope = Envelope::parse(sealed)?;
+        let key = self
+            .key(&envelope.key)
+            .ok_or_else(|| SealError::UnknownKey {
+                id: envelope.key.clone(),
+            })?;
+        let payload = Payload {
+            msg: envelope.ciphertext,
+            aad: &associated_data(envelope.header, row),
+        };
+        key.cipher()
+            .decrypt(XNonce::from_slice(envelope.nonce), payload)
+            .map(Secret)
+            .map_err(|_| SealError::Altered)
+    }
+
+    /// Whether an envelope names the active key. `false` says: seal it anew when the ring rotates.
+    pub fn is_current(&self, sealed: &Sealed) -> bool {
+        Envelope::parse(sealed).is_ok_and(|envelope| envelope.key == self.active.0)
+    }
+
+    fn key(&self, id: &KeyId) -> Option<&RingKey> {
+        std::iter::once(&self.active)
+            .chain(&self.older)
+            .find_map(|(known, key)| (known == id).then_some(key))
+    }
+}
+
+/// The name of a ring key, such as `2026-11`: 1 to 32 characters of `A-Z a-z 0-9 . _ -`. Not secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = ParseKeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyIdError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseKeyIdError)
+        }
+    }
+}
+
+/// A text that can't name a ring key. It does not repeat the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key id is 1 to 32 characters of A-Z a-z 0-9 . _ -")]
+pub struct ParseKeyIdError;
+
+/// A key of the ring: 256 random bits, zeroized on drop, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct RingKey([u8; 32]);
+
+impl RingKey {
+    /// A fresh key from the operating system's generator.
+    ///
+    /// # Errors
+    /// [`getrandom::Error`] when the system has no randomness to give.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut key = Self([0; 32]);
+        getrandom::fill(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// A key from its 32 bytes, which must have come from a strong generator.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw key as padded Base64, for a key file. Zeroized on drop.
+    pub fn expose_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(&self.0))
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&self.0).into())
+    }
+}
+
+impl FromStr for RingKey {
+    type Err = ParseRingKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRingKeyError> {
+        let bytes = BASE64
+            .decode(text.trim().as_bytes())
+            .map(Zeroizing::new)
+            .map_err(|_| ParseRingKeyError)?;
+        let mut key = Self([0; 32]);
+        if bytes.len() != key.0.len() {
+            return Err(ParseRingKeyError);
+        }
+        key.0.copy_from_slice(&bytes);
+        Ok(key)
+    }
+}
+
+impl fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RingKey([redacted])")
+    }
+}
+
+/// A text that is not a ring key. It does not repeat the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a ring key: expected 32 bytes as 44 characters of Base64")]
+pub struct ParseRingKeyError;
 
 /// Secret bytes: zeroized on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -48,3 +255,89 @@ impl fmt::Debug for Sealed {
         write!(f, "Sealed({} bytes)", self.0.len())
     }
 }
+
+/// Why something did not seal or open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The operating system had no randomness to give.
+    #[error("the operating system has no randomness to give")]
+    Randomness(#[from] getrandom::Error),
+    /// The secret is longer than the cipher takes.
+    #[error("the secret is too long to seal")]
+    TooLong,
+    /// The envelope was sealed with a key that is not on the ring.
+    #[error(
+        "sealed with the ring key {id:?}, which is not on the key ring: put that key back as an older one",
+        id = id.as_str()
+    )]
+    UnknownKey {
+        /// The id that the envelope names.
+        id: KeyId,
+    },
+    /// The envelope or its row is not what was sealed.
+    #[error("the sealed record does not open: it, its row or the ring key was altered")]
+    Altered,
+    /// The envelope is of a version that this build does not know.
+    #[error("sealed in a format of version {version}, which this build does not know")]
+    UnknownVersion {
+        /// The version that the envelope names.
+        version: u8,
+    },
+    /// The bytes are not an envelope.
+    #[error("not a sealed record")]
+    Malformed,
+}
+
+/// An envelope's parts, borrowed.
+struct Envelope<'a> {
+    header: &'a [u8],
+    key: KeyId,
+    nonce: &'a [u8],
+    ciphertext: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn parse(sealed: &'a Sealed) -> Result<Self, SealError> {
+        let bytes = sealed.as_bytes();
+        let (&version, rest) = bytes.split_first().ok_or(SealError::Malformed)?;
+        if version != VERSION {
+            return Err(SealError::UnknownVersion { version });
+        }
+        let (&id_len, rest) = rest.split_first().ok_or(SealError::Malformed)?;
+        let id_len = usize::from(id_len);
+        let (id, rest) = rest.split_at_checked(id_len).ok_or(SealError::Malformed)?;
+        let (nonce, ciphertext) = rest
+            .split_at_checked(NONCE_LEN)
+            .ok_or(SealError::Malformed)?;
+        let key = std::str::from_utf8(id)
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or(SealError::Malformed)?;
+        Ok(Self {
+            header: &bytes[..2 + id_len],
+            key,
+            nonce,
+            ciphertext,
+        })
+    }
+}
+
+/// The envelope up to the nonce.
+fn header(id: &KeyId) -> Vec<u8> {
+    let len = u8::try_from(id.0.len()).unwrap_or(u8::MAX); // an id is at most 32 bytes
+    let mut header = vec![VERSION, len];
+    header.extend_from_slice(id.0.as_bytes());
+    header
+}
+
+fn associated_data(header: &[u8], row: &Row<'_>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    row::put(&mut bytes, LABEL);
+    row::put(&mut bytes, header);
+    row.encode(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

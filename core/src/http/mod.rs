@@ -1,1 +1,14 @@
-//! http.
+//! The control channel over HTTP: bodies of POSTs to one path. Security does not rest on what
+//! carries them; TLS in front is recommended all the same, since it hides who talks.
+
+#[cfg(feature = "http-server")]
+mod server;
+
+#[cfg(feature = "http-server")]
+pub use server::router;
+
+/// The path that requests are posted to.
+pub const PATH: &str = "/mfagate/v1";
+
+/// The content type of requests and responses.
+pub const CONTENT_TYPE: &str = "application/octet-stream";

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::AuditEvent;
+use crate::channel::message::Ended;
 use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
@@ -200,6 +201,21 @@ pub enum EndReason {
     Superseded,
     /// The interface could not take the peer, or lost it.
     InterfaceFailed,
+    /// Its record did not open under the gate's key ring.
+    Unreadable,
+}
+
+impl From<EndReason> for Ended {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Expired => Self::Expired,
+            EndReason::Inactive => Self::Inactive,
+            EndReason::Revoked | EndReason::Unreadable => Self::Revoked,
+            EndReason::SignedOut => Self::SignedOut,
+            EndReason::Superseded => Self::Superseded,
+            EndReason::InterfaceFailed => Self::InterfaceFailed,
+        }
+    }
 }
 
 /// What changed in a store that bears on a running gate.

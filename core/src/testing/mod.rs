@@ -1,1 +1,6 @@
-//! testing.
+//! What helps to test against this crate: conformance suites for the three traits, fakes with
+//! faults on a schedule, and a clock that stands still until told otherwise.
+
+mod clock;
+
+pub use clock::SimClock;

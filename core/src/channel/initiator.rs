@@ -1,0 +1,134 @@
+//! The client's end of the channel.
+
+use snow::HandshakeState;
+use zeroize::Zeroizing;
+
+use super::ChannelError;
+use super::frame::{self, Response};
+use super::message::{Hello, Reply, Request};
+use super::noise::{self, Transport};
+use super::psk::{self, DecapsulationSecret};
+use crate::id::AttemptId;
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+
+/// A handshake that waits for the gate's message.
+#[derive(Debug)]
+pub struct Initiator {
+    state: HandshakeState,
+}
+
+impl Initiator {
+    /// Begins: gives the body of the first request.
+    ///
+    /// # Errors
+    /// [`ChannelError::Crypto`] when a key is unusable or there is no randomness.
+    pub fn begin(
+        key: &PrivateKey,
+        location: &PublicKey,
+        hello: &Hello,
+    ) -> Result<(Self, Vec<u8>), ChannelError> {
+        Self::begin_with(noise::initiator(key, location)?, hello)
+    }
+
+    pub(super) fn begin_with(
+        mut state: HandshakeState,
+        hello: &Hello,
+    ) -> Result<(Self, Vec<u8>), ChannelError> {
+        let message = noise::write(&mut state, &noise::to_json(hello)?)?;
+        let body = frame::handshake(&message)?;
+        Ok((Self { state }, body))
+    }
+
+    /// Takes the body of the response in.
+    ///
+    /// # Errors
+    /// [`ChannelError::NotAuthentic`] unless it comes from the holder of the location's key and
+    /// answers this very request; [`ChannelError::Refused`] for a refusal that anyone could have
+    /// made; [`ChannelError::Unknown`].
+    pub fn finish(mut self, body: &[u8]) -> Result<(ClientSession, Reply), ChannelError> {
+        let Response::Handshake(message) = frame::parse_response(body)? else {
+            return Err(ChannelError::NotAuthentic);
+        };
+        let payload = noise::read(&mut self.state, message)?;
+        let reply = noise::from_json(&payload)?;
+        let transport = Transport::new(self.state)?;
+        Ok((ClientSession { transport, next: 0 }, reply))
+    }
+}
+
+/// The client's end of an attempt's channel.
+#[derive(Debug)]
+pub struct ClientSession {
+    transport: Transport,
+    next: u64,
+}
+
+impl ClientSession {
+    /// The body of the next request. Where its response is lost, send these very bytes again.
+    ///
+    /// # Errors
+    /// [`ChannelError::TooLong`].
+    pub fn request(
+        &mut self,
+        attempt: &AttemptId,
+        request: &Request,
+    ) -> Result<Vec<u8>, ChannelError> {
+        let ciphertext = self.transport.seal(self.next, &noise::to_json(request)?)?;
+        let body = frame::request(attempt, self.next, &ciphertext)?;
+        self.next += 1;
+        Ok(body)
+    }
+
+    /// Takes the body of the response to the last request in.
+    ///
+    /// # Errors
+    /// As of [`Initiator::finish`].
+    pub fn reply(&mut self, body: &[u8]) -> Result<Opened, ChannelError> {
+        let Response::Transport {
+            counter,
+            ciphertext,
+        } = frame::parse_response(body)?
+        else {
+            return Err(ChannelError::NotAuthentic);
+        };
+        if Some(counter) != self.next.checked_sub(1) {
+            return Err(ChannelError::NotAuthentic);
+        }
+        let plaintext = self.transport.open(counter, ciphertext)?;
+        let reply = noise::from_json(&plaintext)?;
+        Ok(Opened { reply, plaintext })
+    }
+}
+
+/// A reply, with the bytes that it came as: a grant's go into the preshared key.
+pub struct Opened {
+    /// The reply.
+    pub reply: Reply,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+impl Opened {
+    /// Derives the preshared key of a grant.
+    ///
+    /// # Errors
+    /// [`ChannelError::NotAGrant`] when the reply is none.
+    pub fn preshared_key(
+        &self,
+        session: &ClientSession,
+        secret: &DecapsulationSecret,
+    ) -> Result<PresharedKey, ChannelError> {
+        let Reply::Granted { grant } = &self.reply else {
+            return Err(ChannelError::NotAGrant);
+        };
+        let kem = secret.decapsulate(&grant.ciphertext)?;
+        psk::derive(&session.transport.hash, &self.plaintext, &kem, &grant.share)
+    }
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("reply", &self.reply)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! `Noise_IK_25519_ChaChaPoly_BLAKE2s` by `snow`, and JSON inside it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use snow::params::NoiseParams;
+use snow::{Builder, HandshakeState, StatelessTransportState};
+use zeroize::Zeroizing;
+
+use super::ChannelError;
+use super::frame::MAX_BODY;
+use crate::key::{PrivateKey, PublicKey};
+
+const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+const PROLOGUE: &[u8] = b"mfagate/1";
+const TAG_LEN: usize = 16;
+
+/// The length of a handshake hash: BLAKE2s-256.
+pub(super) const HASH_LEN: usize = 32;
+
+pub(super) fn initiator(
+    key: &PrivateKey,
+    location: &PublicKey,
+) -> Result<HandshakeState, ChannelError> {
+    builder()?
+        .local_private_key(key.expose_secret())
+        .and_then(|builder| builder.remote_public_key(location.as_bytes()))
+        .and_then(|builder| builder.prologue(PROLOGUE))
+        .and_then(Builder::build_initiator)
+        .map_err(|_| ChannelError::Crypto)
+}
+
+pub(super) fn responder(key: &PrivateKey) -> Result<HandshakeState, ChannelError> {
+    builder()?
+        .local_private_key(key.expose_secret())
+        .and_then(|builder| builder.prologue(PROLOGUE))
+        .and_then(Builder::build_responder)
+        .map_err(|_| ChannelError::Crypto)
+}
+
+fn builder<'a>() -> Result<Builder<'a>, ChannelError> {
+    let params: NoiseParams = PATTERN.parse().map_err(|_| ChannelError::Crypto)?;
+    #[cfg(feature = "aws-lc")]
+    let builder = Builder::with_resolver(params, super::resolver::resolver());
+    #[cfg(not(feature = "aws-lc"))]
+    let builder = Builder::new(params);
+    Ok(builder)
+}
+
+/// Writes the next message of a handshake.
+pub(super) fn write(state: &mut HandshakeState, payload: &[u8]) -> Result<Vec<u8>, ChannelError> {
+    // Noise IK adds at most an ephemeral key, a sealed static key and two tags.
+    let mut message = vec![0; payload.len() + 128];
+    let len = state
+        .write_message(payload, &mut message)
+        .map_err(|_| ChannelError::TooLong)?;
+    message.truncate(len);
+    Ok(message)
+}
+
+/// Reads the next message of a handshake.
+pub(super) fn read(
+    state: &mut HandshakeState,
+    message: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+    let mut payload = Zeroizing::new(vec![0; message.len()]);
+    let len = state
+        .read_message(message, &mut payload)
+        .map_err(|_| ChannelError::NotAuthentic)?;
+    payload.truncate(len);
+    Ok(payload)
+}
+
+/// The transport of a finished handshake, with the handshake's hash.
+#[derive(Debug)]
+pub(super) struct Transport {
+    state: StatelessTransportState,
+    pub(super) hash: [u8; HASH_LEN],
+}
+
+impl Transport {
+    pub(super) fn new(state: HandshakeState) -> Result<Self, ChannelError> {
+        let hash = state
+            .get_handshake_hash()
+            .try_into()
+            .map_err(|_| ChannelError::Crypto)?;
+        let state = state
+            .into_stateless_transport_mode()
+            .map_err(|_| ChannelError::Crypto)?;
+        Ok(Self { state, hash })
+    }
+
+    pub(super) fn seal(&self, counter: u64, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let mut ciphertext = vec![0; plaintext.len() + TAG_LEN];
+        let sealed = self
+            .state
+            .write_message(counter, plaintext, &mut ciphertext);
+        let len = sealed.map_err(|_| ChannelError::TooLong)?;
+        ciphertext.truncate(len);
+        Ok(ciphertext)
+    }
+
+    pub(super) fn open(
+        &self,
+        counter: u64,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+        let mut plaintext = Zeroizing::new(vec![0; ciphertext.len()]);
+        let opened = self.state.read_message(counter, ciphertext, &mut plaintext);
+        let len = opened.map_err(|_| ChannelError::NotAuthentic)?;
+        plaintext.truncate(len);
+        Ok(plaintext)
+    }
+}
+
+pub(super) fn to_json(message: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+    // Room for any message, so that no copy of a secret is left behind by growing.
+    let mut json = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    serde_json::to_writer(&mut *json, message).map_err(|_| ChannelError::TooLong)?;
+    if json.len() > MAX_BODY {
+        Err(ChannelError::TooLong)
+    } else {
+        Ok(json)
+    }
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, ChannelError> {
+    serde_json::from_slice(json).map_err(|_| ChannelError::Unknown)
+}

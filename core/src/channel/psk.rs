@@ -1,0 +1,127 @@
+//! The key schedule of the preshared key: X-Wing, a random share, and the whole exchange as salt.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use sha2::{Digest, Sha256};
+use x_wing::kem::{Decapsulate, Encapsulate, KeyExport};
+use x_wing::{DecapsulationKey, EncapsulationKey as XWingKey};
+use zeroize::Zeroizing;
+
+use super::ChannelError;
+use super::message::{Ciphertext, EncapsulationKey, Share};
+use super::noise::HASH_LEN;
+use crate::key::PresharedKey;
+
+const INFO: &[u8] = b"mfagate/1 psk";
+const SECRET_LEN: usize = 32;
+
+/// A client's half of a key encapsulation: fresh for each attempt, zeroized on drop.
+pub struct DecapsulationSecret(DecapsulationKey);
+
+impl DecapsulationSecret {
+    /// A fresh key pair.
+    ///
+    /// # Errors
+    /// [`ChannelError::Crypto`] when the system has no randomness to give.
+    pub fn generate() -> Result<(Self, EncapsulationKey), ChannelError> {
+        let mut seed = Zeroizing::new([0; SECRET_LEN]);
+        getrandom::fill(&mut *seed).map_err(|_| ChannelError::Crypto)?;
+        Self::from_seed(&seed)
+    }
+
+    /// The key pair of a seed of 32 bytes.
+    pub(super) fn from_seed(
+        seed: &[u8; SECRET_LEN],
+    ) -> Result<(Self, EncapsulationKey), ChannelError> {
+        let secret = DecapsulationKey::from(*seed);
+        let public = x_wing::kem::Decapsulator::encapsulation_key(&secret).to_bytes();
+        let public = boxed(public.as_slice())?;
+        Ok((Self(secret), EncapsulationKey(public)))
+    }
+
+    pub(super) fn decapsulate(
+        &self,
+        ciphertext: &Ciphertext,
+    ) -> Result<Zeroizing<[u8; SECRET_LEN]>, ChannelError> {
+        let ciphertext = x_wing::Ciphertext::try_from(ciphertext.0.as_slice());
+        let ciphertext = ciphertext.map_err(|_| ChannelError::Crypto)?;
+        let mut shared = self.0.decapsulate(&ciphertext);
+        let secret = Zeroizing::new(shared.0);
+        zeroize::Zeroize::zeroize(&mut shared.0);
+        Ok(secret)
+    }
+}
+
+impl fmt::Debug for DecapsulationSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DecapsulationSecret([redacted])")
+    }
+}
+
+/// Encapsulates to a client's key with this randomness.
+pub(super) fn encapsulate(
+    key: &EncapsulationKey,
+    randomness: &[u8; 64],
+) -> Result<(Ciphertext, Zeroizing<[u8; SECRET_LEN]>), ChannelError> {
+    let key = XWingKey::try_from(key.0.as_slice()).map_err(|_| ChannelError::Crypto)?;
+    let (ciphertext, mut shared) = key.encapsulate_with_rng(&mut Once(randomness));
+    let secret = Zeroizing::new(shared.0);
+    zeroize::Zeroize::zeroize(&mut shared.0);
+    Ok((Ciphertext(boxed(ciphertext.as_slice())?), secret))
+}
+
+/// `HKDF-SHA256(salt = handshake hash ‖ SHA-256(grant), ikm = kem ‖ share, info)` (RFC 5869).
+pub(super) fn derive(
+    hash: &[u8; HASH_LEN],
+    grant: &[u8],
+    kem: &[u8; SECRET_LEN],
+    share: &Share,
+) -> Result<PresharedKey, ChannelError> {
+    let mut salt = [0; HASH_LEN + 32];
+    salt[..HASH_LEN].copy_from_slice(hash);
+    salt[HASH_LEN..].copy_from_slice(&Sha256::digest(grant));
+    let mut secret = Zeroizing::new([0; 2 * SECRET_LEN]);
+    secret[..SECRET_LEN].copy_from_slice(kem);
+    secret[SECRET_LEN..].copy_from_slice(&*share.0);
+    let mut psk = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(&salt), &*secret)
+        .expand(INFO, &mut *psk)
+        .map_err(|_| ChannelError::Crypto)?;
+    Ok(PresharedKey::from_bytes(*psk))
+}
+
+fn boxed<const N: usize>(bytes: &[u8]) -> Result<Box<[u8; N]>, ChannelError> {
+    Box::<[u8]>::from(bytes)
+        .try_into()
+        .map_err(|_| ChannelError::Crypto)
+}
+
+/// A generator that gives exactly the bytes it was made of: the operating system's, drawn where a
+/// failure can still be reported, or a test's.
+struct Once<'a>(&'a [u8]);
+
+impl x_wing::kem::common::rand_core::TryRng for Once<'_> {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)
+            .map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)
+            .map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+        let (taken, rest) = self.0.split_at(out.len());
+        out.copy_from_slice(taken);
+        self.0 = rest;
+        Ok(())
+    }
+}
+
+impl x_wing::kem::common::rand_core::TryCryptoRng for Once<'_> {}

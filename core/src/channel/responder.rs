@@ -1,0 +1,208 @@
+//! The gate's end of the channel.
+
+use ipnet::IpNet;
+use snow::HandshakeState;
+use zeroize::Zeroizing;
+
+use super::ChannelError;
+use super::frame::{self, Unauthenticated};
+use super::message::{EncapsulationKey, Granted, Hello, Reply, Request, Share};
+use super::noise::{self, Transport};
+use super::psk;
+use crate::id::SessionId;
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+
+const KEY_LEN: usize = 32;
+
+/// A location's key, ready to accept handshakes.
+#[derive(Debug)]
+pub struct Responder {
+    key: PrivateKey,
+    public: PublicKey,
+}
+
+/// A first message that verified: its sender holds the peer's private key and knew the location's
+/// public one. Whether it is fresh is the gate's machine to say.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Who sent it.
+    pub peer: PublicKey,
+    /// The message's ephemeral key: random, so that a replay is known by it.
+    pub ephemeral: [u8; KEY_LEN],
+    /// What it says.
+    pub hello: Hello,
+    /// The reply that is owed.
+    pub pending: Pending,
+}
+
+/// A handshake that waits for the gate's reply.
+#[derive(Debug)]
+pub struct Pending {
+    state: HandshakeState,
+}
+
+impl Responder {
+    /// A responder with a location's key.
+    pub fn new(key: PrivateKey) -> Self {
+        let public = key.public_key();
+        Self { key, public }
+    }
+
+    /// The location's public key.
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Verifies the first message of a handshake.
+    ///
+    /// # Errors
+    /// [`Unauthenticated::Malformed`] for whatever does not verify or is not a [`Hello`].
+    pub fn accept(&self, message: &[u8]) -> Result<Accepted, Unauthenticated> {
+        let state = noise::responder(&self.key).map_err(|_| Unauthenticated::Unavailable)?;
+        accept_with(state, message).map_err(|_| Unauthenticated::Malformed)
+    }
+}
+
+pub(super) fn accept_with(
+    mut state: HandshakeState,
+    message: &[u8],
+) -> Result<Accepted, ChannelError> {
+    // The message begins with the ephemeral key in the clear (Noise, section 5.3).
+    let ephemeral = *message.first_chunk().ok_or(ChannelError::NotAuthentic)?;
+    let payload = noise::read(&mut state, message)?;
+    let peer = state
+        .get_remote_static()
+        .and_then(|key| key.try_into().ok());
+    let peer = PublicKey::from_bytes(peer.ok_or(ChannelError::Crypto)?);
+    let hello = noise::from_json(&payload)?;
+    Ok(Accepted {
+        peer,
+        ephemeral,
+        hello,
+        pending: Pending { state },
+    })
+}
+
+impl Pending {
+    /// Replies: gives the body of the response and the channel for what follows.
+    ///
+    /// # Errors
+    /// [`ChannelError::Crypto`] when there is no randomness; [`ChannelError::TooLong`].
+    pub fn reply(mut self, reply: &Reply) -> Result<(GateSession, Vec<u8>), ChannelError> {
+        let message = noise::write(&mut self.state, &noise::to_json(reply)?)?;
+        let body = frame::handshake(&message)?;
+        let transport = Transport::new(self.state)?;
+        Ok((GateSession { transport, next: 0 }, body))
+    }
+}
+
+/// The gate's end of an attempt's channel.
+#[derive(Debug)]
+pub struct GateSession {
+    transport: Transport,
+    next: u64,
+}
+
+/// What a grant says to the client besides its share of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantTerms {
+    /// The session.
+    pub session: SessionId,
+    /// How long the lease lasts from now, in milliseconds.
+    pub lease_ms: u64,
+    /// How long it can last with renewals and without a factor, in milliseconds from now.
+    pub renewable_ms: u64,
+    /// The client's own addresses inside the tunnel.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A grant whose preshared key is derived, to be sent once it is in force. Holds a secret share.
+pub struct PreparedGrant {
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for PreparedGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PreparedGrant([redacted])")
+    }
+}
+
+impl GateSession {
+    /// Opens the next request.
+    ///
+    /// # Errors
+    /// [`ChannelError::NotAuthentic`] unless it is the client's next one; a message that was
+    /// opened once does not open again. [`ChannelError::Unknown`], after which the counter stays.
+    pub fn open(&mut self, counter: u64, ciphertext: &[u8]) -> Result<Request, ChannelError> {
+        if counter != self.next {
+            return Err(ChannelError::NotAuthentic);
+        }
+        let request = noise::from_json(&self.transport.open(counter, ciphertext)?)?;
+        self.next += 1;
+        Ok(request)
+    }
+
+    /// The body of the response to the request that was opened last.
+    ///
+    /// # Errors
+    /// [`ChannelError::TooLong`]; [`ChannelError::NotAuthentic`] before any request.
+    pub fn seal(&self, reply: &Reply) -> Result<Vec<u8>, ChannelError> {
+        self.seal_json(&noise::to_json(reply)?)
+    }
+
+    /// Encapsulates to the client's key, draws the share and derives the preshared key of a grant.
+    ///
+    /// # Errors
+    /// [`ChannelError::Crypto`] when the key is no X-Wing key or there is no randomness.
+    pub fn grant(
+        &self,
+        terms: GrantTerms,
+        key: &EncapsulationKey,
+    ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
+        let mut randomness = Zeroizing::new([0; 64]);
+        let mut share = Share(Box::new([0; 32]));
+        getrandom::fill(&mut *randomness).map_err(|_| ChannelError::Crypto)?;
+        getrandom::fill(&mut *share.0).map_err(|_| ChannelError::Crypto)?;
+        self.grant_with(terms, key, &randomness, share)
+    }
+
+    pub(super) fn grant_with(
+        &self,
+        terms: GrantTerms,
+        key: &EncapsulationKey,
+        randomness: &[u8; 64],
+        share: Share,
+    ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
+        let (ciphertext, kem) = psk::encapsulate(key, randomness)?;
+        let GrantTerms {
+            session,
+            lease_ms,
+            renewable_ms,
+            addresses,
+        } = terms;
+        let grant = Granted {
+            session,
+            lease_ms,
+            renewable_ms,
+            addresses,
+            ciphertext,
+            share: share.clone(),
+        };
+        let plaintext = noise::to_json(&Reply::Granted { grant })?;
+        let psk = psk::derive(&self.transport.hash, &plaintext, &kem, &share)?;
+        Ok((PreparedGrant { plaintext }, psk))
+    }
+
+    /// The body of the response that carries a grant.
+    ///
+    /// # Errors
+    /// As of [`GateSession::seal`].
+    pub fn seal_grant(&self, grant: PreparedGrant) -> Result<Vec<u8>, ChannelError> {
+        self.seal_json(&grant.plaintext)
+    }
+
+    fn seal_json(&self, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let counter = self.next.checked_sub(1).ok_or(ChannelError::NotAuthentic)?;
+        frame::response(counter, &self.transport.seal(counter, plaintext)?)
+    }
+}

@@ -1,0 +1,278 @@
+//! The two ends against each other, and against what comes between them.
+
+use super::message::{Answer, Challenge, EncapsulationKey, Hello, Reply, Request};
+use super::*;
+use crate::assurance::FactorKind;
+use crate::id::{AttemptId, SessionId};
+use crate::key::{PresharedKey, PrivateKey};
+use crate::time::Timestamp;
+use proptest::prelude::*;
+
+struct Pair {
+    client: ClientSession,
+    gate: GateSession,
+    attempt: AttemptId,
+    secret: DecapsulationSecret,
+    key: EncapsulationKey,
+}
+
+fn begin(key: &EncapsulationKey) -> Hello {
+    Hello::Begin {
+        sent_at: Timestamp::from_millis(7),
+        encapsulation_key: key.clone(),
+    }
+}
+
+fn challenge(attempt: AttemptId) -> Reply {
+    let challenge = Challenge::Code {
+        kind: FactorKind::TOTP,
+        label: "phone".into(),
+        digits: 6,
+        locked_for_ms: None,
+    };
+    Reply::Challenge {
+        attempt,
+        challenge,
+        expires_in_ms: 300_000,
+    }
+}
+
+fn answer() -> Request {
+    Request::Answer {
+        answer: Answer::Code {
+            code: "123456".parse().unwrap(),
+        },
+    }
+}
+
+fn terms() -> GrantTerms {
+    GrantTerms {
+        session: SessionId::from_bytes([3; 16]),
+        lease_ms: 1000,
+        renewable_ms: 2000,
+        addresses: vec!["10.0.0.2/32".parse().unwrap()],
+    }
+}
+
+fn accept(responder: &Responder, body: &[u8]) -> Result<Accepted, Unauthenticated> {
+    match parse(body)? {
+        Incoming::Handshake(message) => responder.accept(message),
+        Incoming::Request { .. } => Err(Unauthenticated::NoAttempt),
+    }
+}
+
+fn pair() -> Pair {
+    let (peer, location) = (
+        PrivateKey::generate().unwrap(),
+        PrivateKey::generate().unwrap(),
+    );
+    let responder = Responder::new(location);
+    let (secret, key) = DecapsulationSecret::generate().unwrap();
+    let (initiator, body) = Initiator::begin(&peer, &responder.public_key(), &begin(&key)).unwrap();
+    let accepted = accept(&responder, &body).unwrap();
+    assert_eq!(accepted.peer, peer.public_key());
+    assert_eq!(accepted.hello, begin(&key));
+    let attempt = AttemptId::from_bytes([9; 32]);
+    let (gate, body) = accepted.pending.reply(&challenge(attempt)).unwrap();
+    let (client, reply) = initiator.finish(&body).unwrap();
+    assert_eq!(reply, challenge(attempt));
+    Pair {
+        client,
+        gate,
+        attempt,
+        secret,
+        key,
+    }
+}
+
+fn open(gate: &mut GateSession, body: &[u8]) -> Result<Request, ChannelError> {
+    match parse(body)? {
+        Incoming::Request {
+            counter,
+            ciphertext,
+            ..
+        } => gate.open(counter, ciphertext),
+        Incoming::Handshake(_) => Err(ChannelError::NotAuthentic),
+    }
+}
+
+fn granted(pair: &mut Pair) -> (PresharedKey, Vec<u8>) {
+    let body = pair.client.request(&pair.attempt, &answer()).unwrap();
+    assert_eq!(open(&mut pair.gate, &body), Ok(answer()));
+    let (grant, psk) = pair.gate.grant(terms(), &pair.key).unwrap();
+    (psk, pair.gate.seal_grant(grant).unwrap())
+}
+
+#[test]
+fn both_ends_derive_the_same_preshared_key_and_it_is_not_sent() {
+    let mut pair = pair();
+    let (psk, body) = granted(&mut pair);
+    let opened = pair.client.reply(&body).unwrap();
+    assert!(opened.preshared_key(&pair.client, &pair.secret).unwrap() == psk);
+    let sent = serde_json::to_string(&opened.reply).unwrap();
+    assert!(!sent.contains(&data_encoding::BASE64.encode(psk.expose_secret())));
+}
+
+#[test]
+fn each_attempt_has_a_key_of_its_own_and_another_secret_does_not_derive_it() {
+    let (mut one, mut two) = (pair(), pair());
+    let (first, body) = granted(&mut one);
+    let (second, _) = granted(&mut two);
+    assert!(first != second);
+    let opened = one.client.reply(&body).unwrap();
+    assert!(opened.preshared_key(&one.client, &two.secret).unwrap() != first);
+}
+
+#[test]
+fn a_request_opens_once_and_only_in_its_turn_and_channel() {
+    let (mut one, mut two) = (pair(), pair());
+    let first = one.client.request(&one.attempt, &answer()).unwrap();
+    let second = one
+        .client
+        .request(&one.attempt, &Request::Cancel {})
+        .unwrap();
+    assert_eq!(
+        open(&mut one.gate, &second),
+        Err(ChannelError::NotAuthentic)
+    );
+    assert_eq!(open(&mut two.gate, &first), Err(ChannelError::NotAuthentic));
+    assert_eq!(open(&mut one.gate, &first), Ok(answer()));
+    assert_eq!(open(&mut one.gate, &first), Err(ChannelError::NotAuthentic));
+    assert_eq!(open(&mut one.gate, &second), Ok(Request::Cancel {}));
+}
+
+#[test]
+fn a_handshake_to_another_location_does_not_verify() {
+    let peer = PrivateKey::generate().unwrap();
+    let (here, there) = (
+        PrivateKey::generate().unwrap(),
+        PrivateKey::generate().unwrap(),
+    );
+    let (_, key) = DecapsulationSecret::generate().unwrap();
+    let (_, body) = Initiator::begin(&peer, &there.public_key(), &begin(&key)).unwrap();
+    let refused = accept(&Responder::new(here), &body).unwrap_err();
+    assert_eq!(refused, Unauthenticated::Malformed);
+}
+
+#[test]
+fn a_small_order_key_makes_no_channel() {
+    let responder = Responder::new(PrivateKey::generate().unwrap());
+    let zero = crate::key::PublicKey::from_bytes([0; 32]);
+    let (_, key) = DecapsulationSecret::generate().unwrap();
+    let made = Initiator::begin(&PrivateKey::generate().unwrap(), &zero, &begin(&key));
+    // The gate's side sees such a key as the sender's ephemeral.
+    let mut body = vec![1, 1];
+    body.extend_from_slice(&[0; 200]);
+    assert!(accept(&responder, &body).is_err());
+    assert!(cfg!(not(feature = "aws-lc")) || made.is_err());
+}
+
+#[test]
+fn what_is_not_a_frame_of_this_version_is_told_apart() {
+    for (body, refusal) in [
+        (vec![], Unauthenticated::Malformed),
+        (vec![1], Unauthenticated::Malformed),
+        (vec![1, 9], Unauthenticated::Malformed),
+        (vec![1, 2, 0], Unauthenticated::Malformed),
+        (vec![2, 1, 0], Unauthenticated::Version),
+        (vec![1; MAX_BODY + 1], Unauthenticated::TooLarge),
+    ] {
+        assert_eq!(parse(&body), Err(refusal));
+    }
+}
+
+#[test]
+fn a_refusal_without_a_channel_is_a_hint_and_reads_back() {
+    for refusal in [
+        Unauthenticated::Malformed,
+        Unauthenticated::TooLarge,
+        Unauthenticated::Version,
+        Unauthenticated::NoAttempt,
+        Unauthenticated::Unavailable,
+    ] {
+        let refused = pair().client.reply(&refusal.to_body()).unwrap_err();
+        assert_eq!(refused, ChannelError::Refused(refusal));
+    }
+    assert_eq!(
+        pair().client.reply(&[1, 0, 77]).unwrap_err(),
+        ChannelError::Unknown
+    );
+}
+
+#[test]
+fn an_unknown_or_doubled_value_is_an_error_and_not_a_default() {
+    for json in [
+        r#"{"type":"confirm","extra":1}"#,
+        r#"{"type":"confirmed"}"#,
+        r#"{"type":"answer"}"#,
+        r#"{"type":"answer","answer":{"type":"code","code":"123456","x":0}}"#,
+        r#"{"type":"answer","answer":{"type":"code","code":"12345"}}"#,
+        r#"{"type":"answer","answer":{"type":"code","code":"123456"},"answer":{"type":"code","code":"123456"}}"#,
+        r#"{"type":"confirm"} "x""#,
+        r#"[]"#,
+    ] {
+        assert_eq!(
+            noise::from_json::<Request>(json.as_bytes()),
+            Err(ChannelError::Unknown),
+            "{json}"
+        );
+    }
+    assert_eq!(
+        noise::from_json(br#"{"type":"confirm"}"#),
+        Ok(Request::Confirm {})
+    );
+}
+
+#[test]
+fn no_secret_shows_in_debug() {
+    let mut pair = pair();
+    let (psk, body) = granted(&mut pair);
+    let shown = format!(
+        "{:?} {:?} {:?} {:?}",
+        pair.secret,
+        pair.gate,
+        pair.client,
+        answer()
+    );
+    let opened = pair.client.reply(&body).unwrap();
+    let shown = format!("{shown} {opened:?} {psk:?}");
+    let Reply::Granted { grant } = &opened.reply else {
+        panic!("not a grant")
+    };
+    for secret in [psk.expose_secret(), &*grant.share.0] {
+        assert!(!shown.contains(&format!("{secret:?}")));
+        assert!(!shown.contains(&data_encoding::BASE64.encode(secret)));
+    }
+    assert!(!shown.contains("123456"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_refused(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let mut pair = pair();
+        let responder = Responder::new(PrivateKey::from_bytes([5; 32]));
+        let peer = PrivateKey::generate().unwrap();
+        let (_, mut hello) =
+            Initiator::begin(&peer, &responder.public_key(), &begin(&pair.key)).unwrap();
+        let mut request = pair.client.request(&pair.attempt, &answer()).unwrap();
+        open(&mut pair.gate, &request).unwrap();
+        let mut reply = pair.gate.seal(&Reply::Done {}).unwrap();
+        for body in [&mut hello, &mut request, &mut reply] {
+            let index = at.index(body.len());
+            body[index] ^= 1 << bit;
+        }
+        prop_assert!(accept(&responder, &hello).is_err());
+        prop_assert!(open(&mut pair.gate, &request).is_err());
+        prop_assert!(pair.client.reply(&reply).is_err());
+    }
+
+    #[test]
+    fn no_body_makes_the_parsers_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+        let responder = Responder::new(PrivateKey::from_bytes([5; 32]));
+        let _ = accept(&responder, &body);
+        let _ = pair().client.reply(&body);
+        let _ = noise::from_json::<Hello>(&body);
+    }
+}

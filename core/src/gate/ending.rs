@@ -1,0 +1,309 @@
+//! How a session ends: off the interface first, then durably, and only then is anyone told that it
+//! is done.
+
+use std::time::Duration;
+
+use super::Machine;
+use super::attempt::Step;
+use super::deadline::Due;
+use super::grant::Lease;
+use super::input::{Action, Event, Outcome, Scope, Unavailable};
+use super::slot::Place;
+use crate::audit::AuditKind;
+use crate::channel::message::Refusal;
+use crate::id::{AttemptId, SessionId, UserId};
+use crate::key::PublicKey;
+use crate::store::EndReason;
+use crate::time::Now;
+
+/// How long after the store failed to take an end it is given it again.
+const CLOSE_AGAIN: Duration = Duration::from_secs(1);
+
+/// A session on its way out.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) peer: PublicKey,
+    pub(super) user: UserId,
+    pub(super) reason: EndReason,
+    /// Whether the store has the end already, so that only the interface is waited for.
+    stored: bool,
+    failing: bool,
+    waiters: Vec<Waiter>,
+}
+
+/// Who waits for an end to be durable.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Waiter {
+    /// A client that signs out.
+    Attempt(AttemptId),
+    /// A revocation.
+    Ticket(u64),
+}
+
+/// A revocation under way.
+#[derive(Debug, Default)]
+pub(super) struct Ticket {
+    waiting: usize,
+    sessions: Vec<SessionId>,
+}
+
+impl Machine {
+    /// Ends a peer's lease, if it holds one.
+    pub(super) fn end(&mut self, peer: PublicKey, reason: EndReason) {
+        self.end_as(peer, reason, false);
+    }
+
+    /// Ends a peer's lease whose session the store has ended already.
+    pub(super) fn end_stored(&mut self, peer: PublicKey, reason: EndReason) {
+        self.end_as(peer, reason, true);
+    }
+
+    fn end_as(&mut self, peer: PublicKey, reason: EndReason, stored: bool) {
+        let Some(lease) = self.take_lease(peer) else {
+            return;
+        };
+        let Some(slot) = self.slots.get_mut(&peer) else {
+            return;
+        };
+        slot.queued = None;
+        slot.leaving.push(lease.session());
+        let waiting = slot.waiting.take();
+        let place = slot.place;
+        self.endings.insert(
+            lease.session(),
+            Ending {
+                peer,
+                user: lease.terms().user.clone(),
+                reason,
+                stored,
+                failing: false,
+                waiters: Vec::new(),
+            },
+        );
+        self.refuse_waiting(waiting);
+        match place {
+            Place::Present | Place::Absent => self.begin_removal(peer),
+            // The operation under way is over soon, and finds no lease.
+            Place::Installing | Place::Removing | Place::Stuck(_) => {}
+        }
+    }
+
+    /// A newer session takes the place of a peer's lease: the store has ended it already, and the
+    /// interface is about to replace it.
+    pub(super) fn supersede(&mut self, peer: PublicKey) {
+        let Some(lease) = self.take_lease(peer) else {
+            return;
+        };
+        self.events.push_back(Event::Ended {
+            session: lease.session(),
+            peer,
+            user: lease.terms().user.clone(),
+            reason: EndReason::Superseded,
+        });
+    }
+
+    /// Takes the lease out of its slot and disarms its deadlines.
+    pub(super) fn take_lease(&mut self, peer: PublicKey) -> Option<Lease> {
+        let held = self.slots.get_mut(&peer)?.held.take()?;
+        let terms = held.lease.terms();
+        let due = if held.warned {
+            Due::End(peer)
+        } else {
+            Due::Warn(peer)
+        };
+        self.deadlines.clear(held.armed, due);
+        self.deadlines.clear_wall(terms.not_after, peer);
+        if let Some(idle) = &held.idle {
+            self.deadlines.clear(idle.next, Due::Sample(peer));
+        }
+        self.sessions.remove(&held.lease.session());
+        Some(held.lease)
+    }
+
+    /// A lease's time is over, by one of the clocks.
+    pub(super) fn lease_over(&mut self, now: Now, peer: PublicKey) {
+        let over = self.slots.get(&peer).and_then(|slot| slot.lease());
+        if over.is_some_and(|lease| lease.terms().are_over(now)) {
+            self.end(peer, EndReason::Expired);
+        }
+    }
+
+    /// A session's peer is off the interface: its end becomes durable.
+    pub(super) fn left(&mut self, now: Now, session: SessionId) {
+        let Some(ending) = self.endings.get(&session) else {
+            return;
+        };
+        self.events.push_back(Event::Ended {
+            session,
+            peer: ending.peer,
+            user: ending.user.clone(),
+            reason: ending.reason,
+        });
+        if ending.stored {
+            self.ended(session);
+        } else {
+            self.close_again(now, session);
+        }
+    }
+
+    /// Hands a session's end to the store.
+    pub(super) fn close_again(&mut self, now: Now, session: SessionId) {
+        let Some(ending) = self.endings.get(&session) else {
+            return;
+        };
+        let reason = ending.reason;
+        let (peer, user) = (ending.peer, ending.user.clone());
+        let mut event = self.audit(now, AuditKind::Ended { reason });
+        event.session = Some(session);
+        event.peer = Some(peer);
+        event.user = Some(user);
+        self.actions.push_back(Action::Close {
+            session,
+            reason,
+            event: Box::new(event),
+        });
+    }
+
+    /// A session that the store may hold, but that was never installed, is to end.
+    pub(super) fn discard(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        (peer, user): (PublicKey, UserId),
+        reason: EndReason,
+        tickets: Vec<u64>,
+    ) {
+        let waiters = tickets.into_iter().map(Waiter::Ticket).collect();
+        let ending = Ending {
+            peer,
+            user,
+            reason,
+            stored: false,
+            failing: false,
+            waiters,
+        };
+        self.endings.insert(session, ending);
+        self.close_again(now, session);
+    }
+
+    pub(super) fn closed(&mut self, now: Now, session: SessionId, result: Result<(), Unavailable>) {
+        let Some(ending) = self.endings.get_mut(&session) else {
+            return;
+        };
+        if result.is_ok() {
+            self.ended(session);
+            return;
+        }
+        if !std::mem::replace(&mut ending.failing, true) {
+            self.events.push_back(Event::StoreFailing { session });
+        }
+        self.deadlines
+            .set(now.instant + CLOSE_AGAIN, Due::Close(session));
+    }
+
+    /// A session's end is durable: whoever waits is told.
+    fn ended(&mut self, session: SessionId) {
+        let Some(ending) = self.endings.remove(&session) else {
+            return;
+        };
+        for waiter in ending.waiters {
+            match waiter {
+                Waiter::Attempt(attempt) => self.finish(attempt, Outcome::Done),
+                Waiter::Ticket(ticket) => self.count_down(ticket, Some(session)),
+            }
+        }
+        self.stopped();
+    }
+
+    /// Has `waiter` told when the session's end is durable; `false` when it is not ending.
+    pub(super) fn wait_for_end(&mut self, session: SessionId, waiter: Waiter) -> bool {
+        let ending = self.endings.get_mut(&session);
+        ending.map(|ending| ending.waiters.push(waiter)).is_some()
+    }
+
+    /// Ends the sessions and attempts in a scope, also those that are ending already: when the
+    /// ticket is answered, none is left.
+    pub(super) fn revoke(&mut self, ticket: u64, scope: &Scope) {
+        let peers: Vec<PublicKey> = match scope {
+            Scope::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
+            Scope::Peer(peer) => vec![*peer],
+            Scope::User(user) => {
+                let owned = self.leases().filter(|lease| lease.terms().user == *user);
+                owned.map(|lease| lease.terms().peer).collect()
+            }
+            Scope::All => self.slots.keys().copied().collect(),
+        };
+        for peer in peers {
+            self.end(peer, EndReason::Revoked);
+        }
+        let mut open = Ticket::default();
+        for (session, ending) in &mut self.endings {
+            let is_meant = match scope {
+                Scope::Session(wanted) => wanted == session,
+                Scope::Peer(wanted) => *wanted == ending.peer,
+                Scope::User(wanted) => *wanted == ending.user,
+                Scope::All => true,
+            };
+            if is_meant {
+                ending.waiters.push(Waiter::Ticket(ticket));
+                open.waiting += 1;
+            }
+        }
+        open.waiting += self.revoke_attempts(ticket, scope) + 1;
+        self.tickets.insert(ticket, open);
+        self.count_down(ticket, None);
+    }
+
+    /// Ends the attempts in a scope; returns how many are past recall and end later.
+    fn revoke_attempts(&mut self, ticket: u64, scope: &Scope) -> usize {
+        let meant: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| match scope {
+                Scope::Session(_) => false,
+                Scope::Peer(peer) => attempt.peer == *peer,
+                Scope::User(user) => attempt.user() == Some(user),
+                Scope::All => true,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        let mut later = 0;
+        for id in meant {
+            let Some(attempt) = self.attempts.get_mut(id) else {
+                continue;
+            };
+            match attempt.step {
+                Step::Opening(_) | Step::Renewing => {
+                    attempt.revoked_by.push(ticket);
+                    later += 1;
+                }
+                // Its lease ends, or its session has: it is told with that.
+                Step::Installing | Step::Ending => {}
+                Step::AwaitingAnswer(_) | Step::AwaitingConfirm => self.attempt_over(id),
+                Step::Finding
+                | Step::FindingSession
+                | Step::Challenging(_)
+                | Step::Refreshing(..)
+                | Step::Verifying(..)
+                | Step::Recording(..) => {
+                    self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
+                }
+            }
+        }
+        later
+    }
+
+    /// One thing that a revocation waits for is done.
+    pub(super) fn count_down(&mut self, ticket: u64, ended: Option<SessionId>) {
+        let Some(open) = self.tickets.get_mut(&ticket) else {
+            return;
+        };
+        open.sessions.extend(ended);
+        open.waiting -= 1;
+        if open.waiting == 0
+            && let Some(Ticket { sessions, .. }) = self.tickets.remove(&ticket)
+        {
+            self.actions.push_back(Action::Revoked { ticket, sessions });
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The proof tokens: a [`Grant`] binds the fact that MFA has been passed; a [`Lease`] comes only
+//! from consuming one.
+//!
+//! Both origins of a grant are greppable: [`Grant::assertion`], where the ceremony has verified
+//! every factor that the policy asks for, and [`Grant::reseal`], where a session of an earlier run
+//! opened under the key ring with all its terms.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::factor::Proof;
+use crate::id::{Generation, LocationId, SessionId, UserId};
+use crate::key::{PresharedKey, PublicKey};
+use crate::policy::Policy;
+use crate::seal::{KeyRing, Row, SealError};
+use crate::store::SessionRecord;
+use crate::time::{Instant, Now, Timestamp};
+
+/// The right to one lease for one peer, within fixed terms.
+///
+/// It can't be forged: its fields are private and it has no public constructor.
+///
+/// ```compile_fail,E0451
+/// # fn forge(terms: mfagate::gate::Terms) {
+/// let grant = mfagate::gate::Grant { terms, proofs: Vec::new() };
+/// # }
+/// ```
+///
+/// ```compile_fail,E0624
+/// # fn forge(terms: mfagate::gate::Terms) {
+/// let grant = mfagate::gate::Grant::assertion(terms, Vec::new());
+/// # }
+/// ```
+///
+/// And it is worth one lease, not two:
+///
+/// ```compile_fail,E0599
+/// # fn double(grant: mfagate::gate::Grant) {
+/// let second = grant.clone();
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a grant that is dropped admits nobody"]
+pub struct Grant {
+    terms: Terms,
+    proofs: Vec<Proof>,
+}
+
+impl Grant {
+    /// Binds the fact that every factor which the policy asks for has been verified.
+    pub(super) const fn assertion(terms: Terms, proofs: Vec<Proof>) -> Self {
+        Self { terms, proofs }
+    }
+
+    /// Binds the fact that a stored session opened under the gate's own key ring. The envelope's
+    /// associated data holds the terms, so that a store can't lengthen or redirect a session.
+    ///
+    /// # Errors
+    /// [`SealError`] when the envelope does not open for exactly these terms.
+    pub(crate) fn reseal(
+        record: &SessionRecord,
+        ring: &KeyRing,
+        policy: &Policy,
+        now: Now,
+    ) -> Result<Restored, SealError> {
+        let secret = ring.open(
+            &Row::Session {
+                id: &record.id,
+                location: &record.location,
+                peer: &record.peer,
+                user: &record.user,
+                allowed_ips: &record.allowed_ips,
+                verified_at: record.verified_at,
+                not_after: record.not_after,
+            },
+            &record.psk,
+        )?;
+        let psk = <[u8; 32]>::try_from(secret.expose_secret())
+            .map(PresharedKey::from_bytes)
+            .map_err(|_| SealError::Altered)?;
+        let terms = Terms::restore(record, policy, now);
+        let grant = Self {
+            terms,
+            proofs: Vec::new(),
+        };
+        Ok(Restored {
+            grant,
+            session: record.id,
+            generation: record.generation,
+            psk,
+        })
+    }
+
+    /// What was granted.
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The proofs that led here; empty for a session of an earlier run.
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
+    }
+}
+
+/// A session of an earlier run whose envelope opened.
+#[derive(Debug)]
+pub struct Restored {
+    pub(super) grant: Grant,
+    pub(super) session: SessionId,
+    pub(super) generation: Generation,
+    pub(super) psk: PresharedKey,
+}
+
+/// What a grant is for, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// Where.
+    pub location: LocationId,
+    /// Who.
+    pub peer: PublicKey,
+    /// The peer's owner.
+    pub user: UserId,
+    /// The addresses that the peer gets.
+    pub allowed_ips: Vec<IpNet>,
+    /// When the factors were verified.
+    pub verified_at: Timestamp,
+    /// When the lease ends, by the wall clock.
+    pub not_after: Timestamp,
+    /// When the lease ends, by the monotonic clock. The earlier of the two wins.
+    pub ends: Instant,
+    /// Up to when the lease can be renewed without a factor, by the wall clock.
+    pub renewable_until: Timestamp,
+    /// Up to when the lease can be renewed without a factor, by the monotonic clock.
+    pub renewable_ends: Instant,
+}
+
+impl Terms {
+    /// Terms that begin `now`, within the policy.
+    pub(super) fn begin(
+        location: LocationId,
+        peer: &crate::store::Peer,
+        policy: &Policy,
+        now: Now,
+    ) -> Self {
+        let lease = policy.lease.min(policy.max_age);
+        Self {
+            location,
+            peer: peer.key,
+            user: peer.user.clone(),
+            allowed_ips: peer.allowed_ips.clone(),
+            verified_at: now.timestamp,
+            not_after: now.timestamp + lease,
+            ends: now.instant + lease,
+            renewable_until: now.timestamp + policy.max_age,
+            renewable_ends: now.instant + policy.max_age,
+        }
+    }
+
+    /// Terms of a stored session, never longer than stored and never longer than the policy.
+    fn restore(record: &SessionRecord, policy: &Policy, now: Now) -> Self {
+        let renewable_until = record.verified_at + policy.max_age;
+        let not_after = record.not_after.min(renewable_until);
+        // A clock that was stepped back since may claim more time than any lease is given.
+        let left = |until: Timestamp, most: Duration| {
+            now.instant + until.saturating_since(now.timestamp).min(most)
+        };
+        Self {
+            location: record.location.clone(),
+            peer: record.peer,
+            user: record.user.clone(),
+            allowed_ips: record.allowed_ips.clone(),
+            verified_at: record.verified_at,
+            not_after,
+            ends: left(not_after, policy.lease),
+            renewable_until,
+            renewable_ends: left(renewable_until, policy.max_age),
+        }
+    }
+
+    /// The same terms with one more lease's time, as far as they can be renewed.
+    pub(super) fn renew(&self, policy: &Policy, now: Now) -> Self {
+        Self {
+            not_after: (now.timestamp + policy.lease).min(self.renewable_until),
+            ends: (now.instant + policy.lease).min(self.renewable_ends),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the time is over by either clock.
+    pub(super) fn are_over(&self, now: Now) -> bool {
+        now.instant >= self.ends || now.timestamp >= self.not_after
+    }
+
+    /// How much time is left, by the clock that says less.
+    pub fn left(&self, now: Now) -> Duration {
+        self.ends
+            .saturating_since(now.instant)
+            .min(self.not_after.saturating_since(now.timestamp))
+    }
+
+    /// How much time is left with renewals, by the clock that says less.
+    pub fn renewable_left(&self, now: Now) -> Duration {
+        self.renewable_ends
+            .saturating_since(now.instant)
+            .min(self.renewable_until.saturating_since(now.timestamp))
+    }
+}
+
+/// What the interface enforces: the peer of a live session may pass traffic until the terms end.
+#[derive(Debug)]
+pub struct Lease {
+    session: SessionId,
+    generation: Generation,
+    terms: Terms,
+}
+
+impl Lease {
+    /// Consumes the grant.
+    pub(super) fn new(grant: Grant, session: SessionId, generation: Generation) -> Self {
+        Self {
+            session,
+            generation,
+            terms: grant.terms,
+        }
+    }
+
+    /// Later terms for the same session, once the store has them.
+    pub(super) fn extend(&mut self, terms: Terms, generation: Generation) {
+        self.terms = terms;
+        self.generation = generation;
+    }
+
+    /// The session that the store knows it by.
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// How often the peer has been admitted or renewed.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Its terms.
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+}

@@ -1,0 +1,88 @@
+//! What a client asks about its session: what became of it, or its end.
+
+use super::Machine;
+use super::attempt::{Hello, Step};
+use super::ending::Waiter;
+use super::input::{Action, Outcome, Unavailable};
+use crate::channel::message::{Refusal, Status, millis};
+use crate::id::{AttemptId, SessionId};
+use crate::store::{EndReason, SessionRecord};
+use crate::time::Now;
+
+impl Machine {
+    /// What became of a session: from memory where it is live here, else from the store.
+    pub(super) fn status(&mut self, now: Now, hello: Hello, session: SessionId) {
+        let lease = self.slots.get(&hello.peer).and_then(|slot| slot.lease());
+        if let Some(lease) = lease.filter(|lease| lease.session() == session) {
+            let status = Status::Live {
+                lease_ms: millis(lease.terms().left(now)),
+            };
+            return self.reply(hello.attempt, Outcome::Status(status));
+        }
+        if let Some(ending) = self
+            .endings
+            .get(&session)
+            .filter(|end| end.peer == hello.peer)
+        {
+            let status = Status::Ended {
+                reason: Some(ending.reason.into()),
+            };
+            return self.reply(hello.attempt, Outcome::Status(status));
+        }
+        if let Some(refusal) = self.crowded(&hello) {
+            return self.reply(hello.attempt, Outcome::Refused(refusal));
+        }
+        let attempt = hello.attempt;
+        if self.open_attempt(now, hello, Step::FindingSession) {
+            self.actions
+                .push_back(Action::FindSession { attempt, session });
+        }
+    }
+
+    pub(super) fn found_session(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        result: Result<Option<Box<SessionRecord>>, Unavailable>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        if !matches!(attempt.step, Step::FindingSession) {
+            return;
+        }
+        let peer = attempt.peer;
+        let reason = match result {
+            Err(Unavailable) => {
+                return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            }
+            Ok(Some(record)) if record.peer == peer => match record.ended {
+                Some((reason, _)) => Some(reason.into()),
+                None if now.timestamp >= record.not_after => Some(EndReason::Expired.into()),
+                None => None,
+            },
+            // Whose session that is, is not this peer's to know.
+            Ok(_) => None,
+        };
+        self.finish(id, Outcome::Status(Status::Ended { reason }));
+    }
+
+    /// A client ends its own session.
+    pub(super) fn sign_out(&mut self, now: Now, hello: Hello, session: SessionId) {
+        let lease = self.slots.get(&hello.peer).and_then(|slot| slot.lease());
+        if lease.is_some_and(|lease| lease.session() == session) {
+            self.end(hello.peer, EndReason::SignedOut);
+        }
+        let attempt = hello.attempt;
+        let is_ending = self
+            .endings
+            .get(&session)
+            .is_some_and(|end| end.peer == hello.peer);
+        if !is_ending {
+            return self.reply(attempt, Outcome::Done);
+        }
+        if self.open_attempt(now, hello, Step::Ending) {
+            self.wait_for_end(session, Waiter::Attempt(attempt));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What is on the interface: at most one operation per peer at a time, and after each the next
+//! that brings the interface to what is leased.
+
+use std::time::Duration;
+
+use super::deadline::Due;
+use super::grant::{Grant, Lease, Terms};
+use super::input::{Action, Event, Outcome, Unavailable};
+use super::slot::{Held, Idle, Install, Place, Waiting};
+use super::{Machine, Phase};
+use crate::channel::message::Refusal;
+use crate::id::{Generation, SessionId};
+use crate::interface::PeerConfig;
+use crate::key::{PresharedKey, PublicKey};
+use crate::store::EndReason;
+use crate::time::Now;
+
+/// How long after a failed removal it is tried again.
+const REMOVE_AGAIN: Duration = Duration::from_millis(500);
+/// How long after failing to take the interface down it is tried again.
+const FENCE_AGAIN: Duration = Duration::from_secs(1);
+
+impl Machine {
+    /// Turns a grant whose session is durable into a lease, and has its peer installed.
+    pub(super) fn admit(
+        &mut self,
+        now: Now,
+        waiting: Waiting,
+        grant: Grant,
+        session: SessionId,
+        generation: Generation,
+        install: Install,
+    ) {
+        let peer = grant.terms().peer;
+        let older = self
+            .slots
+            .get(&peer)
+            .and_then(|slot| slot.lease())
+            .map(Lease::generation);
+        if older.is_some_and(|older| older >= generation) {
+            // A newer session took the place while this one's answer was on its way.
+            self.refuse_waiting(Some(Box::new(waiting)));
+            return;
+        }
+        self.supersede(peer);
+        self.hold(now, Lease::new(grant, session, generation));
+        self.place(peer, Some(waiting), install);
+    }
+
+    /// Records a lease and arms its deadlines.
+    pub(super) fn hold(&mut self, now: Now, lease: Lease) {
+        let peer = lease.terms().peer;
+        self.sessions.insert(lease.session(), peer);
+        self.deadlines.set_wall(lease.terms().not_after, peer);
+        let (armed, warned) = self.arm(now, lease.terms());
+        let idle = self.policy.inactivity.map(|limit| {
+            let next = now.instant + limit / 4;
+            self.deadlines.set(next, Due::Sample(peer));
+            Box::new(Idle {
+                active: now.instant,
+                read: now.instant,
+                bytes: 0,
+                next,
+            })
+        });
+        self.slots.entry(peer).or_default().held = Some(Held {
+            lease,
+            armed,
+            warned,
+            idle,
+        });
+    }
+
+    /// Arms the warning of a lease, or its end where the time for a warning is past.
+    pub(super) fn arm(&mut self, now: Now, terms: &Terms) -> (crate::time::Instant, bool) {
+        let left = terms.ends.saturating_since(now.instant);
+        let warned = left <= self.policy.warn_before;
+        let (at, due) = if warned {
+            (terms.ends, Due::End(terms.peer))
+        } else {
+            (
+                now.instant + (left - self.policy.warn_before),
+                Due::Warn(terms.peer),
+            )
+        };
+        self.deadlines.set(at, due);
+        (at, warned)
+    }
+
+    /// Has a peer installed, now or when the operation under way is over.
+    pub(super) fn place(&mut self, peer: PublicKey, waiting: Option<Waiting>, install: Install) {
+        let slot = self.slots.entry(peer).or_default();
+        let displaced = std::mem::replace(&mut slot.waiting, waiting.map(Box::new));
+        match slot.place {
+            Place::Absent | Place::Present => {
+                slot.place = Place::Installing;
+                self.actions.push_back(Action::Install {
+                    peers: vec![install.config],
+                    in_place: install.in_place,
+                });
+            }
+            Place::Installing | Place::Removing | Place::Stuck(_) => {
+                slot.queued = Some(Box::new(install));
+            }
+        }
+        self.refuse_waiting(displaced);
+    }
+
+    /// Ends the attempt that waited for an installation which won't come.
+    pub(super) fn refuse_waiting(&mut self, waiting: Option<Box<Waiting>>) {
+        if let Some(waiting) = waiting {
+            self.finish(waiting.attempt, Outcome::Refused(Refusal::Unavailable {}));
+        }
+    }
+
+    pub(super) fn installed(&mut self, peers: &[PublicKey], result: Result<(), Unavailable>) {
+        for peer in peers {
+            let Some(slot) = self.slots.get_mut(peer) else {
+                continue;
+            };
+            if slot.place != Place::Installing {
+                continue;
+            }
+            slot.place = Place::Present;
+            match (result, slot.queued.take(), slot.held.is_some()) {
+                (Ok(()), None, true) => self.in_place(*peer),
+                (Ok(()), Some(next), true) => {
+                    let waiting = slot.waiting.take().map(|waiting| *waiting);
+                    self.place(*peer, waiting, *next);
+                }
+                // What a failed installation left behind is unknown: a queued one waits for the
+                // removal, any other lease ends.
+                (Err(Unavailable), Some(next), true) => {
+                    slot.queued = Some(next);
+                    self.begin_removal(*peer);
+                }
+                (Err(Unavailable), None, true) => {
+                    self.end(*peer, EndReason::InterfaceFailed);
+                }
+                (_, _, false) => self.begin_removal(*peer),
+            }
+        }
+        self.reconciled(peers);
+    }
+
+    /// A lease is in force: says so to whoever waits for it.
+    fn in_place(&mut self, peer: PublicKey) {
+        let Some(slot) = self.slots.get_mut(&peer) else {
+            return;
+        };
+        if let Some(waiting) = slot.waiting.take() {
+            self.events.push_back(waiting.event);
+            self.finish(waiting.attempt, Outcome::Granted);
+        }
+    }
+
+    /// Asks for a peer to be taken off the interface.
+    pub(super) fn begin_removal(&mut self, peer: PublicKey) {
+        let Some(slot) = self.slots.get_mut(&peer) else {
+            return;
+        };
+        slot.place = Place::Removing;
+        match self.actions.back_mut() {
+            Some(Action::Remove { peers }) => peers.push(peer),
+            _ => self.actions.push_back(Action::Remove { peers: vec![peer] }),
+        }
+    }
+
+    pub(super) fn removed(
+        &mut self,
+        now: Now,
+        peers: &[PublicKey],
+        result: Result<(), Unavailable>,
+    ) {
+        for peer in peers {
+            match result {
+                Ok(()) => self.gone(now, *peer),
+                Err(Unavailable) => self.stuck(now, *peer),
+            }
+        }
+        self.reconciled(peers);
+        self.stopped();
+    }
+
+    /// A peer is off the interface: what waited for that goes on.
+    fn gone(&mut self, now: Now, peer: PublicKey) {
+        let Some(slot) = self.slots.get_mut(&peer) else {
+            return;
+        };
+        if slot.place != Place::Removing {
+            return;
+        }
+        slot.place = Place::Absent;
+        slot.failing_since = None;
+        let leaving = std::mem::take(&mut slot.leaving);
+        match slot.queued.take() {
+            Some(next) => {
+                let waiting = slot.waiting.take().map(|waiting| *waiting);
+                self.place(peer, waiting, *next);
+            }
+            None => {
+                self.slots.remove(&peer);
+            }
+        }
+        for session in leaving {
+            self.left(now, session);
+        }
+    }
+
+    /// A removal failed: tries again, and takes the interface down when that has gone on for too
+    /// long.
+    fn stuck(&mut self, now: Now, peer: PublicKey) {
+        let Some(slot) = self.slots.get_mut(&peer) else {
+            return;
+        };
+        if slot.place != Place::Removing {
+            return;
+        }
+        let first = slot.failing_since.is_none();
+        let since = *slot.failing_since.get_or_insert(now.instant);
+        let again = now.instant + REMOVE_AGAIN;
+        slot.place = Place::Stuck(again);
+        self.deadlines.set(again, Due::Remove(peer));
+        if first {
+            self.events.push_back(Event::RemovalFailing { peer });
+        }
+        let too_long = now.instant.saturating_since(since) >= self.policy.fence_after;
+        if too_long && !matches!(self.phase, Phase::Fencing | Phase::Fenced) {
+            self.phase = Phase::Fencing;
+            self.actions.push_back(Action::Fence);
+        }
+    }
+
+    pub(super) fn fenced(&mut self, now: Now, result: Result<(), Unavailable>) {
+        if result.is_err() {
+            self.events.push_back(Event::FenceFailing);
+            self.deadlines.set(now.instant + FENCE_AGAIN, Due::Fence);
+            return;
+        }
+        self.phase = Phase::Fenced;
+        self.events.push_back(Event::Fenced);
+        let event = Box::new(self.audit(now, crate::audit::AuditKind::Fenced));
+        self.actions.push_back(Action::Record { event });
+        // No packet of any peer passes any more: every lease ends, and every removal is done.
+        let peers: Vec<PublicKey> = self.slots.keys().copied().collect();
+        for peer in peers {
+            self.end(peer, EndReason::InterfaceFailed);
+            if let Some(slot) = self.slots.get_mut(&peer) {
+                if let Place::Stuck(at) = slot.place {
+                    self.deadlines.clear(at, Due::Remove(peer));
+                }
+                slot.place = Place::Removing;
+                slot.queued = None;
+                self.gone(now, peer);
+            }
+        }
+        self.actions
+            .retain(|action| !matches!(action, Action::Remove { .. }));
+    }
+
+    /// The configuration of a leased peer.
+    pub(super) fn config(terms: &Terms, psk: PresharedKey) -> PeerConfig {
+        PeerConfig::new(terms.peer, Some(psk), terms.allowed_ips.clone())
+    }
+}

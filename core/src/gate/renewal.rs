@@ -1,0 +1,147 @@
+//! More time for a live lease: without a factor while `max_age` lasts, with one after. The new
+//! terms are durable and the new key is in place before the old terms end.
+
+use super::Machine;
+use super::attempt::Step;
+use super::deadline::Due;
+use super::grant::Terms;
+use super::input::{Action, Event, Intent, Outcome, Unavailable};
+use super::slot::{Install, Waiting};
+use crate::audit::AuditKind;
+use crate::channel::message::Refusal;
+use crate::id::{AttemptId, SessionId};
+use crate::key::{PresharedKey, PublicKey};
+use crate::store::{Enrolment, Renewed};
+use crate::time::Now;
+
+impl Machine {
+    /// Asks the client to confirm where the lease can be renewed as it is, and for a factor where
+    /// it can't.
+    pub(super) fn offer_renewal(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        session: SessionId,
+        enrolment: &Enrolment,
+    ) {
+        let Some(terms) = self.terms_of(enrolment.peer.key, session) else {
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        };
+        if terms.renew(&self.policy, now).left(now) <= terms.left(now) {
+            return self.ask(id, enrolment);
+        }
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        attempt.step = Step::AwaitingConfirm;
+        let expires_in = attempt.expires.saturating_since(now.instant);
+        self.reply(id, Outcome::Confirm { expires_in });
+    }
+
+    /// The client is live: its new terms go to the store.
+    pub(super) fn confirmed(&mut self, now: Now, id: AttemptId) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        let (peer, source) = (attempt.peer, attempt.source);
+        let Intent::Renew(session) = attempt.intent else {
+            return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
+        };
+        attempt.step = Step::Renewing;
+        let lease = self.slots.get(&peer).and_then(|slot| slot.lease());
+        let Some(lease) = lease.filter(|lease| lease.session() == session) else {
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        };
+        let generation = lease.generation();
+        let terms = Box::new(lease.terms().renew(&self.policy, now));
+        let mut event = self.audit(
+            now,
+            AuditKind::Renewed {
+                not_after: terms.not_after,
+            },
+        );
+        event.user = Some(terms.user.clone());
+        event.peer = Some(peer);
+        event.session = Some(session);
+        event.source = source;
+        let event = Box::new(event);
+        self.actions.push_back(Action::Renew {
+            attempt: id,
+            session,
+            generation,
+            terms,
+            event,
+        });
+    }
+
+    pub(super) fn renewed(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        session: SessionId,
+        terms: Terms,
+        result: Result<(Renewed, PresharedKey), Unavailable>,
+    ) {
+        let peer = terms.peer;
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.step = Step::Installing;
+            for ticket in std::mem::take(&mut attempt.revoked_by) {
+                self.count_down(ticket, None);
+            }
+        }
+        let Ok((renewed, psk)) = result else {
+            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+        };
+        let Renewed::Renewed(generation) = renewed else {
+            self.check(peer);
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        };
+        if self.terms_of(peer, session).is_none() || !self.is_open() {
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        }
+        let Some(mut lease) = self.take_lease(peer) else {
+            return;
+        };
+        let config = Self::config(&terms, psk);
+        let event = Event::Renewed {
+            session,
+            peer,
+            not_after: terms.not_after,
+        };
+        lease.extend(terms, generation);
+        self.hold(now, lease);
+        let waiting = Waiting { attempt: id, event };
+        self.place(
+            peer,
+            Some(waiting),
+            Install {
+                config,
+                in_place: true,
+            },
+        );
+    }
+
+    fn terms_of(&self, peer: PublicKey, session: SessionId) -> Option<Terms> {
+        let lease = self.slots.get(&peer)?.lease()?;
+        (lease.session() == session).then(|| lease.terms().clone())
+    }
+
+    /// A lease's time is over soon: says so, and arms its end.
+    pub(super) fn lease_ending(&mut self, now: Now, peer: PublicKey) {
+        let held = self
+            .slots
+            .get_mut(&peer)
+            .and_then(|slot| slot.held.as_mut());
+        let Some(held) = held else { return };
+        let terms = held.lease.terms();
+        held.warned = true;
+        held.armed = terms.ends;
+        self.deadlines.set(terms.ends, Due::End(peer));
+        let event = Event::Ending {
+            session: held.lease.session(),
+            peer,
+            left: terms.left(now),
+        };
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,84 @@
+//! A peer's place: the lease that it holds and what the interface is doing about it.
+
+use super::grant::Lease;
+use super::input::Event;
+use crate::id::{AttemptId, SessionId};
+use crate::interface::PeerConfig;
+use crate::time::Instant;
+
+/// One peer that is on the interface, or on its way there or away.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The lease, and when its next deadline is armed.
+    pub(super) held: Option<Held>,
+    /// What the interface is doing.
+    pub(super) place: Place,
+    /// What to install once the operation under way is over.
+    pub(super) queued: Option<Box<Install>>,
+    /// The attempt that waits for the installation.
+    pub(super) waiting: Option<Box<Waiting>>,
+    /// Sessions that wait for the peer to be gone.
+    pub(super) leaving: Vec<SessionId>,
+    /// Since when removals have been failing.
+    pub(super) failing_since: Option<Instant>,
+}
+
+/// An attempt that waits for an installation, and what to announce when it is done.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) attempt: AttemptId,
+    pub(super) event: Event,
+}
+
+/// A lease with its deadlines.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    /// When the warning or, after it, the end is armed.
+    pub(super) armed: Instant,
+    /// Whether the warning has been given, so that `armed` is the end.
+    pub(super) warned: bool,
+    pub(super) idle: Option<Box<Idle>>,
+}
+
+/// What is known of a lease's traffic, where the policy asks.
+#[derive(Debug)]
+pub(super) struct Idle {
+    /// When traffic was last seen to have grown.
+    pub(super) active: Instant,
+    /// When the bytes were last read.
+    pub(super) read: Instant,
+    /// Bytes in both directions at that time.
+    pub(super) bytes: u64,
+    /// When they are read next.
+    pub(super) next: Instant,
+}
+
+/// What the interface is doing about a peer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing is known to be there.
+    #[default]
+    Absent,
+    /// An installation is under way.
+    Installing,
+    /// The peer is there.
+    Present,
+    /// A removal is under way.
+    Removing,
+    /// A removal failed and is tried again at this time.
+    Stuck(Instant),
+}
+
+/// An installation to be.
+#[derive(Debug)]
+pub(super) struct Install {
+    pub(super) config: PeerConfig,
+    pub(super) in_place: bool,
+}
+
+impl Slot {
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.held.as_ref().map(|held| &held.lease)
+    }
+}

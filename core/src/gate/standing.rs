@@ -1,0 +1,194 @@
+//! Start, stop, and what the store says of live leases in between: the interface is brought to
+//! what is leased by difference, so that live traffic is left alone.
+
+use std::collections::BTreeMap;
+
+use super::grant::{Lease, Restored};
+use super::input::{Action, Event, Outcome, Standing, Unavailable};
+use super::slot::Place;
+use super::{Machine, Phase};
+use crate::channel::message::Refusal;
+use crate::id::{AttemptId, SessionId, UserId};
+use crate::interface::PeerConfig;
+use crate::key::PublicKey;
+use crate::store::{EndReason, SessionRecord};
+use crate::time::Now;
+
+impl Machine {
+    /// Brings the interface in line with the sessions of earlier runs. Until every operation has
+    /// succeeded or its lease has ended, nobody is admitted.
+    pub(super) fn start(
+        &mut self,
+        now: Now,
+        sessions: Vec<Restored>,
+        unreadable: Vec<SessionRecord>,
+        installed: Vec<PeerConfig>,
+    ) {
+        if self.phase != Phase::Starting {
+            return;
+        }
+        for record in unreadable {
+            let who = (record.peer, record.user);
+            self.discard(now, record.id, who, EndReason::Unreadable, Vec::new());
+        }
+        let mut present: BTreeMap<PublicKey, PeerConfig> =
+            installed.into_iter().map(|peer| (peer.key, peer)).collect();
+        let mut missing = Vec::new();
+        for Restored {
+            grant,
+            session,
+            generation,
+            psk,
+        } in sessions
+        {
+            let terms = grant.terms();
+            let peer = terms.peer;
+            if terms.are_over(now) {
+                let who = (peer, terms.user.clone());
+                self.discard(now, session, who, EndReason::Expired, Vec::new());
+                continue;
+            }
+            let config = Self::config(terms, psk);
+            let is_there = present
+                .remove(&peer)
+                .is_some_and(|there| is_same(&there, &config));
+            self.hold(now, Lease::new(grant, session, generation));
+            let Some(slot) = self.slots.get_mut(&peer) else {
+                continue;
+            };
+            if is_there {
+                slot.place = Place::Present;
+            } else {
+                slot.place = Place::Installing;
+                missing.push(config);
+            }
+        }
+        for orphan in present.into_keys() {
+            self.slots.entry(orphan).or_default().place = Place::Present;
+            self.begin_removal(orphan);
+        }
+        let under_way = |slot: &super::slot::Slot| slot.place != Place::Present;
+        let pending = self.slots.iter().filter(|(_, slot)| under_way(slot));
+        self.phase = Phase::Reconciling(pending.map(|(peer, _)| *peer).collect());
+        if !missing.is_empty() {
+            self.actions.push_back(Action::Install {
+                peers: missing,
+                in_place: false,
+            });
+        }
+        self.reconciled(&[]);
+    }
+
+    /// Operations on these peers have come to an end: opens the gate once none is left.
+    pub(super) fn reconciled(&mut self, peers: &[PublicKey]) {
+        let Phase::Reconciling(pending) = &mut self.phase else {
+            return;
+        };
+        for peer in peers {
+            let place = self
+                .slots
+                .get(peer)
+                .map_or(Place::Absent, |slot| slot.place);
+            if matches!(place, Place::Absent | Place::Present) {
+                pending.remove(peer);
+            }
+        }
+        if pending.is_empty() {
+            self.phase = Phase::Open;
+            self.events.push_back(Event::Open);
+        }
+    }
+
+    /// The store says that these may have changed: asks about the leases among them.
+    pub(super) fn changed(
+        &mut self,
+        sessions: &[SessionId],
+        peers: &[PublicKey],
+        users: &[UserId],
+    ) {
+        let of_sessions = sessions
+            .iter()
+            .filter_map(|session| self.sessions.get(session));
+        let mut affected: Vec<PublicKey> = of_sessions.chain(peers).copied().collect();
+        if !users.is_empty() {
+            let owned = self
+                .leases()
+                .filter(|lease| users.contains(&lease.terms().user));
+            affected.extend(owned.map(|lease| lease.terms().peer));
+        }
+        affected.sort_unstable();
+        affected.dedup();
+        for peer in affected {
+            self.check(peer);
+        }
+    }
+
+    /// Asks the store whether it still backs a peer's lease.
+    pub(super) fn check(&mut self, peer: PublicKey) {
+        if let Some(lease) = self.slots.get(&peer).and_then(|slot| slot.lease()) {
+            let session = lease.session();
+            self.actions.push_back(Action::Check { peer, session });
+        }
+    }
+
+    pub(super) fn checked(
+        &mut self,
+        peer: PublicKey,
+        session: SessionId,
+        result: Result<Standing, Unavailable>,
+    ) {
+        if self.sessions.get(&session) != Some(&peer) {
+            return;
+        }
+        match result {
+            Ok(Standing::Good) => {}
+            Ok(Standing::Ended(reason)) => self.end_stored(peer, reason),
+            // A store that reports a change and then won't say which is not to be relied on.
+            Ok(Standing::NotEligible) | Err(Unavailable) => self.end(peer, EndReason::Revoked),
+        }
+    }
+
+    /// Every peer leaves the interface; the sessions stay in the store.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        let attempts: Vec<AttemptId> = self.attempts.iter().map(|(id, _)| *id).collect();
+        for id in attempts {
+            let open = self.attempts.get_mut(id);
+            if open.is_some_and(|attempt| attempt.is_recallable() || attempt.is_installing()) {
+                self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            }
+        }
+        let peers: Vec<PublicKey> = self.slots.keys().copied().collect();
+        for peer in peers {
+            self.take_lease(peer);
+            let Some(slot) = self.slots.get_mut(&peer) else {
+                continue;
+            };
+            slot.queued = None;
+            slot.waiting = None;
+            if slot.place == Place::Present {
+                self.begin_removal(peer);
+            }
+        }
+        self.stopped();
+    }
+
+    /// Says that the gate has stopped, once nothing is on the interface or under way.
+    pub(super) fn stopped(&mut self) {
+        let is_idle = self.slots.is_empty() && self.endings.is_empty() && self.attempts.len() == 0;
+        if self.stopping && is_idle && self.phase != Phase::Stopped {
+            self.phase = Phase::Stopped;
+            self.actions.push_back(Action::Stopped);
+        }
+    }
+}
+
+/// Whether an installed peer is what a lease wants, its preshared key included.
+fn is_same(there: &PeerConfig, wanted: &PeerConfig) -> bool {
+    let sorted = |config: &PeerConfig| {
+        let mut allowed_ips = config.allowed_ips.clone();
+        allowed_ips.sort_unstable();
+        allowed_ips
+    };
+    there.key == wanted.key && there.psk == wanted.psk && sorted(there) == sorted(wanted)
+}

@@ -1,0 +1,330 @@
+//! The gate as a service: give it a store, an interface and verifiers, hand it the bodies of
+//! requests, and it admits, renews and ends.
+//!
+//! Each request and each thing that the [machine](crate::gate) asks for runs in a task of its own,
+//! under a time-out: a slow store or verifier delays its own attempt and nobody else's.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `config` | what a gate is made of |
+//! | `conversation` | the channel's state per attempt, and the replies that are owed |
+//! | `perform` | carrying out what the machine asks for |
+//! | `driver` | time, start, stop, and the store's changes |
+
+mod config;
+mod conversation;
+mod driver;
+mod perform;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ipnet::IpNet;
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{GateConfig, StartError, Timeouts};
+
+use crate::assurance::FactorKind;
+use crate::channel::{Responder, Unauthenticated};
+use crate::factor::MfaVerifier;
+use crate::gate::{Action, Event, Input, Machine, Scope};
+use crate::id::{Generation, LocationId, SessionId, UserId};
+use crate::interface::InterfaceBackend;
+use crate::key::PublicKey;
+use crate::policy::Throttle;
+use crate::seal::KeyRing;
+use crate::store::PeerStore;
+use crate::time::{Clock, Now, Timestamp};
+use conversation::Conversations;
+
+/// How many events a slow reader may lag behind.
+const EVENTS_KEPT: usize = 4096;
+
+/// A running gate. A cheap handle: clones share the gate, and when the last one is dropped every
+/// peer leaves the interface, as [`Gate::shutdown`] would have it.
+///
+/// ```no_run
+/// # #[cfg(all(feature = "sqlite", feature = "netstack", feature = "totp"))]
+/// # async fn run(
+/// #     store: std::sync::Arc<dyn mfagate::store::PeerStore>,
+/// #     interface: std::sync::Arc<dyn mfagate::interface::InterfaceBackend>,
+/// #     key: mfagate::key::PrivateKey,
+/// #     ring: mfagate::seal::KeyRing,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use mfagate::runtime::{Gate, GateConfig};
+///
+/// let mut config = GateConfig::new("office".parse()?, key, ring, store, interface);
+/// config.verifiers.push(std::sync::Arc::new(mfagate::factor::totp::TotpVerifier::new()));
+/// let gate = Gate::start(config).await?;
+/// # gate.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+    _stop: Arc<StopOnDrop>,
+}
+
+/// What the gate's tasks share.
+struct Shared {
+    machine: Mutex<Machine>,
+    conversations: Conversations,
+    responder: Responder,
+    location: LocationId,
+    ring: KeyRing,
+    throttle: Throttle,
+    store: Arc<dyn PeerStore>,
+    interface: Arc<dyn InterfaceBackend>,
+    verifiers: BTreeMap<FactorKind, Arc<dyn MfaVerifier>>,
+    clock: Arc<dyn Clock>,
+    timeouts: Timeouts,
+    /// Woken when the machine's next deadline may have changed.
+    wake: Notify,
+    events: broadcast::Sender<Event>,
+    tickets: Mutex<BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>>,
+    next_ticket: AtomicU64,
+    stopped: CancellationToken,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct StopOnDrop(CancellationToken);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Gate {
+    /// Starts a gate: brings the interface in line with the store's live sessions, then admits.
+    ///
+    /// Must be called within a tokio runtime. Not cancel safe: a start that is dropped half-way
+    /// leaves the interface as far as it came; start again.
+    ///
+    /// # Errors
+    /// [`StartError`]. Where the store can't be read, every peer is taken off the interface first.
+    pub async fn start(config: GateConfig) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let shared = driver::start(config, stop.clone()).await?;
+        Ok(Self {
+            shared,
+            _stop: Arc::new(StopOnDrop(stop)),
+        })
+    }
+
+    /// Takes the body of one request and gives the body of its response. Bodies come over HTTP by
+    /// [`crate::http::router`], or by any transport of the embedder's.
+    ///
+    /// `source` is the client's address where the transport knows it, for the audit trail.
+    ///
+    /// Cancel safe: what was begun is carried through, and the same body sent again gets the same
+    /// response.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`], for a body that does not come from a client of this location's or
+    /// speaks of an attempt that is not open. Its [`to_body`](Unauthenticated::to_body) is the
+    /// response to send.
+    pub async fn handle(
+        &self,
+        body: Vec<u8>,
+        source: Option<IpAddr>,
+    ) -> Result<Vec<u8>, Unauthenticated> {
+        let shared = Arc::clone(&self.shared);
+        let task = self
+            .shared
+            .tasks
+            .spawn(async move { shared.respond(&body, source).await });
+        task.await.unwrap_or(Err(Unauthenticated::Unavailable))
+    }
+
+    /// The location's public key, which clients know it by.
+    pub fn public_key(&self) -> PublicKey {
+        self.shared.responder.public_key()
+    }
+
+    /// The location that this gate serves.
+    pub fn location(&self) -> &LocationId {
+        &self.shared.location
+    }
+
+    /// The live sessions.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let machine = self.shared.machine();
+        machine.leases().map(SessionView::from).collect()
+    }
+
+    /// Ends sessions now, and the attempts in scope with them. Returns their ids once their peers
+    /// are off the interface and the ends are durable.
+    ///
+    /// Cancel safe: a revocation that was begun is carried through.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when that takes longer than [`Timeouts::revoke`]; the gate goes on trying.
+    pub async fn revoke(&self, scope: Scope) -> Result<Vec<SessionId>, RevokeError> {
+        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (done, wait) = oneshot::channel();
+        self.shared.tickets().insert(ticket, done);
+        self.shared.input(Input::Revoke { ticket, scope });
+        match tokio::time::timeout(self.shared.timeouts.revoke, wait).await {
+            Ok(Ok(sessions)) => Ok(sessions),
+            Ok(Err(_)) | Err(_) => Err(RevokeError),
+        }
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> Events {
+        Events(self.shared.events.subscribe())
+    }
+
+    /// Has deadlines looked at now: call it when the system wakes from sleep or its clock was set,
+    /// where the platform tells. Without it the gate notices within fifteen seconds.
+    pub fn time_changed(&self) {
+        self.shared.tick();
+    }
+
+    /// Stops: refuses what comes in, takes every peer off the interface, finishes what is under
+    /// way. The sessions stay in the store, and the next start admits their peers again.
+    ///
+    /// Where the peers can't be taken off within [`Timeouts::shutdown`], the interface goes down.
+    /// Cancel safe; calling it twice waits for the same end.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate")
+            .field("location", &self.shared.location)
+            .field("public_key", &self.public_key())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// The machine. Nothing awaits while it is locked.
+    fn machine(&self) -> std::sync::MutexGuard<'_, Machine> {
+        // A panic inside the machine leaves it in an unknown state: the process must not go on
+        // admitting with it. Aborting leaves the peers to the next start's reconciliation and to
+        // the lease guard; the in-process interface goes with the process.
+        self.machine
+            .lock()
+            .unwrap_or_else(|_| std::process::abort())
+    }
+
+    fn tickets(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>> {
+        self.tickets
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Hands an input to the machine and carries out what it asks for.
+    fn input(self: &Arc<Self>, input: Input) {
+        let now = self.now();
+        let actions = {
+            let mut machine = self.machine();
+            machine.handle_input(now, input);
+            self.drain(&mut machine)
+        };
+        self.perform_all(actions);
+    }
+
+    /// Lets the machine see the time.
+    fn tick(self: &Arc<Self>) {
+        let now = self.now();
+        let actions = {
+            let mut machine = self.machine();
+            machine.handle_timeout(now);
+            self.drain(&mut machine)
+        };
+        self.perform_all(actions);
+    }
+
+    fn drain(&self, machine: &mut Machine) -> Vec<Action> {
+        while let Some(event) = machine.poll_event() {
+            tracing::info!(location = %self.location, ?event, "gate");
+            _ = self.events.send(event); // nobody may be listening
+        }
+        std::iter::from_fn(|| machine.poll_action()).collect()
+    }
+
+    fn perform_all(self: &Arc<Self>, actions: Vec<Action>) {
+        for action in actions {
+            self.perform(action);
+        }
+        self.wake.notify_one();
+    }
+}
+
+/// A live session, for people and their tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionView {
+    /// The session.
+    pub session: SessionId,
+    /// The peer.
+    pub peer: PublicKey,
+    /// Its owner.
+    pub user: UserId,
+    /// The addresses that the peer has.
+    pub allowed_ips: Vec<IpNet>,
+    /// How often the peer has been admitted or renewed.
+    pub generation: Generation,
+    /// When the factors were verified.
+    pub verified_at: Timestamp,
+    /// When the lease ends at the latest.
+    pub not_after: Timestamp,
+}
+
+impl From<&crate::gate::Lease> for SessionView {
+    fn from(lease: &crate::gate::Lease) -> Self {
+        let terms = lease.terms();
+        Self {
+            session: lease.session(),
+            peer: terms.peer,
+            user: terms.user.clone(),
+            allowed_ips: terms.allowed_ips.clone(),
+            generation: lease.generation(),
+            verified_at: terms.verified_at,
+            not_after: terms.not_after,
+        }
+    }
+}
+
+/// What a gate tells as it happens.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Event>);
+
+impl Events {
+    /// The next event; `None` when the gate is gone. A reader that lags far behind misses the
+    /// oldest. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.0.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a reader of events is too slow");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// A revocation that is not done in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the revocation is not done yet: the store or the interface does not answer; the gate goes on trying, and takes the interface down if it must"
+)]
+pub struct RevokeError;

@@ -1,0 +1,471 @@
+//! Carrying out what the machine asks for. Whatever goes wrong here, a failure, a panic or a
+//! time-out, comes back to the machine as [`Unavailable`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use crate::audit::AuditEvent;
+use crate::channel::message::{Answer, Challenge};
+use crate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use crate::gate::{Action, Grant, Input, Standing, Subject, Terms, Unavailable};
+use crate::id::{AttemptId, Generation, SessionId};
+use crate::interface::PeerConfig;
+use crate::key::{PresharedKey, PublicKey};
+use crate::seal::{Row, Sealed, Secret};
+use crate::store::{Consume, EndReason, NewSession, Opened, Renewal, Renewed};
+
+/// How long the store is asked about a changed lease before it counts as not backed.
+const CHECK_TRIES: u32 = 5;
+
+impl Shared {
+    /// Carries out one action, in a task of its own where it waits for anything.
+    pub(super) fn perform(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Reply { attempt, reply } => self.conversations.reply(attempt, reply),
+            Action::Forget { attempt } => self.conversations.remove(attempt),
+            Action::Revoked { ticket, sessions } => {
+                if let Some(done) = self.tickets().remove(&ticket) {
+                    _ = done.send(sessions); // the caller may have given up
+                }
+            }
+            Action::Stopped => self.stopped.cancel(),
+            waits => {
+                let shared = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    if let Some(input) = shared.result_of(waits).await {
+                        shared.input(input);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Waits for what an action asks for, and says what became of it.
+    async fn result_of(self: &Arc<Self>, action: Action) -> Option<Input> {
+        Some(match action {
+            Action::Find { attempt, peer } => {
+                let result = self.find(peer).await;
+                Input::Found {
+                    attempt,
+                    result: result.map(|found| found.map(Box::new)),
+                }
+            }
+            Action::FindSession { attempt, session } => {
+                let store = Arc::clone(&self.store);
+                let found = self.ask_store("session", async move { store.session(session).await });
+                let result = found.await.map(|record| record.map(Box::new));
+                Input::FoundSession { attempt, result }
+            }
+            Action::Challenge { attempt, subject } => Input::Challenged {
+                attempt,
+                result: self.challenge(attempt, subject).await,
+            },
+            Action::Verify {
+                attempt,
+                subject,
+                answer,
+            } => Input::Verified {
+                attempt,
+                result: self.verify(attempt, subject, answer).await,
+            },
+            Action::RecordFailure { attempt, failure } => {
+                let store = Arc::clone(&self.store);
+                let call = async move { store.record_failure(*failure).await };
+                Input::FailureRecorded {
+                    attempt,
+                    result: self.ask_store("record_failure", call).await,
+                }
+            }
+            Action::Open {
+                attempt,
+                grant,
+                event,
+            } => self.open(attempt, grant, *event).await?,
+            Action::Renew {
+                attempt,
+                session,
+                generation,
+                terms,
+                event,
+            } => {
+                let result = self
+                    .renew(attempt, session, generation, &terms, *event)
+                    .await;
+                Input::Renewed {
+                    attempt,
+                    session,
+                    terms,
+                    result,
+                }
+            }
+            Action::Install { peers, in_place } => {
+                let keys = peers.iter().map(|peer| peer.key).collect();
+                Input::Installed {
+                    peers: keys,
+                    result: self.install(peers, in_place).await,
+                }
+            }
+            Action::Remove { peers } => {
+                return self.remove(peers).await;
+            }
+            Action::Fence => {
+                tracing::error!(location = %self.location, "taking the interface down");
+                let interface = Arc::clone(&self.interface);
+                let result = self.ask_interface("fence", async move { interface.fence().await });
+                Input::Fenced {
+                    result: result.await,
+                }
+            }
+            Action::Close {
+                session,
+                reason,
+                event,
+            } => Input::Closed {
+                session,
+                result: self.close(session, reason, *event).await,
+            },
+            Action::Record { event } => {
+                let store = Arc::clone(&self.store);
+                let call = async move { store.append_audit(*event).await };
+                _ = self.ask_store("append_audit", call).await;
+                return None;
+            }
+            Action::Sample { peers } => {
+                let interface = Arc::clone(&self.interface);
+                let asked = peers.clone();
+                let call = async move { interface.activity(&asked).await };
+                Input::Sampled {
+                    peers,
+                    result: self.ask_interface("activity", call).await,
+                }
+            }
+            Action::Check { peer, session } => Input::Checked {
+                peer,
+                session,
+                result: self.check(peer, session).await,
+            },
+            Action::Reply { .. }
+            | Action::Forget { .. }
+            | Action::Revoked { .. }
+            | Action::Stopped => return None,
+        })
+    }
+
+    async fn find(&self, peer: PublicKey) -> Result<Option<crate::store::Enrolment>, Unavailable> {
+        let (store, location) = (Arc::clone(&self.store), self.location.clone());
+        self.ask_store("enrolment", async move {
+            store.enrolment(&location, &peer).await
+        })
+        .await
+    }
+
+    async fn challenge(
+        &self,
+        attempt: AttemptId,
+        subject: Box<Subject>,
+    ) -> Result<Challenge, Unavailable> {
+        let (verifier, secret) = self.verifier_for(&subject)?;
+        let now = self.now().timestamp;
+        let call = async move {
+            verifier
+                .challenge(&context(&subject, &attempt, &secret, now))
+                .await
+        };
+        let result = guarded(self.timeouts.verifier, call).await?;
+        result.map_err(|error| self.failed("challenge", &error))
+    }
+
+    async fn verify(
+        &self,
+        attempt: AttemptId,
+        subject: Box<Subject>,
+        answer: Answer,
+    ) -> Result<Proof, VerifyError> {
+        let unavailable = |_| VerifyError::Backend(Box::new(NoVerdict));
+        let (verifier, secret) = self.verifier_for(&subject).map_err(unavailable)?;
+        let now = self.now().timestamp;
+        let call = async move {
+            verifier
+                .verify(&context(&subject, &attempt, &secret, now), &answer)
+                .await
+        };
+        let verdict = guarded(self.timeouts.verifier, call)
+            .await
+            .map_err(unavailable)?;
+        if let Err(error @ VerifyError::Backend(_)) = &verdict {
+            self.failed("verify", error);
+        }
+        verdict
+    }
+
+    /// The verifier of a factor, and the factor's secret, opened.
+    fn verifier_for(
+        &self,
+        subject: &Subject,
+    ) -> Result<(Arc<dyn MfaVerifier>, Secret), Unavailable> {
+        let factor = &subject.factor;
+        let verifier = self
+            .verifiers
+            .get(&factor.kind)
+            .cloned()
+            .ok_or(Unavailable)?;
+        let row = Row::Factor {
+            id: &factor.id,
+            user: &factor.user,
+            kind: &factor.kind,
+        };
+        let secret = self.ring.open(&row, &factor.sealed);
+        Ok((
+            verifier,
+            secret.map_err(|error| self.failed("open a factor", &error))?,
+        ))
+    }
+
+    /// Makes an admission durable. The preshared key is derived first and sealed to the session's
+    /// terms: the store never sees it.
+    async fn open(&self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Option<Input> {
+        let Ok(session) = SessionId::generate() else {
+            // The grant is dropped, and the attempt runs into its end.
+            tracing::error!("the system has no randomness to give");
+            return None;
+        };
+        event.session = Some(session);
+        let result = self.open_session(attempt, session, &grant, event).await;
+        Some(Input::Opened {
+            attempt,
+            grant,
+            session,
+            result,
+        })
+    }
+
+    async fn open_session(
+        &self,
+        attempt: AttemptId,
+        session: SessionId,
+        grant: &Grant,
+        event: AuditEvent,
+    ) -> Result<(Opened, PresharedKey), Unavailable> {
+        let terms = grant.terms();
+        let (psk, sealed) = self.derive(attempt, session, terms)?;
+        let consume = grant.proofs().iter();
+        let new = NewSession {
+            id: session,
+            location: terms.location.clone(),
+            peer: terms.peer,
+            user: terms.user.clone(),
+            allowed_ips: terms.allowed_ips.clone(),
+            verified_at: terms.verified_at,
+            not_after: terms.not_after,
+            psk: sealed,
+            assurance: grant
+                .proofs()
+                .iter()
+                .map(|proof| proof.assurance.clone())
+                .collect(),
+            consume: consume
+                .map(|proof| Consume {
+                    factor: proof.factor,
+                    step: proof.consume,
+                })
+                .collect(),
+            throttle: self.throttle,
+            event,
+        };
+        let store = Arc::clone(&self.store);
+        let opened = self.ask_store("open_session", async move { store.open_session(new).await });
+        Ok((opened.await?, psk))
+    }
+
+    async fn renew(
+        &self,
+        attempt: AttemptId,
+        session: SessionId,
+        generation: Generation,
+        terms: &Terms,
+        event: AuditEvent,
+    ) -> Result<(Renewed, PresharedKey), Unavailable> {
+        let (psk, sealed) = self.derive(attempt, session, terms)?;
+        let renewal = Renewal {
+            id: session,
+            generation,
+            not_after: terms.not_after,
+            psk: sealed,
+            event,
+        };
+        let store = Arc::clone(&self.store);
+        let call = async move { store.renew_session(renewal).await };
+        Ok((self.ask_store("renew_session", call).await?, psk))
+    }
+
+    fn derive(
+        &self,
+        attempt: AttemptId,
+        session: SessionId,
+        terms: &Terms,
+    ) -> Result<(PresharedKey, Sealed), Unavailable> {
+        let psk = self
+            .conversations
+            .prepare_grant(attempt, session, terms, self.now());
+        let psk = psk.ok_or(Unavailable)?;
+        let row = Row::Session {
+            id: &session,
+            location: &terms.location,
+            peer: &terms.peer,
+            user: &terms.user,
+            allowed_ips: &terms.allowed_ips,
+            verified_at: terms.verified_at,
+            not_after: terms.not_after,
+        };
+        let sealed = self.ring.seal(&row, psk.expose_secret());
+        Ok((
+            psk,
+            sealed.map_err(|error| self.failed("seal a session", &error))?,
+        ))
+    }
+
+    async fn install(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), Unavailable> {
+        let interface = Arc::clone(&self.interface);
+        if in_place {
+            self.ask_interface("renew", async move { interface.renew(peers).await })
+                .await
+        } else {
+            self.ask_interface("install", async move { interface.install(peers).await })
+                .await
+        }
+    }
+
+    /// Removes a batch; where that fails, one by one, so that one bad peer holds up no other.
+    async fn remove(self: &Arc<Self>, peers: Vec<PublicKey>) -> Option<Input> {
+        let result = self.remove_now(peers.clone()).await;
+        if result.is_ok() || peers.len() == 1 {
+            return Some(Input::Removed { peers, result });
+        }
+        for peer in peers {
+            let result = self.remove_now(vec![peer]).await;
+            self.input(Input::Removed {
+                peers: vec![peer],
+                result,
+            });
+        }
+        None
+    }
+
+    async fn remove_now(&self, peers: Vec<PublicKey>) -> Result<(), Unavailable> {
+        let interface = Arc::clone(&self.interface);
+        self.ask_interface("remove", async move { interface.remove(&peers).await })
+            .await
+    }
+
+    async fn close(
+        &self,
+        session: SessionId,
+        reason: EndReason,
+        event: AuditEvent,
+    ) -> Result<(), Unavailable> {
+        let store = Arc::clone(&self.store);
+        let call = async move { store.close_session(session, reason, event).await };
+        self.ask_store("close_session", call).await.map(drop)
+    }
+
+    /// Whether the store still backs a lease; asked again a few times before that counts as no.
+    async fn check(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
+        for _ in 1..CHECK_TRIES {
+            if let Ok(standing) = self.standing(peer, session).await {
+                return Ok(standing);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.standing(peer, session).await
+    }
+
+    async fn standing(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
+        let store = Arc::clone(&self.store);
+        let record = self
+            .ask_store("session", async move { store.session(session).await })
+            .await?;
+        match record.map(|record| record.ended) {
+            Some(None) => {}
+            Some(Some((reason, _))) => return Ok(Standing::Ended(reason)),
+            None => return Ok(Standing::NotEligible),
+        }
+        let eligible = self
+            .find(peer)
+            .await?
+            .is_some_and(|found| found.peer.enabled && found.user.enabled);
+        Ok(if eligible {
+            Standing::Good
+        } else {
+            Standing::NotEligible
+        })
+    }
+
+    pub(super) async fn ask_store<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, crate::store::StoreError>> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let result = guarded(self.timeouts.store, call).await?;
+        result.map_err(|error| self.failed(what, &error))
+    }
+
+    pub(super) async fn ask_interface<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, crate::interface::InterfaceError>> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let result = guarded(self.timeouts.interface, call).await?;
+        result.map_err(|error| self.failed(what, &error))
+    }
+
+    fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Unavailable {
+        tracing::warn!(location = %self.location, what, error, "failed");
+        Unavailable
+    }
+}
+
+/// Runs foreign code: a panic is a failure and ends there, and so does a call that takes too long.
+async fn guarded<T: Send + 'static>(
+    limit: Duration,
+    call: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let task = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(call));
+    match tokio::time::timeout(limit, task).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) => {
+            tracing::error!("a store, verifier or backend panicked");
+            Err(Unavailable)
+        }
+        Err(_) => {
+            tracing::warn!(
+                ?limit,
+                "a store, verifier or backend did not answer in time"
+            );
+            Err(Unavailable)
+        }
+    }
+}
+
+fn context<'a>(
+    subject: &'a Subject,
+    attempt: &'a AttemptId,
+    secret: &'a Secret,
+    now: crate::time::Timestamp,
+) -> Context<'a> {
+    Context {
+        location: &subject.location,
+        peer: &subject.peer,
+        user: &subject.user,
+        attempt,
+        factor: &subject.factor,
+        secret,
+        now,
+    }
+}
+
+/// There is no verifier for the factor, or it gave no verdict.
+#[derive(Debug, thiserror::Error)]
+#[error("no verdict")]
+struct NoVerdict;

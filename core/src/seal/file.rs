@@ -1,0 +1,213 @@
+//! The key ring as a file: one key a line, the active one first.
+//!
+//! ```text
+//! # Comments and empty lines are skipped.
+//! 2026-11 pbkoCGt7yVHbAcPwDrbTq+KVtNlBhKp0Awy5rzzXGxQ=
+//! 2025-11 q5Hr0P3nXsN1+0FYCjTgVYgl0Mqst8iULJqMpDYT5Bs=
+//! ```
+//! To rotate, put a new line on top, restart, and seal the factors anew; a key may go when no
+//! envelope names it any more.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use super::{KeyId, KeyRing, ParseKeyIdError, ParseRingKeyError, RingKey};
+
+/// Far more than a ring needs, far less than hurts.
+const MAX_BYTES: u64 = 64 * 1024;
+
+impl KeyRing {
+    /// Reads a ring from a file that nobody but its owner may read. (Where the platform guards the
+    /// file by other means than its mode, read it yourself and use [`str::parse`].)
+    ///
+    /// # Errors
+    /// [`KeyRingError::Exposed`] when others may read or write the file (Unix);
+    /// [`KeyRingError::Unreadable`]; what [`str::parse`] gives.
+    pub fn read(path: &Path) -> Result<Self, KeyRingError> {
+        let unreadable = |source| KeyRingError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        refuse_exposed(path, &file)?;
+        let mut text = Zeroizing::new(String::with_capacity(4096)); // no copies left by growing
+        file.take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        text.parse()
+    }
+
+    /// Writes the ring to a new file that only its owner may read, and flushes it.
+    ///
+    /// # Errors
+    /// [`KeyRingError::Unwritable`], also when the file exists: a ring is never overwritten.
+    pub fn write_new(&self, path: &Path) -> Result<(), KeyRingError> {
+        let unwritable = |source| KeyRingError::Unwritable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = create_private(path).map_err(unwritable)?;
+        file.write_all(self.expose_lines().as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(unwritable)
+    }
+
+    /// The ring as the lines of a key file. Zeroized on drop.
+    pub fn expose_lines(&self) -> Zeroizing<String> {
+        let keys = 1 + self.older.len();
+        let mut text = Zeroizing::new(String::with_capacity(64 + keys * 80));
+        text.push_str("# mfagate key ring: one key a line, the active one first\n");
+        for (id, key) in std::iter::once(&self.active).chain(&self.older) {
+            text.push_str(id.as_str());
+            text.push(' ');
+            text.push_str(&key.expose_base64());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl FromStr for KeyRing {
+    type Err = KeyRingError;
+
+    fn from_str(text: &str) -> Result<Self, KeyRingError> {
+        let mut ring: Option<Self> = None;
+        for (index, line) in text.lines().enumerate() {
+            let line_number = index + 1;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (id, key) = line
+                .split_once([' ', '\t'])
+                .ok_or(KeyRingError::NotAPair { line: line_number })?;
+            let id: KeyId = id.parse().map_err(|source| KeyRingError::Id {
+                line: line_number,
+                source,
+            })?;
+            let key: RingKey = key.parse().map_err(|source| KeyRingError::Key {
+                line: line_number,
+                source,
+            })?;
+            ring = Some(match ring {
+                None => Self::new(id, key),
+                Some(ring) if ring.key(&id).is_some() => {
+                    return Err(KeyRingError::Duplicate {
+                        line: line_number,
+                        id,
+                    });
+                }
+                Some(ring) => ring.with_older(id, key),
+            });
+        }
+        ring.ok_or(KeyRingError::Empty)
+    }
+}
+
+/// Why a key ring could not be read or written. No text repeats a key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyRingError {
+    /// Others than the owner may read or write the file.
+    #[error(
+        "the key ring {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`; \
+         if others could have read it, put a new key on top",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file can't be read.
+    #[error("the key ring {path} can't be read", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file can't be written.
+    #[error("the key ring {path} can't be written", path = path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no key in it.
+    #[error("the key ring holds no key: expected lines of the form `<id> <key in Base64>`")]
+    Empty,
+    /// A line is not an id and a key.
+    #[error("line {line} of the key ring: expected `<id> <key in Base64>`")]
+    NotAPair {
+        /// Its number, from 1.
+        line: usize,
+    },
+    /// A line's id can't be one.
+    #[error("line {line} of the key ring: {source}")]
+    Id {
+        /// Its number, from 1.
+        line: usize,
+        /// Why.
+        source: ParseKeyIdError,
+    },
+    /// A line's key can't be one.
+    #[error("line {line} of the key ring: {source}")]
+    Key {
+        /// Its number, from 1.
+        line: usize,
+        /// Why.
+        source: ParseRingKeyError,
+    },
+    /// Two lines have the same id.
+    #[error("line {line} of the key ring: the id {id:?} is there already", id = id.as_str())]
+    Duplicate {
+        /// The number of the second, from 1.
+        line: usize,
+        /// The id.
+        id: KeyId,
+    },
+}
+
+#[cfg(unix)]
+fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeyRingError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = file.metadata().map_err(|source| KeyRingError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(KeyRingError::Exposed {
+        path: path.to_owned(),
+        mode,
+    })
+}
+
+#[cfg(not(unix))]
+fn refuse_exposed(_: &Path, _: &File) -> Result<(), KeyRingError> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}

@@ -1,0 +1,132 @@
+//! What an envelope is bound to: the row that it lies in, as bytes that can mean only that row.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::assurance::FactorKind;
+use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::key::PublicKey;
+use crate::store::{FactorRecord, NewSession, SessionRecord};
+use crate::time::Timestamp;
+
+/// The row of a store that a secret belongs to, with every field that bears on what the secret
+/// gives. A store must hand these fields back as they were written, the order of the addresses
+/// included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Row<'a> {
+    /// An enrolled factor.
+    Factor {
+        /// Its id.
+        id: &'a FactorId,
+        /// Its owner.
+        user: &'a UserId,
+        /// Its kind.
+        kind: &'a FactorKind,
+    },
+    /// A session, with its preshared key.
+    Session {
+        /// Its id.
+        id: &'a SessionId,
+        /// Where.
+        location: &'a LocationId,
+        /// Who.
+        peer: &'a PublicKey,
+        /// The peer's owner.
+        user: &'a UserId,
+        /// The addresses that the peer has.
+        allowed_ips: &'a [IpNet],
+        /// When the factors were verified.
+        verified_at: Timestamp,
+        /// When the lease ends at the latest.
+        not_after: Timestamp,
+    },
+}
+
+impl Row<'_> {
+    /// Appends the row: a tag, then each field with its length before it.
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Factor { id, user, kind } => {
+                put(bytes, b"factor");
+                put(bytes, id.as_bytes());
+                put(bytes, user.as_str().as_bytes());
+                put(bytes, kind.as_str().as_bytes());
+            }
+            Self::Session {
+                id,
+                location,
+                peer,
+                user,
+                allowed_ips,
+                verified_at,
+                not_after,
+            } => {
+                put(bytes, b"session");
+                put(bytes, id.as_bytes());
+                put(bytes, location.as_str().as_bytes());
+                put(bytes, peer.as_bytes());
+                put(bytes, user.as_str().as_bytes());
+                bytes.extend_from_slice(&length(allowed_ips.len()));
+                for net in *allowed_ips {
+                    match net.addr() {
+                        IpAddr::V4(addr) => put(bytes, &addr.octets()),
+                        IpAddr::V6(addr) => put(bytes, &addr.octets()),
+                    }
+                    bytes.push(net.prefix_len());
+                }
+                bytes.extend_from_slice(&verified_at.as_millis().to_be_bytes());
+                bytes.extend_from_slice(&not_after.as_millis().to_be_bytes());
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a FactorRecord> for Row<'a> {
+    fn from(factor: &'a FactorRecord) -> Self {
+        Self::Factor {
+            id: &factor.id,
+            user: &factor.user,
+            kind: &factor.kind,
+        }
+    }
+}
+
+impl<'a> From<&'a SessionRecord> for Row<'a> {
+    fn from(session: &'a SessionRecord) -> Self {
+        Self::Session {
+            id: &session.id,
+            location: &session.location,
+            peer: &session.peer,
+            user: &session.user,
+            allowed_ips: &session.allowed_ips,
+            verified_at: session.verified_at,
+            not_after: session.not_after,
+        }
+    }
+}
+
+impl<'a> From<&'a NewSession> for Row<'a> {
+    fn from(session: &'a NewSession) -> Self {
+        Self::Session {
+            id: &session.id,
+            location: &session.location,
+            peer: &session.peer,
+            user: &session.user,
+            allowed_ips: &session.allowed_ips,
+            verified_at: session.verified_at,
+            not_after: session.not_after,
+        }
+    }
+}
+
+/// Appends a field with its length before it.
+pub(super) fn put(bytes: &mut Vec<u8>, field: &[u8]) {
+    bytes.extend_from_slice(&length(field.len()));
+    bytes.extend_from_slice(field);
+}
+
+/// A length as eight bytes, most significant first.
+fn length(len: usize) -> [u8; 8] {
+    u64::try_from(len).unwrap_or(u64::MAX).to_be_bytes() // no slice is longer than that
+}
