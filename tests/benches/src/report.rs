@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "the first subject has no targets; the next ones do")
+    expect(
+        dead_code,
+        reason = "the first subject has no targets; the next ones do"
+    )
 )]
 pub(crate) enum Target {
     /// Holds up to this value.
