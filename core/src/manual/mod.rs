@@ -1,5 +1,4 @@
 //! The chapters.
 
-pub mod protocol {
-    //! The protocol.
-}
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
