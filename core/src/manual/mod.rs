@@ -3,9 +3,8 @@
 #[doc = include_str!("threat_model.md")]
 pub mod threat_model {}
 
-pub mod protocol {
-    //! The protocol.
-}
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
 
 #[doc = include_str!("expiry.md")]
 pub mod expiry {}

@@ -1,0 +1,163 @@
+//! Enrolling a one-time-password app: a pending factor, then a first right code.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::{EnrolError, Registrar};
+use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
+use crate::channel::message::{Answer, Code};
+use crate::factor::totp::{TotpSecret, TotpVerifier, qr_for_terminal};
+use crate::factor::{Context, MfaVerifier, VerifyError};
+use crate::id::{AttemptId, FactorId, LocationId, UserId};
+use crate::key::PublicKey;
+use crate::policy::Throttle;
+use crate::seal::Row;
+use crate::store::{Activated, Consume, FactorState, Failure, FailureReason, FailureRecorded};
+
+/// A one-time-password app that waits for its first right code. Shown to the user once; holds the
+/// secret, and prints none of it.
+pub struct TotpEnrolment {
+    /// The factor.
+    pub factor: FactorId,
+    /// What the app is given.
+    pub secret: TotpSecret,
+    uri: Zeroizing<String>,
+}
+
+impl TotpEnrolment {
+    /// The `otpauth://` URI that authenticator apps read.
+    pub fn expose_uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The URI as a QR code for a terminal.
+    ///
+    /// # Errors
+    /// [`EnrolError::Name`] when the names are too long for a QR code.
+    pub fn expose_qr(&self) -> Result<Zeroizing<String>, EnrolError> {
+        qr_for_terminal(&self.uri).map_err(|_| EnrolError::Name)
+    }
+}
+
+impl fmt::Debug for TotpEnrolment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TotpEnrolment")
+            .field("factor", &self.factor)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registrar {
+    /// Begins the enrolment of an authenticator app. It counts for nothing until
+    /// [`Registrar::confirm_totp`].
+    ///
+    /// # Errors
+    /// [`EnrolError::Name`], [`EnrolError::Randomness`]; [`EnrolError::Store`], also when the user
+    /// is unknown.
+    pub async fn begin_totp(
+        &self,
+        user: &UserId,
+        label: &str,
+        issuer: &str,
+    ) -> Result<TotpEnrolment, EnrolError> {
+        let secret = TotpSecret::generate().map_err(|_| EnrolError::Randomness)?;
+        let uri = secret
+            .expose_uri(issuer, user.as_str())
+            .map_err(|_| EnrolError::Name)?;
+        let sealed = secret.to_secret();
+        let factor = self
+            .add_pending(user, FactorKind::TOTP, label, &sealed)
+            .await?;
+        Ok(TotpEnrolment {
+            factor,
+            secret,
+            uri,
+        })
+    }
+
+    /// Confirms an enrolment with a first right code, which is thereby used.
+    ///
+    /// # Errors
+    /// [`EnrolError::WrongCode`], which counts as a failure of the factor; [`EnrolError::Locked`];
+    /// [`EnrolError::NoFactor`] when it is not pending; [`EnrolError::Store`].
+    pub async fn confirm_totp(
+        &self,
+        user: &UserId,
+        factor: FactorId,
+        code: Code,
+    ) -> Result<(), EnrolError> {
+        let throttle = Throttle::default();
+        let factors = self.store.factors(user).await?;
+        let record = factors
+            .iter()
+            .find(|record| record.id == factor && record.state == FactorState::Pending)
+            .ok_or(EnrolError::NoFactor)?;
+        let row = Row::Factor {
+            id: &record.id,
+            user: &record.user,
+            kind: &record.kind,
+        };
+        let secret = self.ring.open(&row, &record.sealed)?;
+        let now = self.clock.now().timestamp;
+        // A factor proves itself here as it will at a gate; the peer plays no part in a code.
+        let (location, peer, attempt) = nowhere();
+        let context = Context {
+            location: &location,
+            peer: &peer,
+            user,
+            attempt: &attempt,
+            factor: record,
+            secret: &secret,
+            now,
+        };
+        let verdict = TotpVerifier::new()
+            .verify(&context, &Answer::Code { code })
+            .await;
+        let step = match verdict {
+            Ok(proof) => proof.consume,
+            Err(VerifyError::Wrong | VerifyError::Replayed) => {
+                let kind = AuditKind::Denied {
+                    reason: FailureReason::Wrong,
+                };
+                let event = self.factor_event(kind, user, factor);
+                let failure = Failure {
+                    factor,
+                    at: now,
+                    throttle,
+                    event,
+                };
+                return match self.store.record_failure(failure).await? {
+                    FailureRecorded::Counted(_) => Err(EnrolError::WrongCode),
+                    FailureRecorded::Locked(lock) => Err(EnrolError::Locked(lock)),
+                    FailureRecorded::FactorGone => Err(EnrolError::NoFactor),
+                };
+            }
+            Err(VerifyError::Unfit) => return Err(EnrolError::WrongCode),
+            Err(VerifyError::Backend(_)) => return Err(EnrolError::NoFactor),
+        };
+        let event = self.factor_event(AuditKind::FactorActivated, user, factor);
+        match self
+            .store
+            .activate_factor(Consume { factor, step }, throttle, event)
+            .await?
+        {
+            Activated::Activated => Ok(()),
+            Activated::Locked(lock) => Err(EnrolError::Locked(lock)),
+            Activated::NotPending => Err(EnrolError::NoFactor),
+            Activated::Replayed(_) => Err(EnrolError::WrongCode),
+        }
+    }
+}
+
+fn nowhere() -> (LocationId, PublicKey, AttemptId) {
+    let location = "enrolment"
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a valid name"));
+    (
+        location,
+        PublicKey::from_bytes([0; 32]),
+        AttemptId::from_bytes([0; 32]),
+    )
+}

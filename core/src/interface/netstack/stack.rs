@@ -1,0 +1,400 @@
+//! The TCP/IP stack: `smoltcp` behind one lock, driven by one task that sleeps until a packet, a
+//! stream or a timer wants something.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use tokio::sync::{Notify, mpsc};
+
+use super::NetstackError;
+use super::admitted::Admitted;
+use crate::key::PublicKey;
+use crate::runtime::SystemClock;
+use crate::time::Clock;
+
+/// Bytes that one connection may have under way in each direction.
+const SOCKET_BUFFER: usize = 128 * 1024;
+/// Packets that wait in each direction; what comes on top is dropped, as on any full link.
+const QUEUE: usize = 2048;
+/// How many connections may wait to be accepted at one address.
+const BACKLOG: usize = 16;
+/// How many connections there may be at a time.
+const MAX_CONNECTIONS: usize = 4096;
+/// How long data may go unacknowledged before a connection is broken.
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The stack. Streams and listeners hold it; its task ends with the last of them.
+pub(super) struct Stack {
+    net: Mutex<Net>,
+    admitted: Admitted,
+    /// Wakes the task that polls.
+    wake: Notify,
+}
+
+/// What `smoltcp` works on.
+pub(super) struct Net {
+    iface: Interface,
+    pub(super) sockets: SocketSet<'static>,
+    device: Queues,
+    pub(super) listeners: Vec<Listener>,
+    /// Connections whose stream is gone: removed once they have closed.
+    orphans: Vec<SocketHandle>,
+    open: usize,
+    next_port: u16,
+    families: Vec<IpCidr>,
+}
+
+/// An address that connections are accepted at.
+pub(super) struct Listener {
+    pub(super) at: SocketAddr,
+    waiting: Vec<SocketHandle>,
+    accepted: mpsc::Sender<SocketHandle>,
+}
+
+struct Queues {
+    incoming: VecDeque<Vec<u8>>,
+    outgoing: mpsc::Sender<Vec<u8>>,
+    mtu: usize,
+}
+
+impl Stack {
+    /// Starts a stack with these addresses; gives the packets that it sends.
+    pub(super) fn start(
+        addresses: &[IpNet],
+        mtu: u16,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Vec<u8>>), NetstackError> {
+        let (sender, outgoing) = mpsc::channel(QUEUE);
+        let mut device = Queues {
+            incoming: VecDeque::new(),
+            outgoing: sender,
+            mtu: usize::from(mtu),
+        };
+        let mut config = Config::new(HardwareAddress::Ip);
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| NetstackError::Device(Box::new(error)))?;
+        config.random_seed = u64::from_le_bytes(seed);
+        let mut iface = Interface::new(config, &mut device, now());
+        let families = assign(&mut iface, addresses)?;
+        let net = Net {
+            iface,
+            sockets: SocketSet::new(Vec::new()),
+            device,
+            listeners: Vec::new(),
+            orphans: Vec::new(),
+            open: 0,
+            next_port: 49_152 + u16::from_le_bytes([seed[0], seed[1]]) % 16_000,
+            families,
+        };
+        let stack = Arc::new(Self {
+            net: Mutex::new(net),
+            admitted: Admitted::default(),
+            wake: Notify::new(),
+        });
+        tokio::spawn(run(Arc::downgrade(&stack)));
+        Ok((stack, outgoing))
+    }
+
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    pub(super) fn net(&self) -> MutexGuard<'_, Net> {
+        self.net.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the stack look at what changed.
+    pub(super) fn poke(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Takes a packet in.
+    pub(super) fn deliver(&self, packet: Vec<u8>) {
+        let mut net = self.net();
+        if net.device.incoming.len() < QUEUE {
+            net.device.incoming.push_back(packet);
+        }
+        drop(net);
+        self.poke();
+    }
+
+    /// Shuts a peer's addresses out and breaks its connections.
+    pub(super) fn shut_out(&self, peer: &PublicKey) {
+        let networks = self.admitted.remove(peer);
+        if networks.is_empty() {
+            return;
+        }
+        let mut net = self.net();
+        net.device.incoming.clear(); // rather a few packets of others, which TCP sends again
+        net.abort(|remote| networks.iter().any(|network| network.contains(&remote)));
+        drop(net);
+        self.poke();
+    }
+
+    /// Breaks every connection.
+    pub(super) fn abort_all(&self) {
+        self.net().abort(|_| true);
+        self.poke();
+    }
+
+    /// Polls the stack once; says how long it has nothing to do.
+    fn poll(&self) -> Option<Duration> {
+        let mut net = self.net();
+        let Net {
+            iface,
+            sockets,
+            device,
+            ..
+        } = &mut *net;
+        while iface.poll(now(), device, sockets) == PollResult::SocketStateChanged {}
+        net.hand_over();
+        net.sweep();
+        let Net { iface, sockets, .. } = &mut *net;
+        iface.poll_delay(now(), sockets).map(Duration::from)
+    }
+}
+
+impl Net {
+    /// A new socket, while there is room for one more connection.
+    pub(super) fn socket(&mut self) -> Option<SocketHandle> {
+        if self.open >= MAX_CONNECTIONS {
+            return None;
+        }
+        self.open += 1;
+        let buffer = || tcp::SocketBuffer::new(vec![0; SOCKET_BUFFER]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket.set_timeout(Some(ACK_TIMEOUT.into()));
+        Some(self.sockets.add(socket))
+    }
+
+    pub(super) fn tcp(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    /// Begins a connection.
+    pub(super) fn connect(&mut self, to: SocketAddr) -> Result<SocketHandle, NetstackError> {
+        let is_v4 = to.is_ipv4();
+        let has_family = self
+            .families
+            .iter()
+            .any(|own| matches!(own, IpCidr::Ipv4(_)) == is_v4);
+        if !has_family {
+            return Err(NetstackError::Unroutable { to });
+        }
+        let handle = self.socket().ok_or(NetstackError::Refused { to })?;
+        let port = self.next_port;
+        self.next_port = if port == u16::MAX { 49_152 } else { port + 1 };
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        if socket.connect(self.iface.context(), to, port).is_err() {
+            self.release(handle);
+            return Err(NetstackError::Unroutable { to });
+        }
+        Ok(handle)
+    }
+
+    /// Begins to listen; gives the connections as they come.
+    pub(super) fn listen(
+        &mut self,
+        at: SocketAddr,
+    ) -> Result<mpsc::Receiver<SocketHandle>, NetstackError> {
+        if self.listeners.iter().any(|listener| listener.at == at) {
+            return Err(NetstackError::Listening { at });
+        }
+        let (accepted, connections) = mpsc::channel(BACKLOG);
+        self.listeners.push(Listener {
+            at,
+            waiting: Vec::new(),
+            accepted,
+        });
+        self.hand_over();
+        Ok(connections)
+    }
+
+    pub(super) fn unlisten(&mut self, at: SocketAddr) {
+        let gone = self.listeners.iter().position(|listener| listener.at == at);
+        if let Some(listener) = gone.map(|index| self.listeners.swap_remove(index)) {
+            listener
+                .waiting
+                .into_iter()
+                .for_each(|handle| self.release(handle));
+        }
+    }
+
+    /// Hands connections that were made to whoever accepts them, and listens for the next ones.
+    fn hand_over(&mut self) {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for listener in &mut listeners {
+            let mut still = Vec::with_capacity(BACKLOG);
+            for handle in std::mem::take(&mut listener.waiting) {
+                match self.tcp(handle).state() {
+                    tcp::State::Listen | tcp::State::SynReceived => still.push(handle),
+                    tcp::State::Closed => self.release(handle),
+                    tcp::State::SynSent
+                    | tcp::State::Established
+                    | tcp::State::FinWait1
+                    | tcp::State::FinWait2
+                    | tcp::State::CloseWait
+                    | tcp::State::Closing
+                    | tcp::State::LastAck
+                    | tcp::State::TimeWait => {
+                        // Nobody has room to accept it: the client may try again.
+                        if listener.accepted.try_send(handle).is_err() {
+                            self.tcp(handle).abort();
+                            self.orphans.push(handle);
+                        }
+                    }
+                }
+            }
+            while still.len() < BACKLOG {
+                let Some(handle) = self.socket() else { break };
+                if self.tcp(handle).listen(listener.at).is_err() {
+                    self.release(handle);
+                    break;
+                }
+                still.push(handle);
+            }
+            listener.waiting = still;
+        }
+        self.listeners = listeners;
+    }
+
+    /// Leaves a connection to close by itself.
+    pub(super) fn orphan(&mut self, handle: SocketHandle) {
+        self.tcp(handle).close();
+        self.orphans.push(handle);
+    }
+
+    /// Removes connections that nobody holds once they have closed.
+    fn sweep(&mut self) {
+        for handle in std::mem::take(&mut self.orphans) {
+            match self.tcp(handle).state() {
+                tcp::State::Closed | tcp::State::TimeWait => self.release(handle),
+                tcp::State::Listen
+                | tcp::State::SynSent
+                | tcp::State::SynReceived
+                | tcp::State::Established
+                | tcp::State::FinWait1
+                | tcp::State::FinWait2
+                | tcp::State::CloseWait
+                | tcp::State::Closing
+                | tcp::State::LastAck => self.orphans.push(handle),
+            }
+        }
+    }
+
+    fn release(&mut self, handle: SocketHandle) {
+        self.sockets.remove(handle);
+        self.open -= 1;
+    }
+
+    /// Breaks the connections with the remote addresses that `is_meant` picks.
+    fn abort(&mut self, is_meant: impl Fn(IpAddr) -> bool) {
+        for (_, socket) in self.sockets.iter_mut() {
+            let smoltcp::socket::Socket::Tcp(socket) = socket else {
+                continue;
+            };
+            if socket
+                .remote_endpoint()
+                .is_some_and(|remote| is_meant(remote.addr.into()))
+            {
+                socket.abort();
+            }
+        }
+    }
+}
+
+/// Gives the interface its addresses, and answers for any other that someone listens at.
+fn assign(iface: &mut Interface, addresses: &[IpNet]) -> Result<Vec<IpCidr>, NetstackError> {
+    let mut own = Vec::new();
+    for address in addresses {
+        let cidr = IpCidr::new(IpAddress::from(address.addr()), address.prefix_len());
+        let gateway = match address.addr() {
+            IpAddr::V4(addr) => iface.routes_mut().add_default_ipv4_route(addr).map(drop),
+            IpAddr::V6(addr) => iface.routes_mut().add_default_ipv6_route(addr).map(drop),
+        };
+        gateway.map_err(|_| NetstackError::Addresses)?;
+        own.push(cidr);
+    }
+    let v4 = addresses
+        .iter()
+        .filter(|address| address.addr().is_ipv4())
+        .count();
+    if own.is_empty() || v4 > 1 || own.len() - v4 > 1 {
+        return Err(NetstackError::Addresses);
+    }
+    iface.update_ip_addrs(|list| own.iter().for_each(|cidr| _ = list.push(*cidr)));
+    iface.set_any_ip(true);
+    Ok(own)
+}
+
+/// Polls whenever something wants it, until the last handle is gone.
+async fn run(stack: Weak<Stack>) {
+    loop {
+        let Some(strong) = stack.upgrade() else {
+            return;
+        };
+        let delay = strong.poll();
+        let woken = async { strong.wake.notified().await };
+        match delay {
+            Some(Duration::ZERO) => tokio::task::yield_now().await,
+            Some(delay) => _ = tokio::time::timeout(delay, woken).await,
+            // Looks up now and then whether anyone is left to serve.
+            None => _ = tokio::time::timeout(Duration::from_secs(60), woken).await,
+        }
+    }
+}
+
+fn now() -> Instant {
+    let nanos = SystemClock::new().now().instant.as_nanos();
+    Instant::from_micros(i64::try_from(nanos / 1000).unwrap_or(i64::MAX))
+}
+
+impl Device for Queues {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Room<'_>)> {
+        // No packet is taken in while none could be answered.
+        let room = self.outgoing.try_reserve().ok()?;
+        let packet = self.incoming.pop_front()?;
+        Some((Received(packet), Room(room)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
+        self.outgoing.try_reserve().ok().map(Room)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.mtu;
+        capabilities
+    }
+}
+
+struct Received(Vec<u8>);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(&self.0)
+    }
+}
+
+struct Room<'a>(mpsc::Permit<'a, Vec<u8>>);
+
+impl TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
+        let mut packet = vec![0; len];
+        let result = write(&mut packet);
+        self.0.send(packet);
+        result
+    }
+}
