@@ -5,6 +5,7 @@
 //! decided elsewhere.
 
 pub mod message;
+pub mod transport;
 
 mod frame;
 mod initiator;

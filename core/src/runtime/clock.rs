@@ -28,6 +28,7 @@ impl Clock for SystemClock {
 }
 
 /// A clock before 1970 reads as 1970: a lease is then judged by the monotonic clock alone.
+#[expect(clippy::disallowed_methods, reason = "this is the shell's one clock")]
 fn wall() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -49,6 +50,7 @@ fn monotonic() -> Instant {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+#[expect(clippy::disallowed_methods, reason = "this is the shell's one clock")]
 fn monotonic() -> Instant {
     use std::sync::OnceLock;
     static START: OnceLock<std::time::Instant> = OnceLock::new();
