@@ -1,6 +1,17 @@
 //! The audit trail: hash-chained records of everything that bears on access.
+//!
+//! Each record holds the hash of the one before it, so that a change, a gap or a swap shows
+//! ([`verify`], [`Verifier`]). A chain that was cut off at its end, or written anew from its
+//! start, is as good a chain as any: to notice, keep a [`Head`] in another place and compare.
+//! Writing records is the store's work; this module does no input or output of its own.
+
+mod chain;
+mod jsonl;
 
 use std::net::IpAddr;
+
+pub use chain::{BreakReason, BrokenChain, Head, ParseHeadError, Verifier, verify};
+pub use jsonl::{ReadError, read_jsonl, write_jsonl};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +89,8 @@ pub enum AuditKind {
     },
     /// An answer was refused unseen, since its factor is locked.
     LockedOut,
-    /// An admission was refused since the peer, its owner or a factor is gone or disabled.
+    /// An answer, an admission or a renewal was refused since its peer, owner, factor or session
+    /// is gone or disabled.
     NotEligible,
     /// A session ended.
     Ended {

@@ -8,6 +8,7 @@ use super::frame::{self, Response};
 use super::message::{Hello, Reply, Request};
 use super::noise::{self, Transport};
 use super::psk::{self, DecapsulationSecret};
+use super::resolver::Identity;
 use crate::id::AttemptId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 
@@ -27,7 +28,8 @@ impl Initiator {
         location: &PublicKey,
         hello: &Hello,
     ) -> Result<(Self, Vec<u8>), ChannelError> {
-        Self::begin_with(noise::initiator(key, location)?, hello)
+        let identity: Identity = Identity::new(key)?;
+        Self::begin_with(noise::initiator(&identity, location, None)?, hello)
     }
 
     pub(super) fn begin_with(
@@ -59,7 +61,7 @@ impl Initiator {
 /// The client's end of an attempt's channel.
 #[derive(Debug)]
 pub struct ClientSession {
-    transport: Transport,
+    pub(super) transport: Transport,
     next: u64,
 }
 
@@ -73,10 +75,12 @@ impl ClientSession {
         attempt: &AttemptId,
         request: &Request,
     ) -> Result<Vec<u8>, ChannelError> {
-        let ciphertext = self.transport.seal(self.next, &noise::to_json(request)?)?;
-        let body = frame::request(attempt, self.next, &ciphertext)?;
-        self.next += 1;
-        Ok(body)
+        let plaintext = noise::to_json(request)?;
+        let counter = self.next;
+        // Used up before anything is sealed: no two texts are ever sealed under one counter.
+        self.next = counter.checked_add(1).ok_or(ChannelError::TooLong)?;
+        let ciphertext = self.transport.seal(counter, &plaintext)?;
+        frame::request(attempt, counter, &ciphertext)
     }
 
     /// Takes the body of the response to the last request in.

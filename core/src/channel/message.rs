@@ -1,7 +1,8 @@
 //! What the two ends say to one another: versioned, typed, closed. An unknown value is an error,
 //! never a default.
 //!
-//! Each message is one JSON object, `{"type": …, …}`, inside the encrypted channel.
+//! Each message is one JSON object, `{"type": …, …}`, inside the encrypted channel. Every field is
+//! there: what a field may leave open is `null`, not absent.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::ChannelError;
 use crate::assurance::FactorKind;
 use crate::id::{AttemptId, SessionId};
 use crate::time::Timestamp;
@@ -123,6 +125,7 @@ pub enum Challenge {
         /// How many digits the code has.
         digits: u8,
         /// Whether the factor has a wait now: answers are refused until then.
+        #[serde(deserialize_with = "Option::deserialize")]
         locked_for_ms: Option<u64>,
     },
 }
@@ -192,6 +195,7 @@ pub struct Denied {
     pub tries_left: u32,
     /// How long answers to this factor are refused from now on, in milliseconds; `None` when they
     /// are not.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub locked_for_ms: Option<u64>,
 }
 
@@ -243,6 +247,7 @@ pub enum Status {
     /// The session has ended, or this peer never had it.
     Ended {
         /// Why, where the gate knows.
+        #[serde(deserialize_with = "Option::deserialize")]
         reason: Option<Ended>,
     },
 }
@@ -297,6 +302,23 @@ pub enum Refusal {
     Unavailable {},
 }
 
+macro_rules! from_json {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Reads a message's text, with nothing before, after or beside it.
+            ///
+            /// # Errors
+            /// [`ChannelError::Unknown`] for anything else than one message of this version. It
+            /// does not repeat the text, which may hold a secret.
+            pub fn from_json(text: &[u8]) -> Result<Self, ChannelError> {
+                super::noise::from_json(text)
+            }
+        }
+    )*};
+}
+
+from_json!(Hello, Request, Reply);
+
 macro_rules! bytes {
     ($(#[$doc:meta])* $name:ident, $len:expr) => {
         $(#[$doc])*
@@ -311,7 +333,9 @@ macro_rules! bytes {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&data_encoding::BASE64.encode(&*self.0))
+                // One of these types is secret: its text is zeroized too.
+                let text = zeroize::Zeroizing::new(data_encoding::BASE64.encode(&*self.0));
+                serializer.serialize_str(&text)
             }
         }
 
@@ -351,6 +375,7 @@ impl Drop for Share {
 }
 
 /// Milliseconds of a span, for a message.
+#[cfg(feature = "gate")]
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

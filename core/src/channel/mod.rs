@@ -5,12 +5,12 @@
 //! decided elsewhere.
 
 pub mod message;
+pub mod transport;
 
 mod frame;
 mod initiator;
 mod noise;
 mod psk;
-#[cfg(feature = "aws-lc")]
 mod resolver;
 mod responder;
 #[cfg(test)]

@@ -1,4 +1,9 @@
 //! `Noise_IK_25519_ChaChaPoly_BLAKE2s` by `snow`, and JSON inside it.
+//!
+//! Zeroized: private and ephemeral keys, Diffie-Hellman results as our resolver returns them, and
+//! every plaintext. Not zeroized: the chaining key, the handshake hash and, without the feature
+//! `aws-lc`, the cipher keys, which `snow` holds in plain arrays. They belong to one handshake and
+//! are dropped with its attempt; the preshared key also rests on the KEM's secret, which is.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,42 +13,51 @@ use zeroize::Zeroizing;
 
 use super::ChannelError;
 use super::frame::MAX_BODY;
-use crate::key::{PrivateKey, PublicKey};
+use super::resolver::{Identity, Provider, Resolver};
+use crate::key::PublicKey;
 
-const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
-const PROLOGUE: &[u8] = b"mfagate/1";
+pub(super) const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+pub(super) const PROLOGUE: &[u8] = b"mfagate/1";
 const TAG_LEN: usize = 16;
 
 /// The length of a handshake hash: BLAKE2s-256.
 pub(super) const HASH_LEN: usize = 32;
 
-pub(super) fn initiator(
-    key: &PrivateKey,
+/// A handshake to a location. The ephemeral key is fresh; only a test has one of its own.
+pub(super) fn initiator<P: Provider>(
+    identity: &Identity<P>,
     location: &PublicKey,
+    ephemeral: Option<&[u8; 32]>,
 ) -> Result<HandshakeState, ChannelError> {
-    builder()?
-        .local_private_key(key.expose_secret())
-        .and_then(|builder| builder.remote_public_key(location.as_bytes()))
-        .and_then(|builder| builder.prologue(PROLOGUE))
+    builder(identity, ephemeral)?
+        .remote_public_key(location.as_bytes())
         .and_then(Builder::build_initiator)
         .map_err(|_| ChannelError::Crypto)
 }
 
-pub(super) fn responder(key: &PrivateKey) -> Result<HandshakeState, ChannelError> {
-    builder()?
-        .local_private_key(key.expose_secret())
-        .and_then(|builder| builder.prologue(PROLOGUE))
-        .and_then(Builder::build_responder)
+/// A handshake that waits for its first message. The ephemeral key as in [`initiator`].
+pub(super) fn responder<P: Provider>(
+    identity: &Identity<P>,
+    ephemeral: Option<&[u8; 32]>,
+) -> Result<HandshakeState, ChannelError> {
+    builder(identity, ephemeral)?
+        .build_responder()
         .map_err(|_| ChannelError::Crypto)
 }
 
-fn builder<'a>() -> Result<Builder<'a>, ChannelError> {
+fn builder<'a, P: Provider>(
+    identity: &'a Identity<P>,
+    ephemeral: Option<&'a [u8; 32]>,
+) -> Result<Builder<'a>, ChannelError> {
     let params: NoiseParams = PATTERN.parse().map_err(|_| ChannelError::Crypto)?;
-    #[cfg(feature = "aws-lc")]
-    let builder = Builder::with_resolver(params, super::resolver::resolver());
-    #[cfg(not(feature = "aws-lc"))]
-    let builder = Builder::new(params);
-    Ok(builder)
+    let builder = Builder::with_resolver(params, Box::new(Resolver::new(identity)))
+        .prologue(PROLOGUE)
+        .and_then(|builder| builder.local_private_key(identity.expose_secret()))
+        .map_err(|_| ChannelError::Crypto)?;
+    Ok(match ephemeral {
+        Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
+        None => builder,
+    })
 }
 
 /// Writes the next message of a handshake.

@@ -1,11 +1,15 @@
 //! The key schedule of the preshared key: X-Wing, a random share, and the whole exchange as salt.
+//!
+//! A client refuses a ciphertext whose X25519 half is of low order. A gate does not look for such
+//! a half in an encapsulation key: the key comes authenticated from the client, who would weaken
+//! only its own preshared key, and ML-KEM's half and the share go into that all the same.
 
 use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
-use x_wing::kem::{Decapsulate, Encapsulate, KeyExport};
-use x_wing::{DecapsulationKey, EncapsulationKey as XWingKey};
+use x_wing::kem::{Decapsulator, Encapsulate, KeyExport, TryDecapsulate};
+use x_wing::{DecapsulationKeyRejectNonContrib, EncapsulationKey as XWingKey};
 use zeroize::Zeroizing;
 
 use super::ChannelError;
@@ -17,7 +21,7 @@ const INFO: &[u8] = b"mfagate/1 psk";
 const SECRET_LEN: usize = 32;
 
 /// A client's half of a key encapsulation: fresh for each attempt, zeroized on drop.
-pub struct DecapsulationSecret(DecapsulationKey);
+pub struct DecapsulationSecret(Box<DecapsulationKeyRejectNonContrib>);
 
 impl DecapsulationSecret {
     /// A fresh key pair.
@@ -34,8 +38,8 @@ impl DecapsulationSecret {
     pub(super) fn from_seed(
         seed: &[u8; SECRET_LEN],
     ) -> Result<(Self, EncapsulationKey), ChannelError> {
-        let secret = DecapsulationKey::from(*seed);
-        let public = x_wing::kem::Decapsulator::encapsulation_key(&secret).to_bytes();
+        let secret = Box::new(DecapsulationKeyRejectNonContrib::from(*seed));
+        let public = secret.encapsulation_key().to_bytes();
         let public = boxed(public.as_slice())?;
         Ok((Self(secret), EncapsulationKey(public)))
     }
@@ -46,7 +50,10 @@ impl DecapsulationSecret {
     ) -> Result<Zeroizing<[u8; SECRET_LEN]>, ChannelError> {
         let ciphertext = x_wing::Ciphertext::try_from(ciphertext.0.as_slice());
         let ciphertext = ciphertext.map_err(|_| ChannelError::Crypto)?;
-        let mut shared = self.0.decapsulate(&ciphertext);
+        let mut shared = self
+            .0
+            .try_decapsulate(&ciphertext)
+            .map_err(|_| ChannelError::Crypto)?;
         let secret = Zeroizing::new(shared.0);
         zeroize::Zeroize::zeroize(&mut shared.0);
         Ok(secret)

@@ -1,181 +1,174 @@
-//! X25519 and ChaCha20-Poly1305 for `snow` from AWS-LC, several times faster than the default's;
-//! what it lacks comes from `snow`'s own.
+//! Which implementations the Noise handshake runs on, and how its private keys are held: zeroized
+//! on drop, the public key of a static one computed once instead of once per handshake, and an
+//! all-zero result refused (RFC 7748, section 6.1). What a provider lacks is `snow`'s own.
 
-use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use snow::Error;
+use std::sync::Arc;
+
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{BoxedCryptoResolver, CryptoResolver, DefaultResolver, FallbackResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
-use zeroize::Zeroize;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
-const KEY_LEN: usize = 32;
-const TAG_LEN: usize = 16;
+use super::ChannelError;
+use crate::key::PrivateKey;
 
-/// AWS-LC first, `snow`'s own for the rest.
-pub(super) fn resolver() -> BoxedCryptoResolver {
-    Box::new(FallbackResolver::new(
-        Box::new(AwsLc),
-        Box::new(DefaultResolver),
-    ))
+#[cfg(feature = "aws-lc")]
+pub(super) mod aws_lc;
+#[cfg(any(test, not(feature = "aws-lc")))]
+pub(super) mod portable;
+
+#[cfg(feature = "aws-lc")]
+pub(super) type Preferred = aws_lc::AwsLc;
+#[cfg(not(feature = "aws-lc"))]
+pub(super) type Preferred = portable::Portable;
+
+/// An implementation of X25519 (RFC 7748) with one private key in it, and a cipher to go with it.
+pub(super) trait Provider: Sized + Send + Sync + 'static {
+    /// Takes a private key, clamped when it is used; `None` when the library fails.
+    fn new(private: &[u8; 32]) -> Option<Self>;
+    /// Its public key; `None` when the library fails.
+    fn public(&self) -> Option<[u8; 32]>;
+    /// The shared secret; `None` when it is all zero, as it is for points of low order.
+    fn agree(&self, public: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>>;
+    /// Its ChaCha20-Poly1305, where that is faster than `snow`'s.
+    fn cipher() -> Option<Box<dyn Cipher>>;
 }
 
-struct AwsLc;
+/// A static key with its public key computed. Cheap to clone.
+pub(super) struct Identity<P: Provider = Preferred>(Arc<KeyPair<P>>);
 
-impl CryptoResolver for AwsLc {
+impl<P: Provider> Identity<P> {
+    pub(super) fn new(key: &PrivateKey) -> Result<Self, ChannelError> {
+        KeyPair::new(key.expose_secret())
+            .map(|pair| Self(Arc::new(pair)))
+            .ok_or(ChannelError::Crypto)
+    }
+
+    pub(super) fn expose_secret(&self) -> &[u8; 32] {
+        &self.0.private
+    }
+}
+
+impl<P: Provider> Clone for Identity<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// The resolver of one handshake, which knows the static key that it will be asked for.
+pub(super) struct Resolver<P: Provider = Preferred> {
+    identity: Identity<P>,
+}
+
+impl<P: Provider> Resolver<P> {
+    pub(super) fn new(identity: &Identity<P>) -> Self {
+        let identity = identity.clone();
+        Self { identity }
+    }
+}
+
+impl<P: Provider> CryptoResolver for Resolver<P> {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        None
+        DefaultResolver.resolve_rng()
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::<X25519Dh>::default() as _)
+        match choice {
+            DHChoice::Curve25519 => Some(Box::new(NoiseDh {
+                identity: self.identity.clone(),
+                pair: None,
+            })),
+            DHChoice::Curve448 => None,
+        }
     }
 
-    fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
-        None
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        matches!(choice, CipherChoice::ChaChaPoly).then(|| Box::<ChaChaPoly>::default() as _)
+        match choice {
+            CipherChoice::ChaChaPoly => {
+                P::cipher().or_else(|| DefaultResolver.resolve_cipher(choice))
+            }
+            CipherChoice::AESGCM => None,
+        }
     }
 }
 
-/// A key pair. An unusable one has no key and agrees on nothing.
-#[derive(Default)]
-struct X25519Dh {
-    secret: [u8; KEY_LEN],
-    public: [u8; KEY_LEN],
-    key: Option<PrivateKey>,
+struct KeyPair<P> {
+    secret: P,
+    private: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
 }
 
-impl X25519Dh {
-    fn derive(&mut self) {
-        let key = PrivateKey::from_private_key(&X25519, &self.secret).ok();
-        let public = key.as_ref().and_then(|key| key.compute_public_key().ok());
-        let public = public.and_then(|public| <[u8; KEY_LEN]>::try_from(public.as_ref()).ok());
-        self.key = key.filter(|_| public.is_some());
-        self.public = public.unwrap_or_default();
+impl<P: Provider> KeyPair<P> {
+    fn new(private: &[u8; 32]) -> Option<Self> {
+        let secret = P::new(private)?;
+        let public = secret.public()?;
+        Some(Self {
+            secret,
+            private: Zeroizing::new(*private),
+            public,
+        })
     }
 }
 
-impl Drop for X25519Dh {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
+/// X25519 as `snow` asks for it. Without a key, because none was set or the library failed, every
+/// agreement fails.
+struct NoiseDh<P: Provider> {
+    identity: Identity<P>,
+    pair: Option<Arc<KeyPair<P>>>,
 }
 
-impl Dh for X25519Dh {
+impl<P: Provider> Dh for NoiseDh<P> {
     fn name(&self) -> &'static str {
         "25519"
     }
 
     fn pub_len(&self) -> usize {
-        KEY_LEN
+        32
     }
 
     fn priv_len(&self) -> usize {
-        KEY_LEN
+        32
     }
 
-    fn set(&mut self, secret: &[u8]) {
-        self.secret.copy_from_slice(secret);
-        self.derive();
-    }
-
-    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
-        rng.try_fill_bytes(&mut self.secret)?;
-        self.derive();
-        if self.key.is_some() {
-            Ok(())
+    fn set(&mut self, private: &[u8]) {
+        let known = private.ct_eq(self.identity.expose_secret().as_slice());
+        self.pair = if bool::from(known) {
+            Some(Arc::clone(&self.identity.0))
         } else {
-            Err(Error::Dh)
-        }
+            <&[u8; 32]>::try_from(private)
+                .ok()
+                .and_then(KeyPair::new)
+                .map(Arc::new)
+        };
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
+        let mut private = Zeroizing::new([0; 32]);
+        rng.try_fill_bytes(&mut *private)?;
+        let pair = KeyPair::new(&private).ok_or(snow::Error::Dh)?;
+        self.pair = Some(Arc::new(pair));
+        Ok(())
     }
 
     fn pubkey(&self) -> &[u8] {
-        &self.public
+        self.pair.as_ref().map_or(&[0; 32], |pair| &pair.public)
     }
 
     fn privkey(&self) -> &[u8] {
-        &self.secret
+        self.pair.as_ref().map_or(&[0; 32], |pair| &*pair.private)
     }
 
-    /// Fails for an all-zero result (RFC 7748, section 6.1).
-    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        let key = self.key.as_ref().ok_or(Error::Dh)?;
-        let public = UnparsedPublicKey::new(&X25519, public.get(..KEY_LEN).ok_or(Error::Dh)?);
-        let out = out.get_mut(..KEY_LEN).ok_or(Error::Dh)?;
-        agree(key, public, Error::Dh, |shared| {
-            if verify_slices_are_equal(shared, &[0; KEY_LEN]).is_ok() {
-                return Err(Error::Dh);
-            }
-            out.copy_from_slice(shared);
-            Ok(())
-        })
-    }
-}
-
-/// A cipher; before a key is set it encrypts nothing and opens nothing.
-#[derive(Default)]
-struct ChaChaPoly {
-    key: Option<LessSafeKey>,
-}
-
-impl ChaChaPoly {
-    /// Noise's nonce: 32 zero bits, then the counter in little-endian (Noise, section 12.3).
-    fn nonce(counter: u64) -> Nonce {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&counter.to_le_bytes());
-        Nonce::assume_unique_for_key(nonce)
-    }
-}
-
-impl Cipher for ChaChaPoly {
-    fn name(&self) -> &'static str {
-        "ChaChaPoly"
-    }
-
-    fn set(&mut self, key: &[u8; KEY_LEN]) {
-        self.key = UnboundKey::new(&CHACHA20_POLY1305, key)
-            .ok()
-            .map(LessSafeKey::new);
-    }
-
-    fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
-        let (body, rest) = out.split_at_mut(plaintext.len());
-        body.copy_from_slice(plaintext);
-        let sealed = self.key.as_ref().and_then(|key| {
-            key.seal_in_place_separate_tag(Self::nonce(nonce), Aad::from(authtext), body)
-                .ok()
-        });
-        match sealed {
-            Some(tag) => rest[..TAG_LEN].copy_from_slice(tag.as_ref()),
-            // The trait can't fail: what leaves is zeros, which nobody opens.
-            None => {
-                body.fill(0);
-                rest[..TAG_LEN].fill(0);
-            }
-        }
-        plaintext.len() + TAG_LEN
-    }
-
-    fn decrypt(
-        &self,
-        nonce: u64,
-        authtext: &[u8],
-        ciphertext: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        let key = self.key.as_ref().ok_or(Error::Decrypt)?;
-        let len = ciphertext
-            .len()
-            .checked_sub(TAG_LEN)
-            .ok_or(Error::Decrypt)?;
-        let (body, tag) = ciphertext.split_at(len);
-        let out = out.get_mut(..len).ok_or(Error::Decrypt)?;
-        key.open_separate_gather(Self::nonce(nonce), Aad::from(authtext), body, tag, out)
-            .map_err(|_| Error::Decrypt)?;
-        Ok(len)
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        let pair = self.pair.as_ref().ok_or(snow::Error::Dh)?;
+        let public = public.first_chunk().ok_or(snow::Error::Dh)?;
+        let shared = pair.secret.agree(public).ok_or(snow::Error::Dh)?;
+        let out = out.first_chunk_mut().ok_or(snow::Error::Dh)?;
+        *out = *shared;
+        Ok(())
     }
 }

@@ -9,16 +9,25 @@ use super::frame::{self, Unauthenticated};
 use super::message::{EncapsulationKey, Granted, Hello, Reply, Request, Share};
 use super::noise::{self, Transport};
 use super::psk;
+use super::resolver::Identity;
 use crate::id::SessionId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 
 const KEY_LEN: usize = 32;
 
 /// A location's key, ready to accept handshakes.
-#[derive(Debug)]
 pub struct Responder {
-    key: PrivateKey,
+    /// Absent when the cryptographic library does not take the key: nothing verifies then.
+    identity: Option<Identity>,
     public: PublicKey,
+}
+
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responder")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A first message that verified: its sender holds the peer's private key and knew the location's
@@ -42,10 +51,11 @@ pub struct Pending {
 }
 
 impl Responder {
-    /// A responder with a location's key.
+    /// A responder with a location's key. Its public key is computed here, once.
     pub fn new(key: PrivateKey) -> Self {
         let public = key.public_key();
-        Self { key, public }
+        let identity = Identity::new(&key).ok();
+        Self { identity, public }
     }
 
     /// The location's public key.
@@ -58,7 +68,8 @@ impl Responder {
     /// # Errors
     /// [`Unauthenticated::Malformed`] for whatever does not verify or is not a [`Hello`].
     pub fn accept(&self, message: &[u8]) -> Result<Accepted, Unauthenticated> {
-        let state = noise::responder(&self.key).map_err(|_| Unauthenticated::Unavailable)?;
+        let identity = self.identity.as_ref().ok_or(Unauthenticated::Unavailable)?;
+        let state = noise::responder(identity, None).map_err(|_| Unauthenticated::Unavailable)?;
         accept_with(state, message).map_err(|_| Unauthenticated::Malformed)
     }
 }
@@ -92,15 +103,22 @@ impl Pending {
         let message = noise::write(&mut self.state, &noise::to_json(reply)?)?;
         let body = frame::handshake(&message)?;
         let transport = Transport::new(self.state)?;
-        Ok((GateSession { transport, next: 0 }, body))
+        let session = GateSession {
+            transport,
+            next: 0,
+            owed: None,
+        };
+        Ok((session, body))
     }
 }
 
 /// The gate's end of an attempt's channel.
 #[derive(Debug)]
 pub struct GateSession {
-    transport: Transport,
+    pub(super) transport: Transport,
     next: u64,
+    /// The counter of the request that waits for its reply.
+    owed: Option<u64>,
 }
 
 /// What a grant says to the client besides its share of the key.
@@ -118,7 +136,7 @@ pub struct GrantTerms {
 
 /// A grant whose preshared key is derived, to be sent once it is in force. Holds a secret share.
 pub struct PreparedGrant {
-    plaintext: Zeroizing<Vec<u8>>,
+    pub(super) plaintext: Zeroizing<Vec<u8>>,
 }
 
 impl std::fmt::Debug for PreparedGrant {
@@ -138,15 +156,17 @@ impl GateSession {
             return Err(ChannelError::NotAuthentic);
         }
         let request = noise::from_json(&self.transport.open(counter, ciphertext)?)?;
-        self.next += 1;
+        self.next = counter.checked_add(1).ok_or(ChannelError::TooLong)?;
+        self.owed = Some(counter);
         Ok(request)
     }
 
-    /// The body of the response to the request that was opened last.
+    /// The body of the response to the request that was opened last: one for each, since two texts
+    /// under one counter would give both away.
     ///
     /// # Errors
-    /// [`ChannelError::TooLong`]; [`ChannelError::NotAuthentic`] before any request.
-    pub fn seal(&self, reply: &Reply) -> Result<Vec<u8>, ChannelError> {
+    /// [`ChannelError::TooLong`]; [`ChannelError::NotAuthentic`] when no request waits for a reply.
+    pub fn seal(&mut self, reply: &Reply) -> Result<Vec<u8>, ChannelError> {
         self.seal_json(&noise::to_json(reply)?)
     }
 
@@ -197,12 +217,12 @@ impl GateSession {
     ///
     /// # Errors
     /// As of [`GateSession::seal`].
-    pub fn seal_grant(&self, grant: PreparedGrant) -> Result<Vec<u8>, ChannelError> {
+    pub fn seal_grant(&mut self, grant: PreparedGrant) -> Result<Vec<u8>, ChannelError> {
         self.seal_json(&grant.plaintext)
     }
 
-    fn seal_json(&self, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        let counter = self.next.checked_sub(1).ok_or(ChannelError::NotAuthentic)?;
+    fn seal_json(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let counter = self.owed.take().ok_or(ChannelError::NotAuthentic)?;
         frame::response(counter, &self.transport.seal(counter, plaintext)?)
     }
 }

@@ -1,9 +1,13 @@
 //! The control channel over HTTP: bodies of POSTs to one path. Security does not rest on what
 //! carries them; TLS in front is recommended all the same, since it hides who talks.
 
+#[cfg(feature = "http-client")]
+mod client;
 #[cfg(feature = "http-server")]
 mod server;
 
+#[cfg(feature = "http-client")]
+pub use client::HttpTransport;
 #[cfg(feature = "http-server")]
 pub use server::router;
 

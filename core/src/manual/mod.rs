@@ -1,11 +1,15 @@
-//! The chapters.
+//! The chapters: what the crate promises, against whom, and how to extend it.
+
+#[doc = include_str!("threat_model.md")]
+pub mod threat_model {}
 
 pub mod protocol {
     //! The protocol.
 }
 
-#[doc = include_str!("threat_model.md")]
-pub mod threat_model {}
-
 #[doc = include_str!("expiry.md")]
 pub mod expiry {}
+
+#[cfg(feature = "gate")]
+#[doc = include_str!("writing_a_store.md")]
+pub mod writing_a_store {}

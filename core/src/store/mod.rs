@@ -4,22 +4,32 @@
 //! and appends its audit record, all or nothing. A store sees no secret in the clear: what is
 //! secret reaches it [`Sealed`].
 
+mod attribution;
+mod feed;
+mod judge;
+mod memory;
 mod record;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures_core::Stream;
 
+pub use memory::MemoryStore;
 pub use record::{
     ChangeSet, Consume, EndReason, Enrolment, FactorRecord, FactorState, Failure, FailureReason,
     NewSession, Peer, Renewal, SessionRecord, User,
 };
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Lock, Throttle};
+use crate::seal::Sealed;
 use crate::time::Timestamp;
 
 /// Where enrolments, sessions, failure counts and the audit trail live.
@@ -30,8 +40,13 @@ use crate::time::Timestamp;
 /// - A dropped future may or may not have taken effect; nothing in between.
 /// - An outcome that is not a success is an `Ok` of its outcome type where it is part of the
 ///   protocol, and a [`StoreError`] only where the store itself failed.
+/// - After [`StoreError::Backend`] from a change, the change may or may not have taken effect;
+///   any other error changed nothing.
 /// - Each intent appends its [`AuditEvent`] to the chain (see [`crate::audit`]) in the same
-///   transaction, with the outcome's own kind where the intent says so.
+///   transaction, with the outcome's own kind where the intent says so. The store fills in the
+///   event's location, user, peer, session and factor from what the intent touched, as far as it
+///   knows them; [`ChangeSet::of`] an event tells the change from that.
+/// - A store reads no clock: each time that it judges or keeps came in with the call.
 #[async_trait]
 pub trait PeerStore: Send + Sync + 'static {
     /// Adds or replaces a user.
@@ -71,7 +86,11 @@ pub trait PeerStore: Send + Sync + 'static {
     async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError>;
 
     /// Turns a pending factor active and consumes the step of its confirming answer, if the
-    /// failure limit allows an answer now; clears its count.
+    /// failure limit allows an answer at `event.at`; clears its count.
+    ///
+    /// The audit says what `event` says, or [`LockedOut`](crate::audit::AuditKind::LockedOut), or
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible) where the factor is not pending. A
+    /// step that is not greater than the last counts as a failure in this same transaction.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -82,19 +101,31 @@ pub trait PeerStore: Send + Sync + 'static {
         event: AuditEvent,
     ) -> Result<Activated, StoreError>;
 
-    /// Removes a factor. `false` when there is none of that id.
+    /// Removes a factor. `false`, and no audit record, when there is none of that id.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn remove_factor(&self, factor: FactorId, event: AuditEvent) -> Result<bool, StoreError>;
 
-    /// Sets a factor's failure count to zero: an administrator's act. `false` when there is none
-    /// of that id.
+    /// Sets a factor's failure count to zero: an administrator's act. `false`, and no audit
+    /// record, when there is none of that id.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn reset_failures(&self, factor: FactorId, event: AuditEvent)
     -> Result<bool, StoreError>;
+
+    /// Puts a factor's secret into another envelope, if it is still in the envelope `from`, as
+    /// for a key ring's rotation; else `false`. Bears on nobody's access: no audit record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn reseal_factor(
+        &self,
+        factor: FactorId,
+        from: &Sealed,
+        to: Sealed,
+    ) -> Result<bool, StoreError>;
 
     /// A peer of a location with its owner and the owner's factors: one consistent reading.
     /// `None` when no such peer is enrolled.
@@ -109,33 +140,44 @@ pub trait PeerStore: Send + Sync + 'static {
 
     /// Records a wrong or reused answer. Where the factor is locked at `failure.at`, the count
     /// stays and the audit says [`LockedOut`](crate::audit::AuditKind::LockedOut); else the count
-    /// rises by one and the audit says what `failure.event` says.
+    /// rises by one and the audit says what `failure.event` says. Where the factor is gone, the
+    /// audit says [`NotEligible`](crate::audit::AuditKind::NotEligible). A pending factor's
+    /// failures count like an active one's.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError>;
 
-    /// Admits: checks that the peer and its owner are enabled and each consumed factor is active
-    /// and not locked, consumes each step by compare-and-set (greater than the factor's last),
-    /// clears the counts of those factors, ends the peer's older session as superseded, inserts
-    /// the new one with the next generation, and appends the audit record.
+    /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
+    /// consumed factor is theirs, active and not locked at `session.verified_at`, consumes each
+    /// step by compare-and-set (greater than the factor's last), clears the counts of those
+    /// factors and no others, ends the peer's older session as superseded at `session.event.at`,
+    /// inserts the new one with the next generation, and appends the audit records: the end of
+    /// the older session, if there was one, then the admission.
     ///
     /// A step that is not greater than the last counts as a failure of its factor in this same
-    /// transaction ([`Opened::Replayed`]); any other refusal changes nothing but the audit.
+    /// transaction ([`Opened::Replayed`]; the audit says
+    /// [`Denied`](crate::audit::AuditKind::Denied)); any other refusal changes nothing but the
+    /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
+    /// factor that is gone, that before a lock, and that before a step that was used.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Conflict`] when the session's id is not new.
+    /// [`StoreError`]; [`StoreError::Conflict`] when the session's id is not new, or when a factor
+    /// is named twice.
     async fn open_session(&self, session: NewSession) -> Result<Opened, StoreError>;
 
     /// Gives a live session a later end, a fresh sealed preshared key and the next generation, if
-    /// it is still live with the generation that the renewal names, and its peer and owner are
-    /// still enabled.
+    /// it is still live with the generation that the renewal names, its peer still belongs to its
+    /// user, and both are still enabled; else the audit says
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible). Live means not closed: whether its
+    /// end has passed is for the gate to know.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn renew_session(&self, renewal: Renewal) -> Result<Renewed, StoreError>;
 
-    /// Ends a session. `false`, and no audit record, when it was not live.
+    /// Ends a session, as of `event.at`. `false`, and no audit record, when it was not live.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -144,6 +186,18 @@ pub trait PeerStore: Send + Sync + 'static {
         session: SessionId,
         reason: EndReason,
         event: AuditEvent,
+    ) -> Result<bool, StoreError>;
+
+    /// Puts a live session's preshared key into another envelope, if it is still in the envelope
+    /// `from`; else `false`. Bears on nobody's access: no audit record, and its generation stays.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn reseal_session(
+        &self,
+        session: SessionId,
+        from: &Sealed,
+        to: Sealed,
     ) -> Result<bool, StoreError>;
 
     /// One session, live or ended, if the store still has it.
@@ -164,14 +218,16 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError>;
 
-    /// Up to `limit` audit records from sequence number `from` on, in order.
+    /// Up to `limit` audit records from sequence number `from` on, in order. Fewer than `limit`
+    /// only at the end of the trail.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Changes from now on that bear on running gates, also those made by other processes that
-    /// share the store. A change may be seen again; none is left out. The stream ends with an
+    /// share the store. A change may be seen again, and several may come as one; none that was
+    /// made after this call returned is left out. The stream ends with an
     /// error when the store can't promise that any more; the gate then reconciles anew.
     fn watch(&self) -> ChangeStream;
 }
@@ -241,6 +297,8 @@ pub enum Activated {
     Locked(Lock),
     /// There is no pending factor of that id.
     NotPending,
+    /// The step had been consumed before. It counted as a failure; this is the factor's lock now.
+    Replayed(Lock),
 }
 
 /// Why a store did not do as asked.

@@ -184,6 +184,25 @@ pub struct SessionRecord {
     pub ended: Option<(EndReason, Timestamp)>,
 }
 
+impl NewSession {
+    /// What a store keeps of the admission once it has given it its generation.
+    pub fn into_record(self, generation: Generation) -> SessionRecord {
+        SessionRecord {
+            id: self.id,
+            location: self.location,
+            peer: self.peer,
+            user: self.user,
+            allowed_ips: self.allowed_ips,
+            generation,
+            verified_at: self.verified_at,
+            not_after: self.not_after,
+            psk: self.psk,
+            assurance: self.assurance,
+            ended: None,
+        }
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

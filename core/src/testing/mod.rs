@@ -2,5 +2,8 @@
 //! faults on a schedule, and a clock that stands still until told otherwise.
 
 mod clock;
+mod faulty_store;
+pub mod store;
 
 pub use clock::SimClock;
+pub use faulty_store::{FaultyStore, StoreCall, StoreFault};

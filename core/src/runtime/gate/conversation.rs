@@ -243,7 +243,7 @@ impl Shared {
         let is_last = !matches!(outcome, Outcome::Denied(_));
         let granted = matches!(outcome, Outcome::Granted);
         let prepared = conversation.owed().grant.take();
-        let session = session.lock().map_err(|_| Unauthenticated::Unavailable)?;
+        let mut session = session.lock().map_err(|_| Unauthenticated::Unavailable)?;
         let sealed = match prepared.filter(|_| granted) {
             Some(grant) => session.seal_grant(grant),
             None => session.seal(&to_reply(attempt, outcome)),

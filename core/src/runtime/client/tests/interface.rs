@@ -1,0 +1,117 @@
+//! An interface that is a map, with faults on demand.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::PublicKey;
+
+#[derive(Default)]
+pub(super) struct Wires {
+    pub(super) peers: BTreeMap<PublicKey, PeerConfig>,
+    pub(super) installs: u32,
+    pub(super) renewals: u32,
+    pub(super) removals: u32,
+    pub(super) fences: u32,
+    /// Bytes sent, one more at each look: an app that keeps sending.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) fault: Fault,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Fault {
+    #[default]
+    None,
+    InstallPanics,
+    InstallHangs,
+    RemoveFails,
+}
+
+#[derive(Default)]
+pub(super) struct MapInterface(Mutex<Wires>);
+
+impl MapInterface {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(super) fn wires<T>(&self, look: impl FnOnce(&mut Wires) -> T) -> T {
+        let mut wires = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        look(&mut wires)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wires(|wires| wires.peers.is_empty())
+    }
+
+    fn put(&self, peers: Vec<PeerConfig>) {
+        self.wires(|wires| {
+            let keyed = peers.into_iter().map(|peer| (peer.key, peer));
+            wires.peers.extend(keyed);
+        });
+    }
+}
+
+#[async_trait]
+impl InterfaceBackend for MapInterface {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.put(peers);
+        let fault = self.wires(|wires| {
+            wires.installs += 1;
+            wires.fault
+        });
+        assert!(fault != Fault::InstallPanics, "a backend that panics");
+        if fault == Fault::InstallHangs {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.wires(|wires| wires.renewals += 1);
+        self.put(peers);
+        Ok(())
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        self.wires(|wires| {
+            if wires.fault == Fault::RemoveFails {
+                return Err(InterfaceError::Backend("stuck".into()));
+            }
+            wires.removals += 1;
+            wires.peers.retain(|key, _| !peers.contains(key));
+            Ok(())
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        Ok(self.wires(|wires| wires.peers.values().cloned().collect()))
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        Ok(self.wires(|wires| {
+            wires.sent += 1;
+            let there = peers.iter().filter(|key| wires.peers.contains_key(key));
+            let activity = |key: &PublicKey| Activity {
+                sent: wires.sent,
+                received: wires.received,
+                ..Activity::silent(*key)
+            };
+            there.map(activity).collect()
+        }))
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.wires(|wires| {
+            wires.fences += 1;
+            wires.peers.clear();
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Whom an audit event is about: a store fills in what its intent touched, so that neither the
+//! trail nor the changes told from it can point elsewhere. Pure functions, for every store here.
+
+use crate::audit::{AuditEvent, AuditKind};
+use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::key::PublicKey;
+
+use super::{ChangeSet, EndReason, FailureReason, NewSession, Peer};
+
+/// About a user.
+pub(super) fn of_user(mut event: AuditEvent, user: &UserId) -> AuditEvent {
+    event.user = Some(user.clone());
+    event
+}
+
+/// About a peer and its owner.
+pub(super) fn of_peer(event: AuditEvent, peer: &Peer) -> AuditEvent {
+    AuditEvent {
+        location: Some(peer.location.clone()),
+        user: Some(peer.user.clone()),
+        peer: Some(peer.key),
+        ..event
+    }
+}
+
+/// About a factor and its owner.
+pub(super) fn of_factor(event: AuditEvent, factor: FactorId, user: &UserId) -> AuditEvent {
+    AuditEvent {
+        user: Some(user.clone()),
+        factor: Some(factor),
+        ..event
+    }
+}
+
+/// About a session of a peer.
+pub(super) fn of_session(
+    event: AuditEvent,
+    session: SessionId,
+    location: &LocationId,
+    peer: PublicKey,
+    user: &UserId,
+) -> AuditEvent {
+    AuditEvent {
+        location: Some(location.clone()),
+        user: Some(user.clone()),
+        peer: Some(peer),
+        session: Some(session),
+        ..event
+    }
+}
+
+/// The admission itself.
+pub(super) fn admitted(new: &NewSession) -> AuditEvent {
+    of_session(
+        new.event.clone(),
+        new.id,
+        &new.location,
+        new.peer,
+        &new.user,
+    )
+}
+
+/// The end of the session that an admission takes the place of.
+pub(super) fn superseded(new: &NewSession, old: SessionId, user: &UserId) -> AuditEvent {
+    let reason = EndReason::Superseded;
+    let event = of_session(new.event.clone(), old, &new.location, new.peer, user);
+    AuditEvent {
+        kind: AuditKind::Ended { reason },
+        factor: None,
+        ..event
+    }
+}
+
+/// An admission that was refused.
+pub(super) fn refused(new: &NewSession, kind: AuditKind, factor: Option<FactorId>) -> AuditEvent {
+    AuditEvent {
+        kind,
+        session: None,
+        factor: factor.or(new.event.factor),
+        ..admitted(new)
+    }
+}
+
+/// An admission whose code had been used.
+pub(super) fn replayed(new: &NewSession, factor: FactorId) -> AuditEvent {
+    let reason = FailureReason::Replayed;
+    refused(new, AuditKind::Denied { reason }, Some(factor))
+}
+
+/// The same event with another outcome.
+pub(super) fn instead(event: AuditEvent, kind: AuditKind) -> AuditEvent {
+    AuditEvent { kind, ..event }
+}
+
+impl ChangeSet {
+    /// What a running gate must look at again because of this event; empty for one that changes
+    /// no access. A store can tell its changes from its audit trail with this.
+    pub fn of(event: &AuditEvent) -> Self {
+        let mut changes = Self::default();
+        match event.kind {
+            AuditKind::Admitted { .. } | AuditKind::Renewed { .. } | AuditKind::Ended { .. } => {
+                changes.sessions.extend(event.session);
+            }
+            AuditKind::PeerPut { .. } => changes.peers.extend(event.peer),
+            AuditKind::UserPut { .. }
+            | AuditKind::FactorAdded { .. }
+            | AuditKind::FactorActivated
+            | AuditKind::FactorRemoved
+            | AuditKind::FailuresReset => changes.users.extend(event.user.clone()),
+            AuditKind::Denied { .. }
+            | AuditKind::LockedOut
+            | AuditKind::NotEligible
+            | AuditKind::Fenced => {}
+        }
+        changes
+    }
+
+    /// Whether nothing changed.
+    pub const fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.peers.is_empty() && self.users.is_empty()
+    }
+}

@@ -1,0 +1,60 @@
+//! What outlives the store's owner.
+
+use super::fixture::*;
+use crate::store::{FailureRecorded, Opened};
+
+pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str) -> Store) {
+    let store = open("everything").await;
+    for n in 1..=3 {
+        enrol(&store, n).await;
+        admit(&store, new_session(n, n, 1)).await;
+    }
+    admit(&store, new_session(4, 1, 2)).await;
+    let before = snapshot(&store).await;
+    drop(store);
+
+    let store = open("everything").await;
+    assert_eq!(snapshot(&store).await, before);
+    assert_eq!(
+        admit(&store, new_session(5, 1, 3)).await,
+        3,
+        "generations go on where they were"
+    );
+    trail(&store).await;
+}
+
+/// All that a store can be asked for.
+async fn snapshot(store: &Store) -> String {
+    let mut all = format!(
+        "{:?} {:?} {:?} {:?}",
+        store.users().await.expect("works"),
+        store.peers(&location(1)).await.expect("works"),
+        store.live_sessions(&location(1)).await.expect("works"),
+        trail(store).await,
+    );
+    for n in 1..=4 {
+        let factors = store.factors(&user(n)).await.expect("works");
+        let session = store.session(session_id(n)).await.expect("works");
+        all.push_str(&format!("{factors:?} {session:?}"));
+    }
+    all
+}
+
+pub(super) async fn counts_and_steps_outlive_the_store(open: &impl AsyncFn(&str) -> Store) {
+    let store = open("counts").await;
+    enrol(&store, 1).await;
+    admit(&store, new_session(1, 1, 7)).await;
+    let counted = store.record_failure(failure(1, START)).await;
+    counted.expect("a failure is counted");
+    drop(store);
+
+    let store = open("counts").await;
+    assert_eq!(count(&store, 1).await, 1);
+    let replayed = store.open_session(new_session(2, 1, 7)).await;
+    assert!(matches!(replayed, Ok(Opened::Replayed { .. })));
+    drop(store);
+
+    let store = open("counts").await;
+    let locked = store.record_failure(failure(1, START)).await;
+    assert!(matches!(locked, Ok(FailureRecorded::Locked(_))));
+}

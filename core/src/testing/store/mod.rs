@@ -1,0 +1,128 @@
+//! The conformance suite for [`PeerStore`]: what its contract says, line by line, as checks that
+//! anyone can run against a store of their own.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use mfagate::store::MemoryStore;
+//!
+//! mfagate::testing::store::conformance(|| async { MemoryStore::new() }).await;
+//! # }
+//! ```
+//!
+//! A check that fails panics at the line that says what should have been. It does not measure
+//! speed, and it can't see whether an acknowledged change outlives a loss of power.
+
+mod admission;
+mod durability;
+mod enrolment;
+mod failure;
+mod fixture;
+mod renewal;
+mod stress;
+mod trail;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::store::PeerStore;
+
+/// Runs every check, each on a fresh store that `fresh` makes: empty, and shared with nobody.
+///
+/// Runs inside a tokio runtime; of one with several threads, the checks for races make more.
+///
+/// # Panics
+/// When the store doesn't do what the contract says.
+pub async fn conformance<S, F>(fresh: impl Fn() -> F)
+where
+    S: PeerStore,
+    F: Future<Output = S>,
+{
+    macro_rules! run {
+        ($($check:path),* $(,)?) => {
+            $(
+                let store: Arc<dyn PeerStore> = Arc::new(fresh().await);
+                $check(store).await;
+            )*
+        };
+    }
+    run!(
+        enrolment::users_and_peers_read_back,
+        enrolment::a_peer_or_factor_needs_a_known_user,
+        enrolment::factors_keep_their_order_and_their_ids,
+        enrolment::an_enrolment_is_a_peer_with_its_owner_and_factors,
+        enrolment::a_pending_factor_is_activated_once,
+        enrolment::activation_keeps_to_the_limit,
+        enrolment::a_removed_factor_is_gone,
+        enrolment::resealing_is_a_compare_and_set,
+        failure::failures_are_counted_up_to_the_lock,
+        failure::a_locked_factor_does_not_count_further,
+        failure::a_disabled_factor_waits_for_an_administrator,
+        failure::parallel_failures_are_all_counted_or_refused,
+        admission::an_admission_reads_back_as_it_was_given,
+        admission::a_step_admits_once,
+        admission::a_step_admits_once_in_parallel,
+        admission::the_right_code_past_the_limit_is_refused,
+        admission::success_clears_the_count_of_its_own_factor_only,
+        admission::a_newer_session_supersedes_the_older,
+        admission::who_is_disabled_or_gone_is_not_admitted,
+        admission::a_factor_must_be_active_and_the_users_own,
+        admission::a_refusal_of_one_factor_leaves_the_others_alone,
+        admission::ids_and_factors_are_named_once,
+        renewal::a_renewal_needs_the_generation_it_names,
+        renewal::a_renewal_needs_an_enabled_peer_and_owner,
+        renewal::parallel_renewals_of_one_generation_renew_once,
+        renewal::a_session_is_closed_once,
+        renewal::live_sessions_are_complete_and_of_their_location,
+        trail::every_outcome_has_its_record,
+        trail::what_changes_nothing_leaves_no_record,
+        trail::the_trail_is_read_in_pages,
+        trail::a_watcher_sees_every_change,
+        trail::a_watcher_starts_when_it_is_asked_for,
+        stress::callers_at_once_leave_a_consistent_store,
+    );
+}
+
+/// Runs every check of what outlives the store's owner: `open` opens the store at a path, which
+/// is new at first and is opened again and again. `directory` must be there, and empty.
+///
+/// # Panics
+/// When a store that was opened again doesn't hold what was acknowledged.
+pub async fn durability<S, F>(directory: &Path, open: impl Fn(std::path::PathBuf) -> F)
+where
+    S: PeerStore,
+    F: Future<Output = S>,
+{
+    let open = async |name: &str| -> Arc<dyn PeerStore> {
+        let store: Arc<dyn PeerStore> = Arc::new(open(directory.join(name)).await);
+        store
+    };
+    durability::everything_is_there_after_reopening(&open).await;
+    durability::counts_and_steps_outlive_the_store(&open).await;
+}
+
+/// Runs every check of two stores that share their contents, as two processes do: `open_both`
+/// opens the same fresh contents twice.
+///
+/// # Panics
+/// When the two don't act as one.
+pub async fn sharing<S, F>(open_both: impl Fn() -> F)
+where
+    S: PeerStore,
+    F: Future<Output = (S, S)>,
+{
+    macro_rules! run {
+        ($($check:path),* $(,)?) => {
+            $(
+                let (a, b) = open_both().await;
+                let (a, b): (Arc<dyn PeerStore>, Arc<dyn PeerStore>) = (Arc::new(a), Arc::new(b));
+                $check(a, b).await;
+            )*
+        };
+    }
+    run!(
+        stress::two_stores_admit_a_step_once,
+        stress::two_stores_write_one_chain,
+        stress::a_watcher_sees_the_changes_of_the_other_store,
+    );
+}

@@ -1,0 +1,170 @@
+//! The stores of this crate, each through the conformance suite, and what SQLite's must do
+//! besides: shared by processes, and killed at any moment.
+#![cfg(all(feature = "testing", feature = "sqlite"))]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mfagate::audit::{AuditEvent, AuditKind, verify};
+use mfagate::store::{MemoryStore, PeerStore, SqliteStore, User};
+use mfagate::testing::store::{conformance, durability, sharing};
+use mfagate::time::Timestamp;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_in_memory_conforms() {
+    conformance(|| async { MemoryStore::new() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clones_of_the_store_in_memory_act_as_one() {
+    let both = || async {
+        let store = MemoryStore::new();
+        (store.clone(), store)
+    };
+    sharing(both).await;
+}
+
+/// Paths in a directory that lasts as long as this.
+struct Paths(tempfile::TempDir, AtomicU32);
+
+impl Paths {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        Self(directory, AtomicU32::new(0))
+    }
+
+    fn fresh(&self) -> PathBuf {
+        let n = self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.path().join(format!("{n}.db"))
+    }
+}
+
+fn open(path: impl AsRef<Path>) -> SqliteStore {
+    SqliteStore::open(path).expect("the store opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sqlite_store_conforms() {
+    let paths = Paths::new();
+    conformance(|| async { open(paths.fresh()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sqlite_store_keeps_everything() {
+    let paths = Paths::new();
+    durability(paths.0.path(), |path| async { open(path) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sqlite_stores_on_one_file_act_as_one() {
+    let paths = Paths::new();
+    let both = || async {
+        let path = paths.fresh();
+        (open(&path), open(&path))
+    };
+    sharing(both).await;
+}
+
+/// Where the child finds its store; its presence makes this test binary the child.
+const CHILD: &str = "MFAGATE_TEST_STORE";
+
+fn numbered(n: u64) -> (User, AuditEvent) {
+    let id = format!("user{n}").parse().expect("a name");
+    let kind = AuditKind::UserPut { enabled: true };
+    let user = User { id, enabled: true };
+    (user, AuditEvent::new(Timestamp::from_millis(n), kind))
+}
+
+/// Not a test of its own: the process that `a_kill_loses_nothing_acknowledged` kills. It writes
+/// users from eight callers at once and prints the number of each one that was acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_writes_until_it_is_killed() {
+    let Ok(path) = std::env::var(CHILD) else {
+        return;
+    };
+    let store = Arc::new(open(path));
+    let first = u64::try_from(store.users().await.expect("users are read").len()).expect("fits");
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..8 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for n in 0.. {
+                // The factor of 1000 keeps clear of the users of earlier rounds.
+                let n = first * 1000 + n * 8 + caller;
+                let (user, event) = numbered(n);
+                store.put_user(user, event).await.expect("the store works");
+                // One write per line, so that a kill can't leave half of one.
+                let line = format!("ack {n}\n");
+                let mut out = std::io::stdout();
+                out.write_all(line.as_bytes()).expect("the parent reads");
+                out.flush().expect("the parent reads");
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+/// Lets a child write until some of its writes are acknowledged, and a little longer; kills it.
+fn acknowledged_before_a_kill(path: &Path, wanted: usize, then: Duration) -> BTreeSet<u64> {
+    let mut child = Command::new(std::env::current_exe().expect("this binary"))
+        .args([
+            "--exact",
+            "child_that_writes_until_it_is_killed",
+            "--nocapture",
+        ])
+        .env(CHILD, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the child starts");
+    let out = child.stdout.take().expect("it is piped");
+    let mut acknowledged = BTreeSet::new();
+    let mut killed = false;
+    for line in BufReader::new(out).lines() {
+        let line = line.expect("the child prints text");
+        let Some((_, n)) = line.rsplit_once("ack ") else {
+            continue;
+        };
+        acknowledged.insert(n.parse().expect("a number"));
+        if acknowledged.len() >= wanted && !killed {
+            std::thread::sleep(then);
+            child.kill().expect("SIGKILL");
+            killed = true;
+        }
+    }
+    child.wait().expect("it has ended");
+    assert!(killed, "the child ended by itself");
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_loses_nothing_acknowledged() {
+    let paths = Paths::new();
+    let path = paths.fresh();
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..12_u64 {
+        let wanted = usize::try_from(1 + round * 37 % 200).expect("fits");
+        let then = Duration::from_micros(round * 331 % 2000);
+        acknowledged.append(&mut acknowledged_before_a_kill(&path, wanted, then));
+
+        let store = open(&path);
+        let users = store.users().await.expect("users are read").into_iter();
+        let kept: BTreeSet<String> = users.map(|user| user.id.to_string()).collect();
+        for n in &acknowledged {
+            assert!(kept.contains(&format!("user{n}")), "{n} was acknowledged");
+        }
+        let records = store.audit(1, usize::MAX).await.expect("it is read");
+        verify(&records).expect("the chain verifies");
+        assert_eq!(
+            records.len(),
+            kept.len(),
+            "a user and its record, or neither"
+        );
+        store.close().await;
+    }
+}
