@@ -112,10 +112,7 @@ pub(crate) fn output_within(
         let _sent = done.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     let Ok(text) = printed.recv_timeout(limit) else {
-        let group = format!("-{}", child.id());
-        let _killed = program("sh")
-            .args(["-c", "kill -KILL -- \"$0\"", &group])
-            .status();
+        kill_group(child.id())?;
         let _reaped = child.wait();
         return Err(Failure(format!(
             "`{shown}` was still running after {} s and was killed",
@@ -126,6 +123,19 @@ pub(crate) fn output_within(
         .wait()
         .map_err(|error| Failure(format!("`{shown}` can't be waited for: {error}")))?;
     Ok((text, status.success()))
+}
+
+/// Kills a process group by the shell's own `kill`, since the standard library has none for groups.
+fn kill_group(leader: u32) -> Result<(), Failure> {
+    let status = program("sh")
+        .args(["-c", "kill -s KILL -- \"-$0\"", &leader.to_string()])
+        .status();
+    if status.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "the process group {leader} can't be killed"
+    )))
 }
 
 fn show(command: &Command) -> String {
@@ -153,10 +163,14 @@ mod tests {
 
     #[test]
     fn a_command_that_hangs_is_killed_with_its_children() {
+        // The child holds the other end of this pipe: it closes when the child is gone.
+        let (mut alive, held) = std::io::pipe().unwrap();
         let mut hangs = program("sh");
-        hangs.args(["-c", "sleep 600 & wait"]);
+        hangs.args(["-c", "sleep 600 & wait"]).stderr(held);
         let outcome = output_within(&mut hangs, Duration::from_millis(200));
+        drop(hangs);
         assert!(outcome.unwrap_err().0.contains("was killed"));
+        assert_eq!(alive.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

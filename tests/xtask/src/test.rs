@@ -26,7 +26,10 @@ pub(crate) fn run() -> Result<(), Failure> {
     check_vectors(&mut steps);
     println!("\nSteps that cargo test does not count:");
     println!("{}", steps.line());
-    tests.verdict().and(steps.verdict())
+    match (tests.verdict(), steps.verdict()) {
+        (Err(Failure(tests)), Err(Failure(steps))) => Err(Failure(format!("{tests}; {steps}"))),
+        (tests, steps) => tests.and(steps),
+    }
 }
 
 fn check_vectors(steps: &mut Tally) {
