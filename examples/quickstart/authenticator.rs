@@ -1,0 +1,158 @@
+//! The user's side of the ceremony: a person at a terminal, or an authenticator that is played.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use mfagate::channel::message::{Answer, Challenge, Code, Denied, DeniedReason};
+use mfagate::enrol::EnrolError;
+use mfagate::factor::totp::TotpSecret;
+use mfagate::runtime::{Prompt, SystemClock};
+use mfagate::time::Clock;
+
+use crate::network::Office;
+
+/// Who reads the codes.
+pub(crate) enum Authenticator {
+    /// A person with an app.
+    Person,
+    /// The example itself.
+    Played(TotpSecret),
+}
+
+impl Authenticator {
+    /// Enrols an authenticator app for the office's user, with a confirming first code.
+    pub(crate) async fn enrol(office: &Office, auto: bool) -> Result<Self, Box<dyn Error>> {
+        let enrolment = office.registrar.begin_totp(&office.user, "app", "mfagate quickstart").await?;
+        if auto {
+            // The code of the step before is still taken, and leaves the present one for later.
+            let now = SystemClock::new().now().timestamp;
+            let code = enrolment.secret.code(now - Duration::from_secs(30))?;
+            office.registrar.confirm_totp(&office.user, enrolment.factor, code).await?;
+            return Ok(Self::Played(enrolment.secret));
+        }
+        println!("\nScan this with any authenticator app:\n\n{}", *enrolment.expose_qr()?);
+        println!("Or type the key in: {}\n", *enrolment.secret.expose_base32());
+        loop {
+            let code = ask("The code it shows, to confirm: ").await?;
+            match office.registrar.confirm_totp(&office.user, enrolment.factor, code).await {
+                Ok(()) => return Ok(Self::Person),
+                Err(error @ EnrolError::WrongCode) => println!("  {error}."),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The answers to one attempt, and what became of them.
+pub(crate) struct Script<'a> {
+    authenticator: Option<&'a mut Authenticator>,
+    replay: Option<Code>,
+    asked: u32,
+    verdict: Option<DeniedReason>,
+    pub(crate) last_code: Option<Code>,
+    pub(crate) answered_at: Instant,
+}
+
+impl<'a> Script<'a> {
+    /// A person's answers; or, played, a wrong one and then the right one.
+    pub(crate) fn new(authenticator: &'a mut Authenticator) -> Self {
+        Self { authenticator: Some(authenticator), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            authenticator: None,
+            replay: None,
+            asked: 0,
+            verdict: None,
+            last_code: None,
+            answered_at: Instant::now(),
+        }
+    }
+}
+
+impl Script<'static> {
+    /// One code that has been used, and no other.
+    pub(crate) fn replay(code: Code) -> Self {
+        Self { replay: Some(code), ..Self::empty() }
+    }
+}
+
+impl Script<'_> {
+    /// What became of the first answer.
+    pub(crate) fn first_verdict(&self) -> &'static str {
+        if self.verdict.is_some() { "denied" } else { "not denied" }
+    }
+
+    async fn next(&mut self) -> Result<Option<Code>, Box<dyn Error + Send + Sync>> {
+        self.asked += 1;
+        if let Some(code) = &self.replay {
+            return Ok((self.asked == 1).then(|| code.clone()));
+        }
+        match &self.authenticator {
+            Some(Authenticator::Played(secret)) => {
+                let right = secret.code(SystemClock::new().now().timestamp)?;
+                Ok(Some(if self.asked == 1 { wrong(&right)? } else { right }))
+            }
+            Some(Authenticator::Person) => Ok(Some(ask("  The next code: ").await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Prompt for Script<'_> {
+    async fn answer(
+        &mut self,
+        challenge: &Challenge,
+        denied: Option<&Denied>,
+        _expires_in: Duration,
+    ) -> Option<Answer> {
+        if let Some(denied) = denied {
+            self.verdict.get_or_insert(denied.reason);
+            println!("  {}", explain(denied));
+        } else if let Challenge::Code { label, digits, .. } = challenge {
+            println!("  the gate asks for the {digits} digits of the factor “{label}”");
+        }
+        let code = self.next().await.ok()??;
+        self.last_code = Some(code.clone());
+        self.answered_at = Instant::now();
+        Some(Answer::Code { code })
+    }
+}
+
+/// A refusal in words, with what is left.
+fn explain(denied: &Denied) -> String {
+    let why = match denied.reason {
+        DeniedReason::Wrong => "that code is wrong",
+        DeniedReason::Replayed => "that code has been used: wait for the next one",
+        DeniedReason::Locked => "too many wrong codes",
+        DeniedReason::Disabled => "too many wrong codes: an administrator has to reset the factor",
+        DeniedReason::Unfit => "that is not a code of this factor's length",
+        _ => "the answer was refused",
+    };
+    match denied.locked_for_ms {
+        Some(wait) => format!("{why}; the next try counts in {} s", wait.div_ceil(1000)),
+        None => format!("{why}; {} tries are left before a wait", denied.tries_left),
+    }
+}
+
+/// The right code with its last digit changed.
+fn wrong(right: &Code) -> Result<Code, Box<dyn Error + Send + Sync>> {
+    let (head, last) = right.expose_secret().split_at(right.expose_secret().len() - 1);
+    let last = if last == "0" { "1" } else { "0" };
+    Ok(format!("{head}{last}").parse()?)
+}
+
+/// Asks a person until the answer is a code.
+async fn ask(question: &'static str) -> Result<Code, Box<dyn Error + Send + Sync>> {
+    loop {
+        let line =
+            tokio::task::spawn_blocking(move || rpassword::prompt_password(question)).await??;
+        match line.parse() {
+            Ok(code) => return Ok(code),
+            Err(error) => println!("  {error}"),
+        }
+    }
+}

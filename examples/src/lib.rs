@@ -1,0 +1,1 @@
+//! The examples are under this package's folders; this library is empty.
