@@ -5,7 +5,6 @@
 //! there: what a field may leave open is `null`, not absent.
 
 use std::fmt;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -375,7 +374,7 @@ impl Drop for Share {
 }
 
 /// Milliseconds of a span, for a message.
-#[cfg(feature = "gate")]
-pub(crate) fn millis(span: Duration) -> u64 {
+#[cfg(any(feature = "gate", test))]
+pub(crate) fn millis(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
