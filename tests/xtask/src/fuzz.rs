@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: every target of tests/fuzz, each for a bounded time, by cargo-fuzz on the
 //! stable toolchain.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,8 +37,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     command::run(&mut fuzz("build", ""))?;
     let mut runs = Tally::default();
     for target in &targets {
+        let corpora = corpora(target)?;
         let limits = format!(
-            "{target} -- -max_total_time={} -timeout=10 -rss_limit_mb=2048",
+            "{target} {corpora} -- -max_total_time={} -timeout=10 -rss_limit_mb=2048",
             arguments.seconds
         );
         // libFuzzer ends by itself; the outer limit is for a target that hangs all the same.
@@ -53,6 +55,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     println!("{}", runs.line());
     runs.verdict()
+}
+
+/// Where a target's inputs are: what it finds goes under target/, and it begins with those that are
+/// kept in the repository.
+fn corpora(target: &str) -> Result<String, Failure> {
+    let found = format!("target/fuzz/{target}");
+    fs::create_dir_all(workspace().join(&found))
+        .map_err(|error| Failure(format!("{found} can't be made: {error}")))?;
+    let kept = format!("{FOLDER}/corpus/{target}");
+    let kept = Some(kept).filter(|kept| workspace().join(kept).is_dir());
+    Ok([found, kept.unwrap_or_default()].join(" "))
 }
 
 /// cargo-fuzz asks for unstable flags of the compiler; this is how stable takes them.
