@@ -34,7 +34,7 @@ impl Authenticator {
         println!("\nScan this with any authenticator app:\n\n{}", *enrolment.expose_qr()?);
         println!("Or type the key in: {}\n", *enrolment.secret.expose_base32());
         loop {
-            let code = ask("The code it shows, to confirm: ").await?;
+            let code = ask("The code it shows, to confirm: ").await.map_err(|error| error.to_string())?;
             match office.registrar.confirm_totp(&office.user, enrolment.factor, code).await {
                 Ok(()) => return Ok(Self::Person),
                 Err(error @ EnrolError::WrongCode) => println!("  {error}."),
