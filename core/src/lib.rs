@@ -21,7 +21,7 @@ pub mod assurance;
 pub mod channel;
 pub mod client;
 pub mod id;
-#[cfg(feature = "runtime")]
+#[cfg(any(feature = "gate", feature = "runtime"))]
 pub mod interface;
 pub mod key;
 pub mod manual;

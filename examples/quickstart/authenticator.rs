@@ -23,19 +23,37 @@ pub(crate) enum Authenticator {
 impl Authenticator {
     /// Enrols an authenticator app for the office's user, with a confirming first code.
     pub(crate) async fn enrol(office: &Office, auto: bool) -> Result<Self, Box<dyn Error>> {
-        let enrolment = office.registrar.begin_totp(&office.user, "app", "mfagate quickstart").await?;
+        let enrolment = office
+            .registrar
+            .begin_totp(&office.user, "app", "mfagate quickstart")
+            .await?;
         if auto {
             // The code of the step before is still taken, and leaves the present one for later.
             let now = SystemClock::new().now().timestamp;
             let code = enrolment.secret.code(now - Duration::from_secs(30))?;
-            office.registrar.confirm_totp(&office.user, enrolment.factor, code).await?;
+            office
+                .registrar
+                .confirm_totp(&office.user, enrolment.factor, code)
+                .await?;
             return Ok(Self::Played(enrolment.secret));
         }
-        println!("\nScan this with any authenticator app:\n\n{}", *enrolment.expose_qr()?);
-        println!("Or type the key in: {}\n", *enrolment.secret.expose_base32());
+        println!(
+            "\nScan this with any authenticator app:\n\n{}",
+            *enrolment.expose_qr()?
+        );
+        println!(
+            "Or type the key in: {}\n",
+            *enrolment.secret.expose_base32()
+        );
         loop {
-            let code = ask("The code it shows, to confirm: ").await.map_err(|error| error.to_string())?;
-            match office.registrar.confirm_totp(&office.user, enrolment.factor, code).await {
+            let code = ask("The code it shows, to confirm: ")
+                .await
+                .map_err(|error| error.to_string())?;
+            match office
+                .registrar
+                .confirm_totp(&office.user, enrolment.factor, code)
+                .await
+            {
                 Ok(()) => return Ok(Self::Person),
                 Err(error @ EnrolError::WrongCode) => println!("  {error}."),
                 Err(error) => return Err(error.into()),
@@ -57,7 +75,10 @@ pub(crate) struct Script<'a> {
 impl<'a> Script<'a> {
     /// A person's answers; or, played, a wrong one and then the right one.
     pub(crate) fn new(authenticator: &'a mut Authenticator) -> Self {
-        Self { authenticator: Some(authenticator), ..Self::empty() }
+        Self {
+            authenticator: Some(authenticator),
+            ..Self::empty()
+        }
     }
 
     fn empty() -> Self {
@@ -75,14 +96,21 @@ impl<'a> Script<'a> {
 impl Script<'static> {
     /// One code that has been used, and no other.
     pub(crate) fn replay(code: Code) -> Self {
-        Self { replay: Some(code), ..Self::empty() }
+        Self {
+            replay: Some(code),
+            ..Self::empty()
+        }
     }
 }
 
 impl Script<'_> {
     /// What became of the first answer.
     pub(crate) fn first_verdict(&self) -> &'static str {
-        if self.verdict.is_some() { "denied" } else { "not denied" }
+        if self.verdict.is_some() {
+            "denied"
+        } else {
+            "not denied"
+        }
     }
 
     async fn next(&mut self) -> Result<Option<Code>, Box<dyn Error + Send + Sync>> {
@@ -93,7 +121,11 @@ impl Script<'_> {
         match &self.authenticator {
             Some(Authenticator::Played(secret)) => {
                 let right = secret.code(SystemClock::new().now().timestamp)?;
-                Ok(Some(if self.asked == 1 { wrong(&right)? } else { right }))
+                Ok(Some(if self.asked == 1 {
+                    wrong(&right)?
+                } else {
+                    right
+                }))
             }
             Some(Authenticator::Person) => Ok(Some(ask("  The next code: ").await?)),
             None => Ok(None),
@@ -140,7 +172,9 @@ fn explain(denied: &Denied) -> String {
 
 /// The right code with its last digit changed.
 fn wrong(right: &Code) -> Result<Code, Box<dyn Error + Send + Sync>> {
-    let (head, last) = right.expose_secret().split_at(right.expose_secret().len() - 1);
+    let (head, last) = right
+        .expose_secret()
+        .split_at(right.expose_secret().len() - 1);
     let last = if last == "0" { "1" } else { "0" };
     Ok(format!("{head}{last}").parse()?)
 }

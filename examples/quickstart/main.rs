@@ -64,16 +64,26 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
 
     println!("\nWithout MFA: the laptop has its WireGuard key, and tries.");
     let laptop = office.device("laptop", "10.9.0.2/32").await?;
-    let without_mfa = if laptop.knock(&office).await? { "handshake" } else { "no handshake" };
+    let without_mfa = if laptop.knock(&office).await? {
+        "handshake"
+    } else {
+        "no handshake"
+    };
     println!("  {without_mfa}: the peer is not on the gate's interface.");
 
     println!("\nWith MFA:");
-    let client = Client::builder(laptop.profile.clone()).interface(laptop.interface()).build()?;
+    let client = Client::builder(laptop.profile.clone())
+        .interface(laptop.interface())
+        .build()?;
     let mut script = Script::new(&mut authenticator);
     let connected = client.connect(&mut script).await?;
     let (wrong_code, admitted) = (script.first_verdict(), script.answered_at.elapsed());
     let used = script.last_code.clone();
-    println!("  session {} is open for {} hours", connected.session, connected.ends_in.as_secs() / 3600);
+    println!(
+        "  session {} is open for {} minutes",
+        connected.session,
+        connected.ends_in.as_secs().div_ceil(60)
+    );
 
     let with_mfa = laptop.fetch_page().await?;
     println!("  the internal page answers: {with_mfa}");
@@ -81,7 +91,9 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
     let replayed_code = if auto {
         println!("\nThe same code again, from another device of the same user:");
         let phone = office.device("phone", "10.9.0.3/32").await?;
-        let client = Client::builder(phone.profile.clone()).interface(phone.interface()).build()?;
+        let client = Client::builder(phone.profile.clone())
+            .interface(phone.interface())
+            .build()?;
         let mut replay = Script::replay(used.ok_or("no code was used")?);
         match client.connect(&mut replay).await {
             Ok(_) => "admitted",
@@ -96,13 +108,20 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
     let traffic = Traffic::start(&laptop).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
-    let revoked = office.gate.revoke(Scope::Peer(laptop.profile.private_key.public_key())).await?;
+    let revoked = office
+        .gate
+        .revoke(Scope::Peer(laptop.profile.private_key.public_key()))
+        .await?;
     let returned = Instant::now();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (echoes, last) = traffic.stop().await;
     let stops = last.saturating_duration_since(returned) <= IN_FLIGHT;
     let reopens = laptop.fetch_page().await.is_ok();
-    let after_revoke = if stops && !reopens && echoes > 0 { "no traffic" } else { "traffic" };
+    let after_revoke = if stops && !reopens && echoes > 0 {
+        "no traffic"
+    } else {
+        "traffic"
+    };
     println!(
         "  {} session ended in {:.1} ms; {echoes} packets came back before, {after_revoke} after",
         revoked.len(),

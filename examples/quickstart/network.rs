@@ -19,7 +19,7 @@ use mfagate::key::PrivateKey;
 use mfagate::runtime::{Gate, GateConfig, Profile, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::Peer;
+use mfagate::store::{Peer, PeerStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -59,7 +59,7 @@ pub(crate) struct Office {
 impl Office {
     pub(crate) async fn open(internal: &Internal) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let store = Arc::new(SqliteStore::open(folder.path().join("gate.db"))?);
+        let store: Arc<dyn PeerStore> = Arc::new(SqliteStore::open(folder.path().join("gate.db"))?);
         let ring = KeyRing::new("quickstart".parse()?, RingKey::generate()?);
         let key = PrivateKey::generate()?;
         let location: LocationId = "office".parse()?;
@@ -73,8 +73,13 @@ impl Office {
         echo(&interface)?;
 
         let backend = Arc::new(interface.clone());
-        let mut config =
-            GateConfig::new(location.clone(), key, ring.clone(), Arc::clone(&store) as _, backend);
+        let mut config = GateConfig::new(
+            location.clone(),
+            key,
+            ring.clone(),
+            Arc::clone(&store),
+            backend,
+        );
         config.verifiers.push(Arc::new(TotpVerifier::new()));
         let gate = Gate::start(config).await?;
 
@@ -100,7 +105,11 @@ impl Office {
     }
 
     /// Enrols a device of the user's, and hands out its profile.
-    pub(crate) async fn device(&self, label: &str, address: &str) -> Result<Device, Box<dyn Error>> {
+    pub(crate) async fn device(
+        &self,
+        label: &str,
+        address: &str,
+    ) -> Result<Device, Box<dyn Error>> {
         let private_key = PrivateKey::generate()?;
         let addresses = vec![address.parse()?];
         let peer = Peer {
@@ -148,20 +157,35 @@ impl Device {
         let peer = PeerConfig::new(gate, None, self.profile.allowed_ips.clone())
             .with_endpoint(office.interface.local_addr());
         self.netstack.install(vec![peer]).await?;
-        _ = self.netstack.connect_within(PAGE, Duration::from_secs(2)).await;
+        _ = self
+            .netstack
+            .connect_within(PAGE, Duration::from_secs(2))
+            .await;
         let seen = self.netstack.activity(&[gate]).await?;
         self.netstack.remove(&[gate]).await?;
-        Ok(seen.iter().any(|activity| activity.last_handshake.is_some()))
+        Ok(seen
+            .iter()
+            .any(|activity| activity.last_handshake.is_some()))
     }
 
     /// Fetches the internal page through the tunnel; gives its status.
     pub(crate) async fn fetch_page(&self) -> Result<String, Box<dyn Error>> {
-        let stream = self.netstack.connect_within(PAGE, Duration::from_secs(5)).await?;
+        let stream = self
+            .netstack
+            .connect_within(PAGE, Duration::from_secs(5))
+            .await?;
         let (mut page, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = hyper::Request::get("/").header("host", "office").body(Empty::<Bytes>::new())?;
-        Ok(page.send_request(request).await?.status().as_str().to_owned())
+        let request = hyper::Request::get("/")
+            .header("host", "office")
+            .body(Empty::<Bytes>::new())?;
+        Ok(page
+            .send_request(request)
+            .await?
+            .status()
+            .as_str()
+            .to_owned())
     }
 }
 
@@ -188,7 +212,10 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     pub(crate) async fn start(device: &Device) -> Result<Self, Box<dyn Error>> {
-        let stream = device.netstack.connect_within(ECHO, Duration::from_secs(5)).await?;
+        let stream = device
+            .netstack
+            .connect_within(ECHO, Duration::from_secs(5))
+            .await?;
         let (mut read, mut write) = tokio::io::split(stream);
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
         let writer = tokio::spawn(async move {
@@ -209,7 +236,11 @@ impl Traffic {
                 }
             }
         });
-        Ok(Self { echoes, writer, stop })
+        Ok(Self {
+            echoes,
+            writer,
+            stop,
+        })
     }
 
     /// How many came back, and when the last one did.

@@ -147,6 +147,7 @@ impl Registrar {
         Ok(rotated)
     }
 
+    #[cfg(feature = "totp")]
     async fn add_pending(
         &self,
         user: &UserId,

@@ -135,7 +135,10 @@ impl Attempts {
         if self.by_id.contains_key(&id) {
             return false;
         }
-        self.by_peer.insert((attempt.peer, id));
+        // A question about a session does not keep its peer from beginning an attempt.
+        if matches!(attempt.step, Step::Finding) {
+            self.by_peer.insert((attempt.peer, id));
+        }
         self.by_id.insert(id, attempt);
         true
     }

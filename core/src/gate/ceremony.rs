@@ -1,7 +1,5 @@
 //! From a first message to a grant.
 
-use std::time::Duration;
-
 use super::Machine;
 use super::attempt::{Attempt, Candidate, Hello, Step};
 use super::deadline::Due;
@@ -15,7 +13,7 @@ use crate::store::{Enrolment, FactorRecord, FactorState, Failure, FailureReason,
 use crate::time::Now;
 
 /// What a client is told to wait when too many attempts are open.
-const BUSY_FOR: Duration = Duration::from_secs(5);
+const BUSY: Refusal = Refusal::Busy { retry_ms: 5000 };
 
 impl Machine {
     pub(super) fn hello(&mut self, now: Now, hello: Hello) {
@@ -51,16 +49,20 @@ impl Machine {
             .then_some(Refusal::Replay {})
     }
 
-    pub(super) fn crowded(&self, hello: &Hello) -> Option<Refusal> {
-        let of_peer = self
-            .attempts
-            .of_peer(hello.peer)
-            .take(self.policy.attempts_per_peer);
-        let is_full = self.attempts.len() >= self.policy.attempts_in_all
-            || of_peer.count() >= self.policy.attempts_per_peer;
-        is_full.then(|| Refusal::Busy {
-            retry_ms: millis(BUSY_FOR),
-        })
+    /// Too many attempts, of this peer or over all.
+    fn crowded(&self, hello: &Hello) -> Option<Refusal> {
+        let most = self.policy.attempts_per_peer;
+        let of_peer = self.attempts.of_peer(hello.peer).take(most).count();
+        if of_peer >= most {
+            Some(BUSY)
+        } else {
+            self.full()
+        }
+    }
+
+    /// Too many conversations over all.
+    pub(super) fn full(&self) -> Option<Refusal> {
+        (self.attempts.len() >= self.policy.attempts_in_all).then_some(BUSY)
     }
 
     pub(super) fn open_attempt(&mut self, now: Now, hello: Hello, step: Step) -> bool {

@@ -29,7 +29,7 @@ impl Machine {
             };
             return self.reply(hello.attempt, Outcome::Status(status));
         }
-        if let Some(refusal) = self.crowded(&hello) {
+        if let Some(refusal) = self.full() {
             return self.reply(hello.attempt, Outcome::Refused(refusal));
         }
         let attempt = hello.attempt;

@@ -262,7 +262,10 @@ fn an_envelope_of_version_1_still_opens() {
     assert_eq!(opened.expose_secret(), b"a secret of version 1");
 }
 
-const VERSION_1_ENVELOPE: &str = "PLACEHOLDER";
+const VERSION_1_ENVELOPE: &str = concat!(
+    "0107323032362d3131282155aacf1112b03733b1755e53cc335b5bad2759a41293396ae11111bccc",
+    "6e332975f002ff1c00195978ed92ccb968bc7a231994720895d473e2d64a",
+);
 
 #[test]
 fn keys_and_secrets_never_print() {

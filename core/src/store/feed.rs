@@ -49,6 +49,7 @@ impl Feed {
     }
 
     /// Whether anybody still watches.
+    #[cfg(feature = "sqlite")]
     pub(super) fn is_watched(&mut self) -> bool {
         self.watchers.retain(|watcher| watcher.strong_count() > 0);
         !self.watchers.is_empty()

@@ -206,10 +206,10 @@ fn failed(error: Error) -> InterfaceError {
 }
 
 fn start_failed(at: SocketAddr, error: Error) -> NetstackError {
-    match error {
-        Error::Bind(source, _) => NetstackError::AddressInUse { at, source },
-        other => NetstackError::Device(Box::new(other)),
+    if let Error::Bind(source, _) = error {
+        return NetstackError::AddressInUse { at, source };
     }
+    NetstackError::Device(Box::new(error))
 }
 
 /// UDP sockets at one given address.

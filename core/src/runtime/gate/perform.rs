@@ -31,7 +31,20 @@ impl Shared {
                 }
             }
             Action::Stopped => self.stopped.cancel(),
-            waits => {
+            waits @ (Action::Find { .. }
+            | Action::FindSession { .. }
+            | Action::Challenge { .. }
+            | Action::Verify { .. }
+            | Action::RecordFailure { .. }
+            | Action::Open { .. }
+            | Action::Renew { .. }
+            | Action::Install { .. }
+            | Action::Remove { .. }
+            | Action::Fence
+            | Action::Close { .. }
+            | Action::Record { .. }
+            | Action::Sample { .. }
+            | Action::Check { .. }) => {
                 let shared = Arc::clone(self);
                 self.tasks.spawn(async move {
                     if let Some(input) = shared.result_of(waits).await {
