@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::assurance::FactorKind;
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, LocationId, UserId};
 use crate::key::PublicKey;
-use crate::policy::{Failures, Lock};
-use crate::seal::{KeyRing, Row, SealError, Secret};
-use crate::store::{FactorRecord, FactorState, Peer, PeerStore, StoreError, User};
+use crate::policy::Lock;
+use crate::seal::{KeyRing, Row, SealError};
+use crate::store::{FactorRecord, Peer, PeerStore, StoreError, User};
 use crate::time::Clock;
 
 #[cfg(feature = "totp")]
@@ -145,36 +144,6 @@ impl Registrar {
             }
         }
         Ok(rotated)
-    }
-
-    #[cfg(feature = "totp")]
-    async fn add_pending(
-        &self,
-        user: &UserId,
-        kind: FactorKind,
-        label: &str,
-        secret: &Secret,
-    ) -> Result<FactorId, EnrolError> {
-        let id = FactorId::generate().map_err(|_| EnrolError::Randomness)?;
-        let row = Row::Factor {
-            id: &id,
-            user,
-            kind: &kind,
-        };
-        let sealed = self.ring.seal(&row, secret.expose_secret())?;
-        let event = self.factor_event(AuditKind::FactorAdded { kind: kind.clone() }, user, id);
-        let factor = FactorRecord {
-            id,
-            user: user.clone(),
-            kind,
-            label: label.to_owned(),
-            sealed,
-            state: FactorState::Pending,
-            last_step: None,
-            failures: Failures::default(),
-        };
-        self.store.add_factor(factor, event).await?;
-        Ok(id)
     }
 
     fn event(&self, kind: AuditKind) -> AuditEvent {

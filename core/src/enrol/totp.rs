@@ -12,8 +12,8 @@ use crate::factor::totp::{TotpSecret, TotpVerifier, qr_for_terminal};
 use crate::factor::{Context, MfaVerifier, VerifyError};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
-use crate::policy::Throttle;
-use crate::seal::Row;
+use crate::policy::{Failures, Throttle};
+use crate::seal::{Row, Secret};
 use crate::store::{Activated, Consume, FactorState, Failure, FailureReason, FailureRecorded};
 
 /// A one-time-password app that waits for its first right code. Shown to the user once; holds the
@@ -148,6 +148,35 @@ impl Registrar {
             Activated::NotPending => Err(EnrolError::NoFactor),
             Activated::Replayed(_) => Err(EnrolError::WrongCode),
         }
+    }
+
+    async fn add_pending(
+        &self,
+        user: &UserId,
+        kind: FactorKind,
+        label: &str,
+        secret: &Secret,
+    ) -> Result<FactorId, EnrolError> {
+        let id = FactorId::generate().map_err(|_| EnrolError::Randomness)?;
+        let row = Row::Factor {
+            id: &id,
+            user,
+            kind: &kind,
+        };
+        let sealed = self.ring.seal(&row, secret.expose_secret())?;
+        let event = self.factor_event(AuditKind::FactorAdded { kind: kind.clone() }, user, id);
+        let factor = FactorRecord {
+            id,
+            user: user.clone(),
+            kind,
+            label: label.to_owned(),
+            sealed,
+            state: FactorState::Pending,
+            last_step: None,
+            failures: Failures::default(),
+        };
+        self.store.add_factor(factor, event).await?;
+        Ok(id)
     }
 }
 

@@ -58,7 +58,10 @@ impl Grant {
     ///
     /// # Errors
     /// [`SealError`] when the envelope does not open for exactly these terms.
-    #[cfg_attr(not(feature = "runtime"), expect(dead_code, reason = "the shell's to call"))]
+    #[cfg_attr(
+        not(feature = "runtime"),
+        expect(dead_code, reason = "the shell's to call")
+    )]
     pub(crate) fn reseal(
         record: &SessionRecord,
         ring: &KeyRing,
@@ -160,7 +163,6 @@ impl Terms {
     }
 
     /// Terms of a stored session, never longer than stored and never longer than the policy.
-    #[cfg_attr(not(feature = "runtime"), expect(dead_code, reason = "the shell's to call"))]
     fn restore(record: &SessionRecord, policy: &Policy, now: Now) -> Self {
         let renewable_until = record.verified_at + policy.max_age;
         let not_after = record.not_after.min(renewable_until);
