@@ -48,3 +48,16 @@ pub mod http;
 pub mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+/// The snippets of the README, compiled.
+#[cfg(all(
+    doctest,
+    feature = "sqlite",
+    feature = "totp",
+    feature = "netstack",
+    feature = "http-server",
+    feature = "http-client",
+    feature = "profile"
+))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -14,7 +14,9 @@ use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
 use crate::seal::{Row, Secret};
-use crate::store::{Activated, Consume, FactorState, Failure, FailureReason, FailureRecorded};
+use crate::store::{
+    Activated, Consume, FactorRecord, FactorState, Failure, FailureReason, FailureRecorded,
+};
 
 /// A one-time-password app that waits for its first right code. Shown to the user once; holds the
 /// secret, and prints none of it.
