@@ -1,0 +1,199 @@
+//! A real gate over real HTTP, with a real database and real WireGuard tunnels in this process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests stop at the first surprise"
+)]
+
+mod office;
+
+use std::time::Duration;
+
+use mfagate::audit;
+use mfagate::client::Failure;
+use mfagate::gate::Scope;
+use mfagate::key::PrivateKey;
+use mfagate::runtime::{Client, ConnectError};
+use office::{Codes, Log, Office};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_code_opens_the_tunnel_and_a_revoke_shuts_it() {
+    let office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    assert!(laptop.reach().await.is_err());
+
+    let client = laptop.client();
+    let connected = client.connect(&mut office.right_codes()).await.unwrap();
+    assert!(laptop.reach().await.is_ok());
+    assert_eq!(office.gate().sessions().len(), 1);
+
+    let revoked = office
+        .gate()
+        .revoke(Scope::User(office.user.clone()))
+        .await
+        .unwrap();
+    assert_eq!(revoked, [connected.session]);
+    assert!(laptop.reach().await.is_err());
+    assert!(office.gate().sessions().is_empty());
+    office.verify_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_code_in_parallel_admits_once() {
+    let office = Office::open().await;
+    let devices = [
+        office.device("10.9.0.2/32").await,
+        office.device("10.9.0.3/32").await,
+    ];
+    let clients = devices.each_ref().map(|device| device.client());
+    let code = office.right_code();
+
+    let (mut one, mut two) = (Codes::just(&code), Codes::just(&code));
+    let (first, second) = tokio::join!(clients[0].connect(&mut one), clients[1].connect(&mut two));
+
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(office.gate().sessions().len(), 1);
+    office.verify_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_opens_live_sessions_again_and_no_others() {
+    let mut office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let phone = office.device("10.9.0.3/32").await;
+    let (laptop_client, phone_client) = (laptop.client(), phone.client());
+    laptop_client
+        .connect(&mut office.right_codes())
+        .await
+        .unwrap();
+    office.clock.advance(Duration::from_secs(30));
+    phone_client
+        .connect(&mut office.right_codes())
+        .await
+        .unwrap();
+    office
+        .gate()
+        .revoke(Scope::Peer(phone.key()))
+        .await
+        .unwrap();
+
+    office.restart().await;
+
+    let live: Vec<_> = office
+        .gate()
+        .sessions()
+        .into_iter()
+        .map(|view| view.peer)
+        .collect();
+    assert_eq!(live, [laptop.key()]);
+    assert!(laptop.reach().await.is_ok());
+    assert!(phone.reach().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_on_time_with_nobody_there() {
+    let office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let client = laptop.client();
+    client.connect(&mut office.right_codes()).await.unwrap();
+    assert!(laptop.reach().await.is_ok());
+
+    office.clock.advance(Duration::from_secs(8 * 3600));
+    office.gate().time_changed();
+
+    office.until(|gate| gate.sessions().is_empty()).await;
+    assert!(laptop.reach().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_wrong_codes_lock_the_factor_and_a_right_one_is_refused_then() {
+    let office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let mut codes = office.wrong_then_right(5);
+
+    let failed = laptop.client().connect(&mut codes).await.unwrap_err();
+
+    assert_eq!(failed, ConnectError::Failed(Failure::Cancelled));
+    let locked = codes.last_denied().unwrap();
+    assert!(
+        locked.locked_for_ms.is_some_and(|wait| wait > 20_000),
+        "{locked:?}"
+    );
+    assert!(office.gate().sessions().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_peer_is_refused_and_leaves_nothing() {
+    let office = Office::open().await;
+    let known = office.device("10.9.0.2/32").await;
+    let before = office.audit().await.len();
+    let mut profile = known.profile.clone();
+    profile.private_key = PrivateKey::generate().unwrap();
+    let client = Client::builder(profile)
+        .interface(known.interface())
+        .build()
+        .unwrap();
+
+    let refused = client.connect(&mut office.right_codes()).await.unwrap_err();
+
+    assert!(refused.is_denied(), "{refused:?}");
+    assert_eq!(office.audit().await.len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_or_oversized_body_is_refused_in_so_many_words() {
+    let office = Office::open().await;
+    let url = format!("{}{}", office.control, mfagate::http::PATH);
+    let http = reqwest::Client::new();
+    for (body, status) in [
+        (vec![], 400),
+        (vec![1, 1, 7], 400),
+        (vec![9, 9], 400),
+        (vec![1; 70_000], 413),
+    ] {
+        let answer = http.post(&url).body(body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+    }
+    let get = http.get(&url).send().await.unwrap();
+    assert_eq!(get.status().as_u16(), 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_reaches_a_log() {
+    let log = Log::install();
+    let office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let mut codes = office.wrong_then_right(1);
+    let client = laptop.client();
+    client.connect(&mut codes).await.unwrap();
+    assert!(laptop.reach().await.is_ok());
+    let psk = office.installed_psk(laptop.key()).await;
+    office.gate().shutdown().await;
+
+    let text = log.text();
+    assert!(text.contains("Admitted"), "the log is not being read");
+    for secret in [
+        office.secret.expose_base32().to_string(),
+        laptop.profile.private_key.expose_base64().to_string(),
+        psk,
+    ] {
+        assert!(!text.contains(&secret), "a secret is in the log");
+    }
+    // As a word of its own: six digits may well stand in the middle of a long identifier.
+    let code = codes.last_code();
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    assert!(!words.any(|word| word == code), "a code is in the log");
+}
+
+#[test]
+fn an_exported_audit_trail_verifies_and_a_changed_one_does_not() {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let office = Office::open().await;
+        let records = office.audit().await;
+        let mut exported = Vec::new();
+        audit::write_jsonl(&mut exported, &records).unwrap();
+        let read: Vec<_> = audit::read_jsonl(&*exported).map(Result::unwrap).collect();
+        assert!(audit::verify(&read).is_ok());
+        assert!(audit::verify(&read[1..]).is_err());
+    });
+}
