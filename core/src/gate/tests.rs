@@ -428,3 +428,81 @@ fn a_wall_clock_step_forward_ends_a_lease_and_a_step_back_does_not_lengthen_it()
     world.tick();
     assert!(world.interface.is_empty());
 }
+
+#[test]
+fn a_replayed_first_message_is_refused_and_disturbs_nobody() {
+    let mut world = World::new();
+    let attempt = world.begin(1, PEER);
+    world.input(Input::Hello {
+        attempt: AttemptId::from_bytes([2; 32]),
+        peer: PEER,
+        ephemeral: [1; 32],
+        sent_at: world.now.timestamp,
+        intent: Intent::Begin,
+        source: None,
+    });
+    assert_eq!(world.last(), &Outcome::Refused(Refusal::Replay {}));
+    world.answer(attempt, "111111");
+    assert_eq!(world.last(), &Outcome::Granted);
+}
+
+#[test]
+fn a_clock_that_is_off_is_refused_with_the_gates_time() {
+    let mut world = World::new();
+    let gate_time = world.now.timestamp;
+    let off = Duration::from_secs(61);
+    for (n, sent_at) in [(1, gate_time + off), (2, gate_time - off)] {
+        world.input(Input::Hello {
+            attempt: AttemptId::from_bytes([n; 32]),
+            peer: PEER,
+            ephemeral: [n; 32],
+            sent_at,
+            intent: Intent::Begin,
+            source: None,
+        });
+        assert_eq!(
+            world.last(),
+            &Outcome::Refused(Refusal::Clock { gate_time })
+        );
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_happens_only_leased_peers_are_installed(
+        steps in proptest::collection::vec(0_u8..12, 1..30),
+    ) {
+        let mut world = World::new();
+        let mut attempt = AttemptId::from_bytes([0; 32]);
+        for (n, step) in (1_u8..).zip(steps) {
+            match step {
+                0 => attempt = world.begin(n, PEER),
+                1 => world.answer(attempt, "111111"),
+                2 => world.answer(attempt, "222222"),
+                3 => world.admit(n),
+                4 => world.input(Input::Revoke { ticket: n.into(), scope: Scope::All }),
+                5 => world.pass(Duration::from_secs(31)),
+                6 => world.pass(Policy::default().lease / 3),
+                7 => world.install_fails = !world.install_fails,
+                8 => world.remove_fails = !world.remove_fails,
+                9 => world.store_fails = !world.store_fails,
+                10 => world.crash(),
+                _ => {
+                    world.now.timestamp = world.now.timestamp + Duration::from_secs(3600);
+                    world.tick();
+                }
+            }
+            if world.revoked.contains(&n.into()) {
+                assert_eq!(world.live(), 0);
+            }
+            let leased: Vec<_> = world.machine.leases().collect();
+            assert!(leased.iter().all(|lease| !lease.terms().are_over(world.now)));
+            if !world.remove_fails && !world.is_down {
+                world.pass(Duration::from_secs(1));
+                let leases: Vec<_> = world.machine.leases().map(|l| l.terms().peer).collect();
+                assert!(world.interface.keys().all(|peer| leases.contains(peer)));
+            }
+        }
+    }
+}
