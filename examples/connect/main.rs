@@ -38,7 +38,10 @@ struct Arguments {
 
 fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
     let (local, remote) = text.split_once('=').ok_or("expected LOCAL=REMOTE")?;
-    let parse = |part: &str| part.parse().map_err(|_| format!("{part} is no address with a port"));
+    let parse = |part: &str| {
+        part.parse()
+            .map_err(|_| format!("{part} is no address with a port"))
+    };
     Ok((parse(local)?, parse(remote)?))
 }
 
@@ -58,8 +61,10 @@ async fn main() {
 }
 
 async fn run(arguments: Arguments) -> Result<u8, Box<dyn Error>> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let profile = Profile::read(&arguments.profile)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let mut builder = Netstack::builder(profile.private_key.clone()).listen(any);
@@ -67,8 +72,12 @@ async fn run(arguments: Arguments) -> Result<u8, Box<dyn Error>> {
         builder = builder.address(*address);
     }
     let netstack = builder.build().await?;
-    let client = Client::builder(profile).interface(Arc::new(netstack.clone())).build()?;
-    let mut person = Person { code_stdin: arguments.code_stdin };
+    let client = Client::builder(profile)
+        .interface(Arc::new(netstack.clone()))
+        .build()?;
+    let mut person = Person {
+        code_stdin: arguments.code_stdin,
+    };
     let connected = tokio::select! {
         connected = client.connect(&mut person) => connected?,
         _ = interrupt.recv() => return Ok(0),
@@ -82,7 +91,11 @@ async fn run(arguments: Arguments) -> Result<u8, Box<dyn Error>> {
     for (local, remote) in arguments.forward {
         served.push(netstack.forward_local(local, remote).await?);
     }
-    println!("Connected: session {}, for {} s.", connected.session, connected.ends_in.as_secs());
+    println!(
+        "Connected: session {}, for {} s.",
+        connected.session,
+        connected.ends_in.as_secs()
+    );
     for forward in &served {
         println!("Serving on {}.", forward.local_addr());
     }

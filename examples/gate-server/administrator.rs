@@ -54,15 +54,25 @@ pub(crate) async fn add_peer(
     };
     settings.registrar()?.put_peer(peer).await?;
     profile.write(out)?;
-    println!("Peer {}: its profile is {}.", private_key.public_key(), out.display());
+    println!(
+        "Peer {}: its profile is {}.",
+        private_key.public_key(),
+        out.display()
+    );
     Ok(())
 }
 
 /// Enrols an authenticator app.
 pub(crate) async fn add_totp(settings: &Settings, user: &UserId) -> Result<(), Box<dyn Error>> {
     let registrar = settings.registrar()?;
-    let enrolment = registrar.begin_totp(user, "app", settings.location.as_str()).await?;
-    println!("{}\nkey: {}", *enrolment.expose_qr()?, *enrolment.secret.expose_base32());
+    let enrolment = registrar
+        .begin_totp(user, "app", settings.location.as_str())
+        .await?;
+    println!(
+        "{}\nkey: {}",
+        *enrolment.expose_qr()?,
+        *enrolment.secret.expose_base32()
+    );
     loop {
         let line = if std::io::stdin().is_terminal() {
             rpassword::prompt_password("The code it shows: ")?
@@ -110,13 +120,19 @@ pub(crate) async fn revoke(settings: &Settings, target: Target) -> Result<(), Bo
         if !target.covers(&record) {
             continue;
         }
-        let kind = AuditKind::Ended { reason: EndReason::Revoked };
+        let kind = AuditKind::Ended {
+            reason: EndReason::Revoked,
+        };
         let mut event = AuditEvent::new(SystemClock::new().now().timestamp, kind);
         event.location = Some(record.location.clone());
         event.user = Some(record.user.clone());
         event.peer = Some(record.peer);
         event.session = Some(record.id);
-        ended += u32::from(store.close_session(record.id, EndReason::Revoked, event).await?);
+        ended += u32::from(
+            store
+                .close_session(record.id, EndReason::Revoked, event)
+                .await?,
+        );
     }
     println!("The daemon is not running: {ended} sessions ended in the store.");
     Ok(())
@@ -140,7 +156,10 @@ pub(crate) async fn audit(settings: &Settings, export: bool) -> Result<(), Box<d
         }
     }
     if !export {
-        println!("The chain of {count} records is whole; its head is {}.", verifier.head());
+        println!(
+            "The chain of {count} records is whole; its head is {}.",
+            verifier.head()
+        );
     }
     Ok(())
 }
@@ -154,7 +173,12 @@ async fn ask(
 ) -> Result<Option<String>, Box<dyn Error>> {
     let stream = match UnixStream::connect(settings.socket()).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error.into()),
@@ -170,5 +194,9 @@ async fn ask(
     let response = daemon.send_request(request).await?;
     let done = response.status().is_success();
     let text = String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?;
-    if done { Ok(Some(text)) } else { Err(text.trim().to_owned().into()) }
+    if done {
+        Ok(Some(text))
+    } else {
+        Err(text.trim().to_owned().into())
+    }
 }

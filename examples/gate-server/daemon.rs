@@ -21,8 +21,10 @@ use crate::target::Target;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let socket = settings.socket();
     if UnixStream::connect(&socket).await.is_ok() {
         return Err("a gate-server is running on this state directory".into());
@@ -52,7 +54,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     _ = std::fs::remove_file(&socket); // left by a daemon that was killed
     let admin = UnixListener::bind(&socket)?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-    println!("Gate {} is up: control on {}.", settings.location, control.local_addr()?);
+    println!(
+        "Gate {} is up: control on {}.",
+        settings.location,
+        control.local_addr()?
+    );
 
     let app = mfagate::http::router(gate.clone());
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -68,11 +74,17 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 }
 
 fn administration(gate: Gate) -> Router {
-    Router::new().route("/sessions", get(sessions)).route("/revoke", post(revoke)).with_state(gate)
+    Router::new()
+        .route("/sessions", get(sessions))
+        .route("/revoke", post(revoke))
+        .with_state(gate)
 }
 
 async fn sessions(State(gate): State<Gate>) -> String {
-    gate.sessions().iter().map(|view| format!("{view:?}\n")).collect()
+    gate.sessions()
+        .iter()
+        .map(|view| format!("{view:?}\n"))
+        .collect()
 }
 
 async fn revoke(State(gate): State<Gate>, body: String) -> (StatusCode, String) {

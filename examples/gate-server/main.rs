@@ -147,15 +147,21 @@ async fn perform(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>>
         Command::User(UserCommand::Disable { user }) => {
             Ok(settings.registrar()?.put_user(&user, false).await?)
         }
-        Command::Peer(PeerCommand::Add { user, label, address, out }) => {
-            administrator::add_peer(&settings, user, label, address, &out).await
-        }
+        Command::Peer(PeerCommand::Add {
+            user,
+            label,
+            address,
+            out,
+        }) => administrator::add_peer(&settings, user, label, address, &out).await,
         Command::Factor(FactorCommand::AddTotp { user }) => {
             administrator::add_totp(&settings, &user).await
         }
         Command::Factor(FactorCommand::List { user }) => {
             for factor in settings.registrar()?.factors(&user).await? {
-                println!("{} {} {} {:?}", factor.id, factor.kind, factor.label, factor.state);
+                println!(
+                    "{} {} {} {:?}",
+                    factor.id, factor.kind, factor.label, factor.state
+                );
             }
             Ok(())
         }

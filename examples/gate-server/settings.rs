@@ -74,19 +74,33 @@ impl Settings {
     pub(crate) fn init(config: &Path) -> Result<(), Box<dyn Error>> {
         write_new(config, TEMPLATE)?;
         let settings = Self::read(config)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&settings.state)?;
         let key = PrivateKey::generate()?;
         write_new(&settings.key_path(), &format!("{}\n", *key.expose_base64()))?;
         KeyRing::new("first".parse()?, RingKey::generate()?).write_new(&settings.ring_path())?;
-        println!("Wrote {} and {}.", config.display(), settings.state.display());
+        println!(
+            "Wrote {} and {}.",
+            config.display(),
+            settings.state.display()
+        );
         Ok(())
     }
 
     pub(crate) fn read(config: &Path) -> Result<Self, Box<dyn Error>> {
-        let text = std::fs::read_to_string(config)
-            .map_err(|error| format!("{}: {error}; `gate-server init` writes one", config.display()))?;
+        let text = std::fs::read_to_string(config).map_err(|error| {
+            format!(
+                "{}: {error}; `gate-server init` writes one",
+                config.display()
+            )
+        })?;
         let mut settings: Self = toml::from_str(&text)?;
-        settings.state = config.parent().unwrap_or(Path::new(".")).join(&settings.state);
+        settings.state = config
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join(&settings.state);
         Ok(settings)
     }
 
@@ -103,7 +117,11 @@ impl Settings {
     }
 
     pub(crate) fn registrar(&self) -> Result<Registrar, Box<dyn Error>> {
-        Ok(Registrar::new(self.store()?, self.ring()?, Arc::new(SystemClock::new())))
+        Ok(Registrar::new(
+            self.store()?,
+            self.ring()?,
+            Arc::new(SystemClock::new()),
+        ))
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -121,7 +139,11 @@ impl Settings {
 
 /// Writes a file that only its owner may read, and that was not there before.
 fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let mut file = file.map_err(|error| format!("{}: {error}", path.display()))?;
     file.write_all(text.as_bytes())?;
     Ok(file.sync_all()?)
