@@ -45,6 +45,8 @@ impl Machine {
         self.supersede(peer);
         self.hold(now, Lease::new(grant, session, generation));
         self.place(peer, Some(waiting), install);
+        // A change in the store may have come in while there was no lease yet to end.
+        self.check(peer);
     }
 
     /// Records a lease and arms its deadlines.
