@@ -1,4 +1,5 @@
-//! Which inner addresses belong to an installed peer: what is queued for any other goes nowhere.
+//! Which inner addresses belong to which installed peer: what comes from or goes to any other is
+//! dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -44,12 +45,12 @@ impl Admitted {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Networks::default();
     }
 
-    /// Whether an installed peer holds the address.
-    pub(super) fn has(&self, address: IpAddr) -> bool {
+    /// The installed peer that holds the address, by the longest prefix.
+    pub(super) fn holder(&self, address: IpAddr) -> Option<PublicKey> {
         let admitted = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        admitted.lengths.iter().any(|length| {
-            IpNet::new(address, *length)
-                .is_ok_and(|network| admitted.owners.contains_key(&network.trunc()))
+        admitted.lengths.iter().rev().find_map(|length| {
+            let network = IpNet::new(address, *length).ok()?;
+            admitted.owners.get(&network.trunc()).copied()
         })
     }
 }

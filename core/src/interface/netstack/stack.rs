@@ -32,8 +32,11 @@ const LISTENING: usize = 8;
 const BACKLOG: usize = 256;
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 4096;
-/// How long data may go unacknowledged before a connection is broken.
+/// How long the other end may say nothing before a connection is broken.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an idle connection asks whether the other end is there: `smoltcp` counts silence, not
+/// only unanswered data, against the time-out.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// The stack. Streams and listeners hold it; its task ends with the last of them.
 pub(super) struct Stack {
@@ -196,7 +199,9 @@ impl Net {
         let buffer = || tcp::SocketBuffer::new(vec![0; SOCKET_BUFFER]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
+        socket.set_congestion_control(tcp::CongestionControl::Cubic);
         socket.set_timeout(Some(ACK_TIMEOUT.into()));
+        socket.set_keep_alive(Some(KEEP_ALIVE.into()));
         Some(self.sockets.add(socket))
     }
 
@@ -303,6 +308,8 @@ impl Net {
     /// Leaves a connection to close by itself.
     pub(super) fn orphan(&mut self, handle: SocketHandle) {
         let socket = self.tcp(handle);
+        // Without keep-alives it times out, should the other end never close its half.
+        socket.set_keep_alive(None);
         if socket.can_recv() {
             socket.abort(); // what came will never be read: the other end must not think it was
         } else {
@@ -352,6 +359,8 @@ impl Net {
                 .remote_endpoint()
                 .is_some_and(|remote| is_meant(remote.addr.into()))
             {
+                // What it sent and nobody read yet doesn't pass either.
+                while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
                 socket.abort();
             }
         }

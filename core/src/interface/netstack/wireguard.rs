@@ -1,35 +1,64 @@
-//! The WireGuard device: `gotatun` between a UDP socket and the stack, and the backend's contract
-//! kept with it. None of its types leave this file; its `Peer` prints its secrets and is never
-//! formatted.
+//! WireGuard: `gotatun`'s protocol between a UDP socket and the stack, and the backend's contract
+//! kept with it.
+//!
+//! All tunnels are behind one lock, and whatever decrypts, encrypts or sends holds it: once a peer
+//! is out of the table, nothing of it is on its way anywhere in this process. Why not `gotatun`'s
+//! own device: `docs/adr/0005-wireguard-behind-one-lock.md`. None of its types leave this module.
+
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod tunnels;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gotatun::device::{Device, DeviceBuilder, Error, Peer};
-use gotatun::packet::{Ip, Packet, PacketBufPool};
-use gotatun::tun::{IpRecv, IpSend, MtuWatcher};
-use gotatun::udp::socket::UdpSocketFactory;
-use gotatun::udp::{UdpSend, UdpTransportFactory, UdpTransportFactoryParams};
+use gotatun::noise::TunnResult;
+use gotatun::noise::handshake::parse_handshake_anon;
+use gotatun::noise::rate_limiter::RateLimiter;
+use gotatun::packet::{Packet, PacketBufPool, WgKind};
 use gotatun::x25519;
-use tokio::sync::{RwLock, mpsc};
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 
 use super::stack::Stack;
 use super::{Netstack, NetstackError};
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
-use crate::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::key::{PrivateKey, PublicKey};
 use crate::runtime::SystemClock;
-use crate::time::Clock;
+use crate::time::{Clock, Now};
+use tunnels::Tunnels;
 
-type WgDevice = Device<(Udp, ToStack, FromStack)>;
+/// Handshake messages that one source may send in a second before it must show that it is there.
+const HANDSHAKES_PER_SECOND: u64 = 100;
+/// How often the protocol's timers are looked at, while there are peers.
+const TICK: Duration = Duration::from_millis(250);
+/// Bytes that the UDP socket may hold in each direction: a burst of all that TCP has under way.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// How many packets are worked on before others get a turn.
+const BATCH: usize = 64;
 
-/// The device, until it is taken down.
+/// The tunnels, until they are taken down.
 pub(super) struct WireGuard {
-    device: RwLock<Option<WgDevice>>,
-    stack: Arc<Stack>,
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
     bound: SocketAddr,
+}
+
+struct Shared {
+    tunnels: Mutex<Tunnels>,
+    stack: Arc<Stack>,
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    limiter: Arc<RateLimiter>,
+    /// Wakes the timers: there are peers.
+    peopled: Notify,
+    /// Wakes the sender: there are datagrams that the socket had no room for.
+    blocked: Notify,
 }
 
 impl WireGuard {
@@ -40,29 +69,35 @@ impl WireGuard {
         stack: Arc<Stack>,
         outgoing: mpsc::Receiver<Vec<u8>>,
     ) -> Result<Self, NetstackError> {
-        let bound = Arc::new(OnceLock::new());
-        let udp = Udp {
-            listen,
-            bound: Arc::clone(&bound),
-            sockets: UdpSocketFactory::default(),
-        };
-        let device = DeviceBuilder::new()
-            .with_udp(udp)
-            .with_ip_pair(ToStack(Arc::clone(&stack)), FromStack { outgoing, mtu })
-            .with_private_key(x25519::StaticSecret::from(*key.expose_secret()))
-            .with_listen_port(listen.port())
-            .build()
-            .await
-            .map_err(|error| start_failed(listen, error))?;
-        // A device that never had a peer listens on nothing until its peers are cleared once.
-        device
-            .clear_peers()
-            .await
-            .map_err(|error| start_failed(listen, error))?;
-        let bound = bound.get().copied().unwrap_or(listen);
-        Ok(Self {
-            device: RwLock::new(Some(device)),
+        let in_use = |source| NetstackError::AddressInUse { at: listen, source };
+        let socket = Arc::new(UdpSocket::bind(listen).await.map_err(in_use)?);
+        let bound = socket.local_addr().map_err(in_use)?;
+        make_room(&socket);
+        let secret = x25519::StaticSecret::from(*key.expose_secret());
+        let public = x25519::PublicKey::from(&secret);
+        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
+        let tunnels = Tunnels::new(
+            secret.clone(),
+            Arc::clone(&limiter),
+            Arc::clone(&socket),
+            mtu,
+        );
+        let shared = Arc::new(Shared {
+            tunnels: Mutex::new(tunnels),
             stack,
+            secret,
+            public,
+            limiter,
+            peopled: Notify::new(),
+            blocked: Notify::new(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(receive(Arc::clone(&shared), Arc::clone(&socket)));
+        tasks.spawn(send(Arc::clone(&shared), socket, outgoing));
+        tasks.spawn(keep_time(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            tasks: Mutex::new(tasks),
             bound,
         })
     }
@@ -71,93 +106,90 @@ impl WireGuard {
         self.bound
     }
 
-    /// Takes the device down, for good.
+    /// Takes all tunnels down, for good, and gives the port back.
     pub(super) async fn down(&self) {
-        self.stack.admitted().clear();
-        let device = self.device.write().await.take();
-        if let Some(device) = device {
-            device.stop().await;
-        }
+        self.cut();
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
     }
 
-    async fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
-        let device = self.device.read().await;
-        let device = device.as_ref().ok_or(InterfaceError::Down)?;
-        let wanted: Vec<(PeerConfig, Peer)> = peers
-            .into_iter()
-            .map(|peer| to_gotatun(&peer).map(|to| (peer, to)))
-            .collect::<Result<_, _>>()?;
-        let stack = &self.stack;
-        let written = device.write(async |device| {
-            for (config, peer) in wanted {
-                let key = peer.public_key;
-                let psk = peer.preshared_key;
-                let is_renewed = in_place
-                    && device
-                        .modify_peer(&key, |installed| installed.set_preshared_key(psk))
-                        .await;
-                if !is_renewed {
-                    stack.shut_out(&config.key);
-                    device.remove_peer(&key).await;
-                    device.add_peer(peer);
-                }
-                stack.admitted().insert(config.key, &config.allowed_ips);
+    /// From here on nothing passes.
+    fn cut(&self) {
+        let mut tunnels = self.shared.tunnels();
+        tunnels.close();
+        self.shared.stack.admitted().clear();
+    }
+
+    /// Puts the whole batch in place, with no packet in between.
+    fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
+        let Shared { stack, .. } = &*self.shared;
+        let mut tunnels = self.shared.tunnels();
+        if tunnels.is_closed() {
+            return Err(InterfaceError::Down);
+        }
+        for peer in peers {
+            if in_place && tunnels.renew(&peer) {
+                continue;
             }
-        });
-        written.await.map_err(failed)
+            tunnels.remove(&peer.key);
+            stack.shut_out(&peer.key);
+            // An address moves with all that belongs to it: its earlier holder's connections break.
+            for (holder, left) in tunnels.take_addresses(&peer) {
+                stack.shut_out(&holder);
+                stack.admitted().insert(holder, &left);
+            }
+            stack.admitted().insert(peer.key, &peer.allowed_ips);
+            tunnels.insert(peer);
+        }
+        drop(tunnels);
+        self.shared.peopled.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for WireGuard {
+    fn drop(&mut self) {
+        self.cut(); // the tasks end with their set
     }
 }
 
 #[async_trait]
 impl InterfaceBackend for Netstack {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.wireguard.place(peers, false).await
+        self.wireguard.place(peers, false)
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.wireguard.place(peers, true).await
+        self.wireguard.place(peers, true)
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        // First out of the stack: what is queued there goes nowhere from here on.
-        peers.iter().for_each(|peer| self.stack.shut_out(peer));
-        let device = self.wireguard.device.read().await;
-        let Some(device) = device.as_ref() else {
-            return Ok(());
-        }; // down: no peer is there
-        let keys: Vec<_> = peers.iter().map(to_key).collect();
-        let removed = device.write(async |device| {
-            for key in &keys {
-                device.remove_peer(key).await;
-            }
-        });
-        removed.await.map_err(failed)
+        let shared = &self.wireguard.shared;
+        let mut tunnels = shared.tunnels(); // when down, no peer is there
+        for peer in peers {
+            tunnels.remove(peer);
+            shared.stack.shut_out(peer);
+        }
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        let device = self.wireguard.device.read().await;
-        let device = device.as_ref().ok_or(InterfaceError::Down)?;
-        let peers = device.peers().await;
-        Ok(peers
-            .into_iter()
-            .map(|peer| from_gotatun(&peer.peer))
-            .collect())
+        let tunnels = self.wireguard.shared.tunnels();
+        if tunnels.is_closed() {
+            return Err(InterfaceError::Down);
+        }
+        Ok(tunnels.list())
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
-        let device = self.wireguard.device.read().await;
-        let device = device.as_ref().ok_or(InterfaceError::Down)?;
-        let now = SystemClock::new().now().timestamp;
-        let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let all = device.peers().await.into_iter().map(|seen| Activity {
-            key: PublicKey::from_bytes(*seen.peer.public_key.as_bytes()),
-            last_handshake: seen.stats.last_handshake.map(|ago| now - ago),
-            received: bytes(seen.stats.rx_bytes),
-            sent: bytes(seen.stats.tx_bytes),
-            endpoint: seen.peer.endpoint,
-        });
-        Ok(all
-            .filter(|activity| peers.contains(&activity.key))
+        let tunnels = self.wireguard.shared.tunnels();
+        if tunnels.is_closed() {
+            return Err(InterfaceError::Down);
+        }
+        Ok(peers
+            .iter()
+            .filter_map(|peer| tunnels.activity(peer))
             .collect())
     }
 
@@ -167,121 +199,137 @@ impl InterfaceBackend for Netstack {
     }
 }
 
-fn to_key(key: &PublicKey) -> x25519::PublicKey {
-    x25519::PublicKey::from(*key.as_bytes())
-}
-
-fn to_gotatun(config: &PeerConfig) -> Result<Peer, InterfaceError> {
-    let mut peer = Peer::new(to_key(&config.key));
-    peer.endpoint = config.endpoint;
-    peer.preshared_key = config.psk.as_ref().map(|psk| *psk.expose_secret());
-    peer.keepalive = config
-        .keepalive
-        .map(|every| u16::try_from(every.as_secs().max(1)).unwrap_or(u16::MAX));
-    for network in &config.allowed_ips {
-        let network = ipnetwork::IpNetwork::new(network.network(), network.prefix_len());
-        peer.allowed_ips
-            .push(network.map_err(|error| InterfaceError::Backend(Box::new(error)))?);
+impl Shared {
+    fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(peer)
-}
 
-fn from_gotatun(peer: &Peer) -> PeerConfig {
-    let networks = peer.allowed_ips.iter();
-    let allowed_ips =
-        networks.filter_map(|network| ipnet::IpNet::new(network.ip(), network.prefix()).ok());
-    PeerConfig {
-        key: PublicKey::from_bytes(*peer.public_key.as_bytes()),
-        psk: peer.preshared_key.map(PresharedKey::from_bytes),
-        allowed_ips: allowed_ips.collect(),
-        endpoint: peer.endpoint,
-        keepalive: peer
-            .keepalive
-            .map(|every| Duration::from_secs(u64::from(every))),
-    }
-}
-
-fn failed(error: Error) -> InterfaceError {
-    InterfaceError::Backend(Box::new(error))
-}
-
-fn start_failed(at: SocketAddr, error: Error) -> NetstackError {
-    if let Error::Bind(source, _) = error {
-        return NetstackError::AddressInUse { at, source };
-    }
-    NetstackError::Device(Box::new(error))
-}
-
-/// UDP sockets at one given address.
-struct Udp {
-    listen: SocketAddr,
-    bound: Arc<OnceLock<SocketAddr>>,
-    sockets: UdpSocketFactory,
-}
-
-impl UdpTransportFactory for Udp {
-    type Send = <UdpSocketFactory as UdpTransportFactory>::Send;
-    type Recv = <UdpSocketFactory as UdpTransportFactory>::Recv;
-
-    async fn bind(
-        &mut self,
-        params: &UdpTransportFactoryParams,
-    ) -> io::Result<(Self::Send, Self::Recv)> {
-        let mut params = params.clone();
-        params.addr = Some(self.listen.ip());
-        let (send, recv) = self.sockets.bind(&params).await?;
-        if let Some(addr) = UdpSend::local_addr(&send)? {
-            _ = self
-                .bound
-                .set(SocketAddr::new(self.listen.ip(), addr.port()));
+    /// Takes one datagram in. Finding out whose handshake it is needs no lock.
+    fn take_in(&self, datagram: Packet, from: SocketAddr) {
+        let message = match self.limiter.verify_packet(from, datagram) {
+            Ok(message) => message,
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                return self.tunnels().reply(cookie, from);
+            }
+            Err(TunnResult::Done | TunnResult::Err(_) | TunnResult::WriteToTunnel(_)) => return,
+        };
+        let initiator = match &message {
+            WgKind::HandshakeInit(init) => {
+                let Ok(half) = parse_handshake_anon(&self.secret, &self.public, init) else {
+                    return;
+                };
+                Some(PublicKey::from_bytes(half.peer_static_public))
+            }
+            WgKind::HandshakeResp(_) | WgKind::CookieReply(_) | WgKind::Data(_) => None,
+        };
+        let mut tunnels = self.tunnels();
+        if let Some((peer, packet)) = tunnels.take_in(message, initiator, from, now()) {
+            // Only from an address that leads back to the same peer.
+            let sender = packet.source();
+            if sender.and_then(|source| self.stack.admitted().holder(source)) == Some(peer) {
+                self.stack.deliver(packet.into_bytes().to_vec());
+            }
         }
-        Ok((send, recv))
-    }
-}
-
-/// What WireGuard has decrypted, on its way to the stack.
-struct ToStack(Arc<Stack>);
-
-impl IpSend for ToStack {
-    async fn send(&mut self, packet: Packet<Ip>) -> io::Result<()> {
-        if packet
-            .source()
-            .is_some_and(|source| self.0.admitted().has(source))
-        {
-            self.0.deliver(packet.into_bytes().to_vec());
+        if tunnels.is_blocked() {
+            self.blocked.notify_one();
         }
-        Ok(())
     }
-}
 
-/// What the stack sends, on its way to WireGuard.
-struct FromStack {
-    outgoing: mpsc::Receiver<Vec<u8>>,
-    mtu: u16,
-}
-
-impl IpRecv for FromStack {
-    async fn recv<'a>(
-        &'a mut self,
-        pool: &mut PacketBufPool,
-    ) -> io::Result<impl Iterator<Item = Packet<Ip>> + Send + 'a> {
-        loop {
-            let Some(bytes) = self.outgoing.recv().await else {
-                return std::future::pending().await; // the stack is gone, and the device with it
-            };
+    fn send_out(&self, packets: impl Iterator<Item = Vec<u8>>, pool: &PacketBufPool) {
+        let mut tunnels = self.tunnels();
+        let now = now();
+        for bytes in packets {
             let mut packet = pool.get();
             let Some(room) = packet.get_mut(..bytes.len()) else {
                 continue;
             };
             room.copy_from_slice(&bytes);
             packet.truncate(bytes.len());
-            if let Ok(packet) = packet.try_into_ip() {
-                return Ok(std::iter::once(packet));
+            let Ok(packet) = packet.try_into_ip() else {
+                continue;
+            };
+            let holder = packet
+                .destination()
+                .and_then(|to| self.stack.admitted().holder(to));
+            if let Some(peer) = holder {
+                tunnels.send(&peer, packet.into_bytes(), now);
             }
         }
     }
+}
 
-    fn mtu(&self) -> MtuWatcher {
-        MtuWatcher::new(self.mtu)
+async fn receive(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
+    let pool: PacketBufPool = PacketBufPool::new(BATCH);
+    while socket.readable().await.is_ok() {
+        for _ in 0..BATCH {
+            let mut datagram = pool.get();
+            match socket.try_recv_from(&mut datagram) {
+                Ok((len, from)) => {
+                    datagram.truncate(len);
+                    shared.take_in(datagram, from);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    // What one peer's host refuses must not end the others' reception.
+                    tracing::debug!(%error, "a datagram was not received");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    break;
+                }
+            }
+        }
+        tokio::task::yield_now().await;
     }
+}
+
+async fn send(shared: Arc<Shared>, socket: Arc<UdpSocket>, mut outgoing: mpsc::Receiver<Vec<u8>>) {
+    let pool: PacketBufPool = PacketBufPool::new(BATCH);
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        if shared.tunnels().is_blocked() {
+            if socket.writable().await.is_err() {
+                return;
+            }
+            shared.tunnels().flush();
+            continue;
+        }
+        tokio::select! {
+            count = outgoing.recv_many(&mut batch, BATCH) => {
+                if count == 0 {
+                    return; // the stack is gone
+                }
+                shared.send_out(batch.drain(..), &pool);
+            }
+            () = shared.blocked.notified() => {}
+        }
+    }
+}
+
+async fn keep_time(shared: Arc<Shared>) {
+    loop {
+        let is_idle = {
+            let mut tunnels = shared.tunnels();
+            tunnels.tick();
+            tunnels.is_empty()
+        };
+        if is_idle {
+            shared.peopled.notified().await;
+        } else {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// Asks for room for a burst in each direction; the system gives what it allows.
+fn make_room(socket: &UdpSocket) {
+    let socket = socket2::SockRef::from(socket);
+    let given = socket
+        .set_recv_buffer_size(SOCKET_BUFFER)
+        .and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
+    if let Err(error) = given {
+        tracing::debug!(%error, "the UDP socket keeps its usual buffers");
+    }
+}
+
+fn now() -> Now {
+    SystemClock::new().now()
 }
