@@ -171,10 +171,15 @@ pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreE
 pub(super) fn audit(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
     let what = "an audit record";
     let columns = Columns { row, what };
+    let event = columns.json(2)?;
+    // Its hash is over the bytes as written: another spelling of the same event is not the record.
+    if to_json(&event)? != columns.get::<String>(2)? {
+        return Err(columns.corrupt());
+    }
     Ok(AuditRecord {
         seq: columns.number(0)?,
         previous: HEXLOWER.encode(&columns.bytes::<32>(1)?),
-        event: columns.json(2)?,
+        event,
         hash: HEXLOWER.encode(&columns.bytes::<32>(3)?),
     })
 }
