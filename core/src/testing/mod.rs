@@ -1,7 +1,7 @@
 //! What helps to test against this crate: conformance suites for the three traits, fakes with
 //! faults on a schedule, and a clock that stands still until told otherwise.
 
-mod clock;
+pub mod clock;
 mod faulty_store;
 pub mod store;
 

@@ -4,6 +4,7 @@
 //! measured beside it in the same run. One file per subject; its rows begin with its name.
 
 mod floor;
+mod gate;
 mod machine;
 mod measure;
 mod report;
@@ -32,7 +33,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut report = Report::new(arguments.only);
-    let outcome = machine::rows(&mut report);
+    let outcome = machine::rows(&mut report).and_then(|()| gate::rows(&mut report));
     print!("{}", report.table());
     if let Err(error) = outcome.and_then(|()| report.write(&arguments.report)) {
         eprintln!("benches: {error}");
