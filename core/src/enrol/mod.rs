@@ -100,6 +100,7 @@ impl Registrar {
     /// # Errors
     /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
     pub async fn remove_factor(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
+        self.owned(user, factor).await?;
         let event = self.factor_event(AuditKind::FactorRemoved, user, factor);
         let removed = self.store.remove_factor(factor, event).await?;
         removed.then_some(()).ok_or(EnrolError::NoFactor)
@@ -110,6 +111,7 @@ impl Registrar {
     /// # Errors
     /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
     pub async fn reset_failures(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
+        self.owned(user, factor).await?;
         let event = self.factor_event(AuditKind::FailuresReset, user, factor);
         let reset = self.store.reset_failures(factor, event).await?;
         reset.then_some(()).ok_or(EnrolError::NoFactor)
@@ -144,6 +146,13 @@ impl Registrar {
             }
         }
         Ok(rotated)
+    }
+
+    /// A factor of someone else's is no factor of this user's.
+    async fn owned(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
+        let factors = self.store.factors(user).await?;
+        let is_owned = factors.iter().any(|record| record.id == factor);
+        is_owned.then_some(()).ok_or(EnrolError::NoFactor)
     }
 
     fn event(&self, kind: AuditKind) -> AuditEvent {

@@ -2,7 +2,9 @@
 //! faults on a schedule, and a clock that stands still until told otherwise.
 
 pub mod clock;
+pub mod fake_interface;
 mod faulty_store;
+pub mod interface;
 pub mod store;
 
 pub use clock::SimClock;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
+};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
@@ -24,8 +26,10 @@ use crate::time::Clock;
 const SOCKET_BUFFER: usize = 128 * 1024;
 /// Packets that wait in each direction; what comes on top is dropped, as on any full link.
 const QUEUE: usize = 2048;
+/// How many sockets listen at one address: they are topped up after every packet.
+const LISTENING: usize = 8;
 /// How many connections may wait to be accepted at one address.
-const BACKLOG: usize = 16;
+const BACKLOG: usize = 256;
 /// How many connections there may be at a time.
 const MAX_CONNECTIONS: usize = 4096;
 /// How long data may go unacknowledged before a connection is broken.
@@ -50,6 +54,8 @@ pub(super) struct Net {
     open: usize,
     next_port: u16,
     families: Vec<IpCidr>,
+    /// Taken down for good: nothing is sent or accepted any more.
+    is_down: bool,
 }
 
 /// An address that connections are accepted at.
@@ -92,6 +98,7 @@ impl Stack {
             open: 0,
             next_port: 49_152 + u16::from_le_bytes([seed[0], seed[1]]) % 16_000,
             families,
+            is_down: false,
         };
         let stack = Arc::new(Self {
             net: Mutex::new(net),
@@ -138,15 +145,22 @@ impl Stack {
         self.poke();
     }
 
-    /// Breaks every connection.
+    /// Breaks every connection and ends every listener, for good.
     pub(super) fn abort_all(&self) {
-        self.net().abort(|_| true);
+        let mut net = self.net();
+        net.is_down = true;
+        net.abort(|_| true);
+        net.listeners.clear(); // whoever waits to accept learns of it
+        drop(net);
         self.poke();
     }
 
     /// Polls the stack once; says how long it has nothing to do.
     fn poll(&self) -> Option<Duration> {
         let mut net = self.net();
+        while net.take_in() {
+            net.hand_over(); // at once: the next packet may want the socket that this one took
+        }
         let Net {
             iface,
             sockets,
@@ -162,6 +176,17 @@ impl Stack {
 }
 
 impl Net {
+    /// Works on one packet, if one waits.
+    fn take_in(&mut self) -> bool {
+        let Self {
+            iface,
+            sockets,
+            device,
+            ..
+        } = self;
+        iface.poll_ingress_single(now(), device, sockets) != PollIngressSingleResult::None
+    }
+
     /// A new socket, while there is room for one more connection.
     pub(super) fn socket(&mut self) -> Option<SocketHandle> {
         if self.open >= MAX_CONNECTIONS {
@@ -188,6 +213,9 @@ impl Net {
             .any(|own| matches!(own, IpCidr::Ipv4(_)) == is_v4);
         if !has_family {
             return Err(NetstackError::Unroutable { to });
+        }
+        if self.is_down {
+            return Err(NetstackError::TimedOut { to });
         }
         let handle = self.socket().ok_or(NetstackError::Refused { to })?;
         let port = self.next_port;
@@ -232,10 +260,15 @@ impl Net {
     fn hand_over(&mut self) {
         let mut listeners = std::mem::take(&mut self.listeners);
         for listener in &mut listeners {
-            let mut still = Vec::with_capacity(BACKLOG);
+            let mut still = Vec::with_capacity(LISTENING);
+            let mut listening = 0;
             for handle in std::mem::take(&mut listener.waiting) {
                 match self.tcp(handle).state() {
-                    tcp::State::Listen | tcp::State::SynReceived => still.push(handle),
+                    tcp::State::Listen => {
+                        listening += 1;
+                        still.push(handle);
+                    }
+                    tcp::State::SynReceived => still.push(handle),
                     tcp::State::Closed => self.release(handle),
                     tcp::State::SynSent
                     | tcp::State::Established
@@ -253,12 +286,13 @@ impl Net {
                     }
                 }
             }
-            while still.len() < BACKLOG {
+            while listening < LISTENING && still.len() < BACKLOG {
                 let Some(handle) = self.socket() else { break };
                 if self.tcp(handle).listen(listener.at).is_err() {
                     self.release(handle);
                     break;
                 }
+                listening += 1;
                 still.push(handle);
             }
             listener.waiting = still;
@@ -268,14 +302,27 @@ impl Net {
 
     /// Leaves a connection to close by itself.
     pub(super) fn orphan(&mut self, handle: SocketHandle) {
-        self.tcp(handle).close();
+        let socket = self.tcp(handle);
+        if socket.can_recv() {
+            socket.abort(); // what came will never be read: the other end must not think it was
+        } else {
+            socket.close();
+        }
         self.orphans.push(handle);
     }
 
     /// Removes connections that nobody holds once they have closed.
     fn sweep(&mut self) {
         for handle in std::mem::take(&mut self.orphans) {
-            match self.tcp(handle).state() {
+            let socket = self.tcp(handle);
+            if socket.can_recv() {
+                socket.abort(); // still sending to nobody
+            }
+            match socket.state() {
+                // The reset that an abort owes has not gone out yet.
+                tcp::State::Closed if socket.remote_endpoint().is_some() => {
+                    self.orphans.push(handle);
+                }
                 tcp::State::Closed | tcp::State::TimeWait => self.release(handle),
                 tcp::State::Listen
                 | tcp::State::SynSent
@@ -341,10 +388,20 @@ async fn run(stack: Weak<Stack>) {
         let Some(strong) = stack.upgrade() else {
             return;
         };
+        if strong.net().is_down {
+            return; // with nowhere to send to, polling would spin
+        }
         let delay = strong.poll();
         let woken = async { strong.wake.notified().await };
         match delay {
-            Some(Duration::ZERO) => tokio::task::yield_now().await,
+            Some(Duration::ZERO) => {
+                // With the way out full, this waits instead of spinning.
+                let outgoing = strong.net().device.outgoing.clone();
+                if outgoing.reserve().await.is_err() {
+                    return strong.abort_all();
+                }
+                tokio::task::yield_now().await;
+            }
             Some(delay) => _ = tokio::time::timeout(delay, woken).await,
             // Looks up now and then whether anyone is left to serve.
             None => _ = tokio::time::timeout(Duration::from_secs(60), woken).await,

@@ -1,0 +1,210 @@
+//! The conformance suite for [`InterfaceBackend`]: what its contract says, as checks that anyone
+//! can run against a backend of their own with real traffic.
+//!
+//! It does not measure throughput. That nothing passes is shown by waiting for
+//! [`InterfaceHarness::silence`], so a longer silence is a stronger check.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a suite measures by the monotonic clock of whoever runs it"
+)]
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::interface::{InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+
+/// What the suite needs to know of a backend: how to reach it, and peers that try to.
+#[async_trait]
+pub trait InterfaceHarness: Send + Sync {
+    /// One WireGuard client with a private key of its own.
+    type Client: InterfaceClient;
+
+    /// The backend under test, with no peers on it; always the same one.
+    fn backend(&self) -> &dyn InterfaceBackend;
+
+    /// A new client, not yet installed, that offers this preshared key to the backend. Clients
+    /// of one `slot` have the same address inside the tunnel; their keys are their own.
+    async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Self::Client;
+
+    /// What to install for a client of that slot.
+    fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig;
+
+    /// How long nothing must pass to say that nothing does.
+    fn silence(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+/// A WireGuard client of the suite.
+#[async_trait]
+pub trait InterfaceClient: Send + Sync {
+    /// Tries for `limit` to have one probe answered through a new connection.
+    async fn probe(&self, limit: Duration) -> bool;
+
+    /// Opens a connection that echoes; its probes fail for good once it is broken.
+    async fn stream(&self) -> Option<Box<dyn InterfaceStream>>;
+}
+
+/// An established connection through the tunnel.
+#[async_trait]
+pub trait InterfaceStream: Send {
+    /// Sends a few bytes and waits up to `limit` for them to come back.
+    async fn echo(&mut self, limit: Duration) -> bool;
+}
+
+/// What the suite measured.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct InterfaceReport {
+    /// How long `remove` took under a running stream.
+    pub remove_took: Duration,
+    /// From the call of `remove` to the last echo that came back.
+    pub remove_to_last_packet: Duration,
+}
+
+/// How long what must work may take, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs every check against one backend, which is down afterwards.
+///
+/// # Panics
+/// When the backend doesn't do what the contract says.
+pub async fn conformance<H: InterfaceHarness>(harness: &H) -> InterfaceReport {
+    only_the_installed_preshared_key_is_answered(harness).await;
+    a_batch_gives_each_peer_its_own_key(harness).await;
+    let report = a_removed_peer_passes_nothing(harness).await;
+    a_renewal_keeps_the_stream(harness).await;
+    a_fence_is_final(harness).await;
+    report
+}
+
+async fn only_the_installed_preshared_key_is_answered<H: InterfaceHarness>(harness: &H) {
+    let (secret, key) = identity(1);
+    let (right, wrong) = (psk(1), psk(2));
+    let quiet = harness.silence();
+    {
+        let client = harness.client(secret, Some(right.clone()), 1).await;
+        assert!(!client.probe(quiet).await, "answered before install");
+        install(harness, vec![(key, right.clone(), 1)]).await;
+        assert!(client.probe(PATIENCE).await, "no traffic after install");
+        install(harness, vec![(key, wrong.clone(), 1)]).await;
+        assert!(!client.probe(quiet).await, "a replaced preshared key works");
+    }
+    let client = harness.client(identity(1).0, None, 1).await;
+    assert!(!client.probe(quiet).await, "answered with no preshared key");
+    drop(client);
+    let client = harness.client(identity(1).0, Some(wrong), 1).await;
+    assert!(client.probe(PATIENCE).await, "the new preshared key fails");
+    remove(harness, key).await;
+}
+
+async fn a_batch_gives_each_peer_its_own_key<H: InterfaceHarness>(harness: &H) {
+    let batch: Vec<_> = (1..=3).map(|n| (identity(n).1, psk(n), n)).collect();
+    install(harness, batch.clone()).await;
+    let listed = harness.backend().list().await.expect("list");
+    assert_eq!(listed.len(), batch.len(), "the list is not complete");
+    for (key, psk, _) in &batch {
+        let found = listed.iter().find(|peer| peer.key == *key);
+        let found = found.expect("an installed peer is not listed");
+        assert!(found.psk.as_ref() == Some(psk), "listed with another PSK");
+    }
+    for (key, right, n) in batch {
+        let stranger = harness.client(identity(n).0, Some(psk(n % 3 + 1)), n).await;
+        let answered = stranger.probe(harness.silence()).await;
+        assert!(!answered, "a neighbour's preshared key works");
+        drop(stranger);
+        let client = harness.client(identity(n).0, Some(right), n).await;
+        assert!(client.probe(PATIENCE).await, "a peer of a batch fails");
+        let seen = harness.backend().activity(&[key]).await.expect("activity");
+        assert!(
+            matches!(&seen[..], [one] if one.key == key && one.received > 0 && one.sent > 0
+                && one.last_handshake.is_some()),
+            "activity does not tell of the traffic"
+        );
+        remove(harness, key).await;
+    }
+}
+
+async fn a_removed_peer_passes_nothing<H: InterfaceHarness>(harness: &H) -> InterfaceReport {
+    let (secret, key) = identity(1);
+    remove(harness, key).await; // absent
+    install(harness, vec![(key, psk(1), 1)]).await;
+    let client = harness.client(secret, Some(psk(1)), 1).await;
+    assert!(client.probe(PATIENCE).await, "no traffic after install");
+    let mut stream = client.stream().await.expect("a stream");
+    assert!(stream.echo(PATIENCE).await, "the stream does not echo");
+    let quiet = harness.silence();
+    let begun = Instant::now();
+    let echoes = async {
+        let mut last = begun;
+        while stream.echo(quiet).await {
+            last = Instant::now();
+        }
+        last
+    };
+    let removal = async {
+        tokio::time::sleep(Duration::from_millis(50)).await; // in the middle of the stream
+        let called = Instant::now();
+        remove(harness, key).await;
+        (called, Instant::now())
+    };
+    let (last, (called, returned)) = tokio::join!(echoes, removal);
+    assert!(!client.probe(quiet).await, "a removed peer is answered");
+    install(harness, vec![(key, psk(1), 1)]).await;
+    assert!(client.probe(PATIENCE).await, "remove, then install fails");
+    remove(harness, key).await;
+    InterfaceReport {
+        remove_took: returned - called,
+        remove_to_last_packet: last.saturating_duration_since(called),
+    }
+}
+
+async fn a_renewal_keeps_the_stream<H: InterfaceHarness>(harness: &H) {
+    let (secret, key) = identity(1);
+    install(harness, vec![(key, psk(1), 1)]).await;
+    let client = harness.client(secret, Some(psk(1)), 1).await;
+    assert!(client.probe(PATIENCE).await, "no traffic after install");
+    let mut stream = client.stream().await.expect("a stream");
+    let renewed = harness.peer(key, Some(psk(2)), 1);
+    let renewal = harness.backend().renew(vec![renewed]).await;
+    renewal.expect("renew");
+    assert!(stream.echo(PATIENCE).await, "a renewal broke a stream");
+    remove(harness, key).await;
+}
+
+async fn a_fence_is_final<H: InterfaceHarness>(harness: &H) {
+    let (secret, key) = identity(1);
+    install(harness, vec![(key, psk(1), 1)]).await;
+    let client = harness.client(secret, Some(psk(1)), 1).await;
+    assert!(client.probe(PATIENCE).await, "no traffic after install");
+    harness.backend().fence().await.expect("fence");
+    let answered = client.probe(harness.silence()).await;
+    assert!(!answered, "answered after a fence");
+    let late = harness.peer(key, Some(psk(1)), 1);
+    let late = harness.backend().install(vec![late]).await;
+    assert!(matches!(late, Err(InterfaceError::Down)), "not down");
+}
+
+fn identity(n: u8) -> (PrivateKey, PublicKey) {
+    let secret = PrivateKey::from_bytes([n; 32]);
+    let key = secret.public_key();
+    (secret, key)
+}
+
+fn psk(n: u8) -> PresharedKey {
+    PresharedKey::from_bytes([n; 32])
+}
+
+async fn install<H: InterfaceHarness>(harness: &H, peers: Vec<(PublicKey, PresharedKey, u8)>) {
+    let peers = peers
+        .into_iter()
+        .map(|(key, psk, slot)| harness.peer(key, Some(psk), slot))
+        .collect();
+    harness.backend().install(peers).await.expect("install");
+}
+
+async fn remove<H: InterfaceHarness>(harness: &H, key: PublicKey) {
+    harness.backend().remove(&[key]).await.expect("remove");
+}
