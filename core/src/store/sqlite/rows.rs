@@ -161,6 +161,13 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
     })
 }
 
+/// A peer's owner, with whether the peer is enabled, and the peer's last generation.
+pub(super) fn owned_peer(row: &Row<'_>) -> Result<(User, Generation), StoreError> {
+    let what = "a peer";
+    let columns = Columns { row, what };
+    Ok((user(row)?, Generation::new(columns.number(2)?)))
+}
+
 /// A session's id and whose it is.
 pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreError> {
     let what = "a session";
