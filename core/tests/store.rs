@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mfagate::audit::{AuditEvent, AuditKind, verify};
-use mfagate::store::{MemoryStore, PeerStore, SqliteStore, User};
+use mfagate::store::{MemoryStore, PeerStore, SqliteStore, StoreError, User};
 use mfagate::testing::store::{conformance, durability, sharing};
 use mfagate::time::Timestamp;
 
@@ -72,6 +72,86 @@ async fn two_sqlite_stores_on_one_file_act_as_one() {
 
 /// Where the child finds its store; its presence makes this test binary the child.
 const CHILD: &str = "MFAGATE_TEST_STORE";
+
+/// Where the child finds the store that it may not write.
+const READ_ONLY: &str = "MFAGATE_TEST_READ_ONLY";
+
+/// Not a test of its own: the process of `a_store_that_may_not_be_written_does_not_open`.
+#[test]
+fn child_that_may_not_write() {
+    let Ok(path) = std::env::var(READ_ONLY) else {
+        return;
+    };
+    match SqliteStore::open(path) {
+        Err(StoreError::Backend(source)) => println!("refused: {source}"),
+        other => println!("opened: {other:?}"),
+    }
+}
+
+/// What a process without the right to write the file says of opening it. Root may write anything,
+/// so under root the process is another user's.
+#[cfg(unix)]
+fn opened_without_the_right_to_write(directory: &Path, path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    // Where another user may run it, whatever the path to this one allows.
+    let program = directory.join("child");
+    if !program.exists() {
+        let this = std::env::current_exe().expect("this binary");
+        std::fs::copy(this, &program).expect("it is copied");
+    }
+    let mut command = Command::new(&program);
+    command
+        .args(["--exact", "child_that_may_not_write", "--nocapture"])
+        .env(READ_ONLY, path);
+    if std::fs::metadata(path).expect("it is there").uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let mut tries = 0;
+    let output = loop {
+        match command.output() {
+            // Another test's child held the copy open for a moment, between its fork and its exec.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 100 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other.expect("the child runs"),
+        }
+    };
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_may_not_be_written_does_not_open() {
+    use std::os::unix::fs::PermissionsExt;
+    let paths = Paths::new();
+    let directory = paths.0.path();
+    let mode = |path: &Path, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, permissions).expect("it is ours");
+    };
+    mode(directory, 0o755);
+    let path = paths.fresh();
+    drop(open(&path));
+    mode(&path, 0o444);
+    let said = opened_without_the_right_to_write(directory, &path);
+    assert!(
+        said.contains("refused: the store can't be written"),
+        "{said}"
+    );
+
+    // The same while another process has it open, and its companions are there.
+    let _open = open(&path);
+    for companion in ["db-wal", "db-shm"] {
+        mode(&path.with_extension(companion), 0o444);
+    }
+    let said = opened_without_the_right_to_write(directory, &path);
+    assert!(
+        said.contains("refused: the store can't be written"),
+        "{said}"
+    );
+}
 
 fn numbered(n: u64) -> (User, AuditEvent) {
     let id = format!("user{n}").parse().expect("a name");

@@ -73,13 +73,12 @@ impl AuditRecord {
     /// # Errors
     /// [`serde_json::Error`] when the event has no JSON form; none of ours is like that.
     pub fn chain(head: &Head, event: AuditEvent) -> Result<Self, serde_json::Error> {
-        let seq = head.seq.saturating_add(1);
-        let hash = hash(&head.hash, seq, &serde_json::to_vec(&event)?);
+        let (next, _) = link(head, &event)?;
         Ok(Self {
-            seq,
+            seq: next.seq,
             previous: HEXLOWER.encode(&head.hash),
             event,
-            hash: HEXLOWER.encode(&hash),
+            hash: HEXLOWER.encode(&next.hash),
         })
     }
 
@@ -90,6 +89,14 @@ impl AuditRecord {
             hash: parse_hash(&self.hash)?,
         })
     }
+}
+
+/// The head of a chain that goes on with this event, and the event's JSON as it is hashed.
+pub(crate) fn link(head: &Head, event: &AuditEvent) -> Result<(Head, String), serde_json::Error> {
+    let json = serde_json::to_string(event)?;
+    let seq = head.seq.saturating_add(1);
+    let hash = hash(&head.hash, seq, json.as_bytes());
+    Ok((Head { seq, hash }, json))
 }
 
 /// The hash of one record, from the hash before, its number and its event's JSON.

@@ -10,6 +10,8 @@ mod jsonl;
 
 use std::net::IpAddr;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use chain::link;
 pub use chain::{BreakReason, BrokenChain, Head, ParseHeadError, Verifier, verify};
 pub use jsonl::{ReadError, read_jsonl, write_jsonl};
 

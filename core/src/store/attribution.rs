@@ -98,16 +98,17 @@ impl ChangeSet {
     pub fn of(event: &AuditEvent) -> Self {
         let mut changes = Self::default();
         match event.kind {
-            AuditKind::Admitted { .. } | AuditKind::Renewed { .. } | AuditKind::Ended { .. } => {
-                changes.sessions.extend(event.session);
-            }
+            AuditKind::Ended { .. } => changes.sessions.extend(event.session),
             AuditKind::PeerPut { .. } => changes.peers.extend(event.peer),
             AuditKind::UserPut { .. }
             | AuditKind::FactorAdded { .. }
             | AuditKind::FactorActivated
             | AuditKind::FactorRemoved
             | AuditKind::FailuresReset => changes.users.extend(event.user.clone()),
-            AuditKind::Denied { .. }
+            // What takes access away from another session has a record of its own.
+            AuditKind::Admitted { .. }
+            | AuditKind::Renewed { .. }
+            | AuditKind::Denied { .. }
             | AuditKind::LockedOut
             | AuditKind::NotEligible
             | AuditKind::Fenced => {}

@@ -226,7 +226,7 @@ pub trait PeerStore: Send + Sync + 'static {
     async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Changes from now on that bear on running gates, also those made by other processes that
-    /// share the store. A change may be seen again, and several may come as one; none that was
+    /// share the store; a session that was only opened or renewed is none. A change may be seen again, and several may come as one; none that was
     /// made after this call returned is left out. The stream ends with an
     /// error when the store can't promise that any more; the gate then reconciles anew.
     fn watch(&self) -> ChangeStream;

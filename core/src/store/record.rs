@@ -240,7 +240,8 @@ impl From<EndReason> for Ended {
 /// What changed in a store that bears on a running gate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeSet {
-    /// Sessions that were opened, renewed or ended.
+    /// Sessions that ended: closed, or superseded by a newer one. Not those that were only opened
+    /// or renewed, so that a gate need not read its own admissions again.
     pub sessions: Vec<SessionId>,
     /// Peers that were added or changed.
     pub peers: Vec<PublicKey>,

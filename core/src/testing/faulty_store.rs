@@ -105,8 +105,13 @@ struct Schedule {
 impl FaultyStore {
     /// A store around this one that works until told otherwise.
     pub fn new(inner: impl PeerStore) -> Self {
+        Self::around(Arc::new(inner))
+    }
+
+    /// The same around a store that is shared, of whatever type.
+    pub fn around(inner: Arc<dyn PeerStore>) -> Self {
         Self {
-            inner: Arc::new(inner),
+            inner,
             schedule: Arc::default(),
         }
     }

@@ -181,10 +181,10 @@ pub(super) fn open_session(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, 
     if known.is_some() || names_a_factor_twice(&new.consume) {
         return Err(StoreError::Conflict);
     }
-    if !is_eligible(tx, &new.location, new.peer, &new.user)? {
+    let Some(last) = eligible(tx, &new.location, new.peer, &new.user)? else {
         tx.append(attribution::refused(new, AuditKind::NotEligible, None))?;
         return Ok(Opened::PeerGone);
-    }
+    };
     let mut factors = Vec::with_capacity(new.consume.len());
     for consume in &new.consume {
         factors.push((*consume, standing(tx, consume.factor)?));
@@ -203,7 +203,7 @@ pub(super) fn open_session(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, 
             Ok(Opened::Locked { factor, lock })
         }
         Verdict::Spent => count_replays(tx, new, &factors),
-        Verdict::Admit => admit(tx, new),
+        Verdict::Admit => admit(tx, new, last),
     }
 }
 
@@ -228,7 +228,7 @@ fn count_replays(
     first.ok_or(StoreError::Corrupt { what: "a factor" })
 }
 
-fn admit(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, StoreError> {
+fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, StoreError> {
     for consume in &new.consume {
         take_step(tx, *consume)?;
     }
@@ -242,7 +242,7 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession) -> Result<Opened, StoreError> {
         end(tx, *old, EndReason::Superseded, &new.event)?;
         tx.append(attribution::superseded(new, *old, owner))?;
     }
-    let generation = next_generation(tx, &new.location, new.peer)?;
+    let generation = next_generation(tx, &new.location, new.peer, last)?;
     execute(
         tx,
         "INSERT INTO sessions (id, location, peer, user, allowed_ips, generation, verified_at,
@@ -276,15 +276,15 @@ pub(super) fn renew_session(tx: &mut Tx<'_>, renewal: Renewal) -> Result<Renewed
         event = attribution::of_session(event, s.id, &s.location, s.peer, &s.user);
     }
     let live = found.filter(|s| s.ended.is_none() && s.generation == renewal.generation);
-    let eligible = match &live {
-        Some(live) => is_eligible(tx, &live.location, live.peer, &live.user)?,
-        None => false,
+    let last = match &live {
+        Some(live) => eligible(tx, &live.location, live.peer, &live.user)?,
+        None => None,
     };
-    let Some(session) = live.filter(|_| eligible) else {
+    let (Some(session), Some(last)) = (live, last) else {
         tx.append(instead(event, AuditKind::NotEligible))?;
         return Ok(Renewed::Gone);
     };
-    let generation = next_generation(tx, &session.location, session.peer)?;
+    let generation = next_generation(tx, &session.location, session.peer, last)?;
     execute(
         tx,
         "UPDATE sessions SET generation = ?, not_after = ?, psk = ? WHERE id = ?",
@@ -359,24 +359,29 @@ fn session(tx: &Tx<'_>, id: SessionId) -> Result<Option<SessionRecord>, StoreErr
     one(tx.connection, sql, [id.as_bytes()], rows::session)
 }
 
-/// Whether the peer is enrolled and enabled, and its owner is this user and enabled.
-fn is_eligible(
+/// The last generation of the peer, if it is enrolled and enabled, and its owner is this user and
+/// enabled.
+fn eligible(
     tx: &Tx<'_>,
     location: &LocationId,
     peer: PublicKey,
     user: &UserId,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Generation>, StoreError> {
     // Two look-ups by key: for a join, SQLite would plan anew for each value that is bound.
-    let owner = one(
+    let found = one(
         tx.connection,
-        "SELECT user, enabled FROM peers WHERE location = ? AND key = ?",
+        "SELECT user, enabled, generation FROM peers WHERE location = ? AND key = ?",
         (location.as_str(), peer.as_bytes()),
-        rows::user,
+        rows::owned_peer,
     )?;
-    if !owner.is_some_and(|owner| owner.enabled && owner.id == *user) {
-        return Ok(false);
+    let Some((owner, last)) = found else {
+        return Ok(None);
+    };
+    if !owner.enabled || owner.id != *user {
+        return Ok(None);
     }
-    Ok(find_user(tx, user)?.is_some_and(|user| user.enabled))
+    let user = find_user(tx, user)?;
+    Ok(user.filter(|user| user.enabled).map(|_| last))
 }
 
 fn set_failures(tx: &Tx<'_>, factor: FactorId, failures: Failures) -> Result<(), StoreError> {
@@ -406,25 +411,18 @@ fn take_step(tx: &Tx<'_>, consume: Consume) -> Result<(), StoreError> {
     .map(drop)
 }
 
+/// Takes the peer's next generation. The last one was read in this same transaction.
 fn next_generation(
     tx: &Tx<'_>,
     location: &LocationId,
     peer: PublicKey,
+    last: Generation,
 ) -> Result<Generation, StoreError> {
-    // Not with RETURNING, which costs SQLite a table in memory each time.
-    let place = (location.as_str(), peer.as_bytes());
-    let last = one(
-        tx.connection,
-        "SELECT generation FROM peers WHERE location = ? AND key = ?",
-        place,
-        |row| row.get::<_, i64>(0).map_err(engine),
-    )?;
-    let last = last.ok_or(StoreError::Corrupt { what: "a peer" })?;
-    let next = Generation::new(last.cast_unsigned()).next();
+    let next = last.next();
     execute(
         tx,
         "UPDATE peers SET generation = ? WHERE location = ? AND key = ?",
-        (next.get().cast_signed(), place.0, place.1),
+        (next.get().cast_signed(), location.as_str(), peer.as_bytes()),
     )?;
     Ok(next)
 }

@@ -161,6 +161,13 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
     })
 }
 
+/// A peer's owner, with whether the peer is enabled, and the peer's last generation.
+pub(super) fn owned_peer(row: &Row<'_>) -> Result<(User, Generation), StoreError> {
+    let what = "a peer";
+    let columns = Columns { row, what };
+    Ok((user(row)?, Generation::new(columns.number(2)?)))
+}
+
 /// A session's id and whose it is.
 pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreError> {
     let what = "a session";
@@ -171,10 +178,15 @@ pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreE
 pub(super) fn audit(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
     let what = "an audit record";
     let columns = Columns { row, what };
+    let event = columns.json(2)?;
+    // Its hash is over the bytes as written: another spelling of the same event is not the record.
+    if to_json(&event)? != columns.get::<String>(2)? {
+        return Err(columns.corrupt());
+    }
     Ok(AuditRecord {
         seq: columns.number(0)?,
         previous: HEXLOWER.encode(&columns.bytes::<32>(1)?),
-        event: columns.json(2)?,
+        event,
         hash: HEXLOWER.encode(&columns.bytes::<32>(3)?),
     })
 }

@@ -84,11 +84,17 @@ CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
 /// Opens the file for writing, makes it if it is absent, and brings its tables up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, SqliteError> {
     let mut connection = connect(path)?;
+    // Where it may not write the file, SQLite opens it for reading and says nothing.
+    if connection.is_readonly("main")? {
+        return Err(SqliteError::ReadOnly);
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // Four times the usual: the same few pages change again and again, and are copied less often.
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    // 16 MiB: the pages that admissions touch stay at hand, however many sessions have ended.
+    connection.pragma_update(None, "cache_size", -16_384)?;
     migrate(&mut connection)?;
     Ok(connection)
 }

@@ -279,6 +279,35 @@ async fn a_trail_that_was_cut_ends_the_watch() {
     };
 }
 
+#[tokio::test]
+async fn a_record_that_is_not_byte_for_byte_as_written_is_not_read() {
+    let directory = directory();
+    let store = store_in(&directory);
+    for _ in 0..2 {
+        store.append_audit(event()).await.expect("works");
+    }
+    let intruder = Connection::open(directory.path().join("gate.db")).expect("it opens");
+    // Means the same as JSON, and is not what was hashed.
+    intruder
+        .execute_batch(
+            "DROP TRIGGER audit_is_never_changed;
+             UPDATE audit SET event = replace(event, ',', ', ') WHERE seq = 2;",
+        )
+        .expect("nothing stops them");
+    let read = store.audit(1, 10).await;
+    assert!(
+        matches!(
+            read,
+            Err(StoreError::Corrupt {
+                what: "an audit record"
+            })
+        ),
+        "{read:?}"
+    );
+    let before = store.audit(1, 1).await.expect("the first is as it was");
+    crate::audit::verify(&before).expect("the chain verifies");
+}
+
 #[test]
 fn the_trail_is_append_only_in_the_file_too() {
     let directory = directory();

@@ -14,10 +14,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error::{SqliteError, engine};
-use super::rows::to_json;
 use super::schema::open_writer;
 use super::watch::Tail;
-use crate::audit::{AuditEvent, AuditRecord, Head};
+use crate::audit::{AuditEvent, Head, link};
 use crate::store::StoreError;
 
 /// Most intents in one transaction: bounds how long the first waits for the last.
@@ -38,13 +37,8 @@ pub(super) struct Tx<'c> {
 impl Tx<'_> {
     /// Appends to the chain.
     pub(super) fn append(&mut self, event: AuditEvent) -> Result<(), StoreError> {
-        let corrupt = StoreError::Corrupt {
-            what: "the audit trail",
-        };
-        let record = AuditRecord::chain(&self.head, event)
-            .map_err(|error| StoreError::Backend(Box::new(error)))?;
-        let next = record.head().ok_or(corrupt)?;
-        let json = to_json(&record.event)?;
+        let (next, json) =
+            link(&self.head, &event).map_err(|error| StoreError::Backend(Box::new(error)))?;
         self.connection
             .prepare_cached("INSERT INTO audit (seq, previous, event, hash) VALUES (?, ?, ?, ?)")
             .and_then(|mut statement| {

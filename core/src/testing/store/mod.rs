@@ -78,6 +78,7 @@ where
         trail::what_changes_nothing_leaves_no_record,
         trail::the_trail_is_read_in_pages,
         trail::a_watcher_sees_every_change,
+        trail::a_watcher_hears_of_sessions_that_ended_and_of_no_others,
         trail::a_watcher_starts_when_it_is_asked_for,
         stress::callers_at_once_leave_a_consistent_store,
     );
