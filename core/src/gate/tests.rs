@@ -43,6 +43,8 @@ struct World {
     remove_fails: bool,
     store_fails: bool,
     is_down: bool,
+    /// Disable the user right after the store has taken an admission.
+    disabled_while_opening: bool,
 }
 
 impl World {
@@ -92,6 +94,7 @@ impl World {
             remove_fails: false,
             store_fails: false,
             is_down: false,
+            disabled_while_opening: false,
         };
         world.start();
         world
@@ -236,6 +239,11 @@ impl World {
                     result: done(self.store_fails),
                 }
             }
+            Action::Check { peer, session } => Input::Checked {
+                peer,
+                session,
+                result: Ok(self.standing(peer, session)),
+            },
             Action::Revoked { ticket, .. } => {
                 self.revoked.push(ticket);
                 return None;
@@ -279,11 +287,43 @@ impl World {
             event,
         };
         let result = ready(self.store.open_session(new)).map_err(|_| Unavailable);
+        if self.disabled_while_opening {
+            self.disable_user();
+        }
         Input::Opened {
             attempt,
             grant,
             session,
             result: result.map(|opened| (opened, psk)),
+        }
+    }
+
+    /// Disables the user in the store, which tells the machine at once.
+    fn disable_user(&mut self) {
+        let id: UserId = "ada".parse().unwrap();
+        let event = AuditEvent::new(self.now.timestamp, AuditKind::UserPut { enabled: false });
+        let user = User {
+            id: id.clone(),
+            enabled: false,
+        };
+        ready(self.store.put_user(user, event)).unwrap();
+        let changed = Input::Changed {
+            sessions: Vec::new(),
+            peers: Vec::new(),
+            users: vec![id],
+        };
+        self.machine.handle_input(self.now, changed);
+    }
+
+    fn standing(&self, peer: PublicKey, session: SessionId) -> Standing {
+        let record = ready(self.store.session(session)).unwrap();
+        let enrolment = ready(self.store.enrolment(&self.location, &peer)).unwrap();
+        match record.map(|record| record.ended) {
+            Some(Some((reason, _))) => Standing::Ended(reason),
+            Some(None) if enrolment.is_some_and(|e| e.user.enabled && e.peer.enabled) => {
+                Standing::Good
+            }
+            Some(None) | None => Standing::NotEligible,
         }
     }
 
@@ -392,6 +432,26 @@ fn invariant_9_a_revoke_is_a_removal_and_waits_until_it_is_durable() {
         (world.revoked.as_slice(), world.live()),
         ([3].as_slice(), 0)
     );
+}
+
+#[test]
+fn a_user_who_is_disabled_while_the_store_admits_does_not_stay() {
+    let mut world = World::new();
+    world.disabled_while_opening = true;
+    world.admit(1);
+    assert!(world.interface.is_empty());
+    assert_eq!(world.live(), 0);
+}
+
+#[test]
+fn a_user_who_is_disabled_later_is_put_out() {
+    let mut world = World::new();
+    world.admit(1);
+    assert_eq!(world.interface.len(), 1);
+    world.disable_user();
+    world.settle();
+    assert!(world.interface.is_empty());
+    assert_eq!(world.live(), 0);
 }
 
 #[test]
