@@ -129,11 +129,7 @@ impl Registrar {
                 if self.ring.is_current(&factor.sealed) {
                     continue;
                 }
-                let row = Row::Factor {
-                    id: &factor.id,
-                    user: &factor.user,
-                    kind: &factor.kind,
-                };
+                let row = Row::from(&factor);
                 let secret = self.ring.open(&row, &factor.sealed)?;
                 let sealed = self.ring.seal(&row, secret.expose_secret())?;
                 if self

@@ -96,12 +96,7 @@ impl Registrar {
             .iter()
             .find(|record| record.id == factor && record.state == FactorState::Pending)
             .ok_or(EnrolError::NoFactor)?;
-        let row = Row::Factor {
-            id: &record.id,
-            user: &record.user,
-            kind: &record.kind,
-        };
-        let secret = self.ring.open(&row, &record.sealed)?;
+        let secret = self.ring.open(&Row::from(record), &record.sealed)?;
         let now = self.clock.now().timestamp;
         // A factor proves itself here as it will at a gate; the peer plays no part in a code.
         let (location, peer, attempt) = nowhere();

@@ -122,8 +122,8 @@ impl Machine {
 
     /// A lease's time is over, by one of the clocks.
     pub(super) fn lease_over(&mut self, now: Now, peer: PublicKey) {
-        let over = self.slots.get(&peer).and_then(|slot| slot.lease());
-        if over.is_some_and(|lease| lease.terms().are_over(now)) {
+        let lease = self.lease_of(peer);
+        if lease.is_some_and(|lease| lease.terms().are_over(now)) {
             self.end(peer, EndReason::Expired);
         }
     }
@@ -215,10 +215,11 @@ impl Machine {
         self.stopped();
     }
 
-    /// Has `waiter` told when the session's end is durable; `false` when it is not ending.
-    pub(super) fn wait_for_end(&mut self, session: SessionId, waiter: Waiter) -> bool {
-        let ending = self.endings.get_mut(&session);
-        ending.map(|ending| ending.waiters.push(waiter)).is_some()
+    /// Has `waiter` told when the session's end is durable.
+    pub(super) fn wait_for_end(&mut self, session: SessionId, waiter: Waiter) {
+        if let Some(ending) = self.endings.get_mut(&session) {
+            ending.waiters.push(waiter);
+        }
     }
 
     /// Ends the sessions and attempts in a scope, also those that are ending already: when the

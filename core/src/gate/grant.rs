@@ -68,18 +68,7 @@ impl Grant {
         policy: &Policy,
         now: Now,
     ) -> Result<Restored, SealError> {
-        let secret = ring.open(
-            &Row::Session {
-                id: &record.id,
-                location: &record.location,
-                peer: &record.peer,
-                user: &record.user,
-                allowed_ips: &record.allowed_ips,
-                verified_at: record.verified_at,
-                not_after: record.not_after,
-            },
-            &record.psk,
-        )?;
+        let secret = ring.open(&Row::from(record), &record.psk)?;
         let psk = <[u8; 32]>::try_from(secret.expose_secret())
             .map(PresharedKey::from_bytes)
             .map_err(|_| SealError::Altered)?;
@@ -189,6 +178,19 @@ impl Terms {
             not_after: (now.timestamp + policy.lease).min(self.renewable_until),
             ends: (now.instant + policy.lease).min(self.renewable_ends),
             ..self.clone()
+        }
+    }
+
+    /// The row that a session with these terms seals its preshared key to.
+    pub(crate) fn row<'a>(&'a self, session: &'a SessionId) -> Row<'a> {
+        Row::Session {
+            id: session,
+            location: &self.location,
+            peer: &self.peer,
+            user: &self.user,
+            allowed_ips: &self.allowed_ips,
+            verified_at: self.verified_at,
+            not_after: self.not_after,
         }
     }
 

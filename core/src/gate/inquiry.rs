@@ -12,8 +12,7 @@ use crate::time::Now;
 impl Machine {
     /// What became of a session: from memory where it is live here, else from the store.
     pub(super) fn status(&mut self, now: Now, hello: Hello, session: SessionId) {
-        let lease = self.slots.get(&hello.peer).and_then(|slot| slot.lease());
-        if let Some(lease) = lease.filter(|lease| lease.session() == session) {
+        if let Some(lease) = self.lease_for(hello.peer, session) {
             let status = Status::Live {
                 lease_ms: millis(lease.terms().left(now)),
             };
@@ -69,8 +68,7 @@ impl Machine {
 
     /// A client ends its own session.
     pub(super) fn sign_out(&mut self, now: Now, hello: Hello, session: SessionId) {
-        let lease = self.slots.get(&hello.peer).and_then(|slot| slot.lease());
-        if lease.is_some_and(|lease| lease.session() == session) {
+        if self.lease_for(hello.peer, session).is_some() {
             self.end(hello.peer, EndReason::SignedOut);
         }
         let attempt = hello.attempt;

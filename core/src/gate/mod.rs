@@ -243,6 +243,17 @@ impl Machine {
         self.phase == Phase::Open && !self.stopping
     }
 
+    /// The lease that a peer holds.
+    fn lease_of(&self, peer: PublicKey) -> Option<&Lease> {
+        self.slots.get(&peer)?.lease()
+    }
+
+    /// The lease that a peer holds for this very session.
+    fn lease_for(&self, peer: PublicKey, session: SessionId) -> Option<&Lease> {
+        self.lease_of(peer)
+            .filter(|lease| lease.session() == session)
+    }
+
     fn reply(&mut self, attempt: AttemptId, reply: Outcome) {
         self.actions.push_back(Action::Reply { attempt, reply });
     }

@@ -32,11 +32,7 @@ impl Machine {
         install: Install,
     ) {
         let peer = grant.terms().peer;
-        let older = self
-            .slots
-            .get(&peer)
-            .and_then(|slot| slot.lease())
-            .map(Lease::generation);
+        let older = self.lease_of(peer).map(Lease::generation);
         if older.is_some_and(|older| older >= generation) {
             // A newer session took the place while this one's answer was on its way.
             self.refuse_waiting(Some(Box::new(waiting)));

@@ -4,7 +4,7 @@
 use super::Machine;
 use super::attempt::Step;
 use super::deadline::Due;
-use super::grant::Terms;
+use super::grant::{Lease, Terms};
 use super::input::{Action, Event, Intent, Outcome, Unavailable};
 use super::slot::{Install, Waiting};
 use crate::audit::AuditKind;
@@ -24,7 +24,10 @@ impl Machine {
         session: SessionId,
         enrolment: &Enrolment,
     ) {
-        let Some(terms) = self.terms_of(enrolment.peer.key, session) else {
+        let Some(terms) = self
+            .lease_for(enrolment.peer.key, session)
+            .map(Lease::terms)
+        else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
         if terms.renew(&self.policy, now).left(now) <= terms.left(now) {
@@ -48,8 +51,7 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
         };
         attempt.step = Step::Renewing;
-        let lease = self.slots.get(&peer).and_then(|slot| slot.lease());
-        let Some(lease) = lease.filter(|lease| lease.session() == session) else {
+        let Some(lease) = self.lease_for(peer, session) else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
         let generation = lease.generation();
@@ -96,7 +98,7 @@ impl Machine {
             self.check(peer);
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
-        if self.terms_of(peer, session).is_none() || !self.is_open() {
+        if self.lease_for(peer, session).is_none() || !self.is_open() {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         }
         let Some(mut lease) = self.take_lease(peer) else {
@@ -119,11 +121,6 @@ impl Machine {
                 in_place: true,
             },
         );
-    }
-
-    fn terms_of(&self, peer: PublicKey, session: SessionId) -> Option<Terms> {
-        let lease = self.slots.get(&peer)?.lease()?;
-        (lease.session() == session).then(|| lease.terms().clone())
     }
 
     /// A lease's time is over soon: says so, and arms its end.

@@ -125,7 +125,7 @@ impl Machine {
 
     /// Asks the store whether it still backs a peer's lease.
     pub(super) fn check(&mut self, peer: PublicKey) {
-        if let Some(lease) = self.slots.get(&peer).and_then(|slot| slot.lease()) {
+        if let Some(lease) = self.lease_of(peer) {
             let session = lease.session();
             self.actions.push_back(Action::Check { peer, session });
         }

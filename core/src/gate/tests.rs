@@ -14,7 +14,7 @@ use crate::id::{FactorId, UserId};
 use crate::interface::PeerConfig;
 use crate::key::PresharedKey;
 use crate::policy::Failures;
-use crate::seal::{KeyId, KeyRing, RingKey, Row, Sealed};
+use crate::seal::{KeyId, KeyRing, RingKey, Sealed};
 use crate::store::{
     Consume, FactorRecord, FactorState, MemoryStore, NewSession, Peer, PeerStore, User,
 };
@@ -257,16 +257,10 @@ impl World {
         let session = SessionId::from_bytes([self.next; 16]);
         let psk = PresharedKey::from_bytes([self.next; 32]);
         let terms = grant.terms().clone();
-        let row = Row::Session {
-            id: &session,
-            location: &terms.location,
-            peer: &terms.peer,
-            user: &terms.user,
-            allowed_ips: &terms.allowed_ips,
-            verified_at: terms.verified_at,
-            not_after: terms.not_after,
-        };
-        let sealed = self.ring.seal(&row, psk.expose_secret()).unwrap();
+        let sealed = self
+            .ring
+            .seal(&terms.row(&session), psk.expose_secret())
+            .unwrap();
         let proofs = grant.proofs().iter();
         let consume = proofs.clone().map(|p| Consume {
             factor: p.factor,

@@ -66,10 +66,9 @@ impl Conversations {
 
     fn insert(&self, attempt: AttemptId, conversation: &Arc<Conversation>, now: Instant) {
         let mut open = self.lock();
-        while let Some((until, old)) = open.over.front().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, old)) = open.over.front().copied().filter(|(at, _)| *at <= now) {
             open.over.pop_front();
             open.by_attempt.remove(&old);
-            _ = until;
         }
         open.by_attempt.insert(attempt, Arc::clone(conversation));
     }

@@ -231,35 +231,26 @@ impl Shared {
 
     /// Hands an input to the machine and carries out what it asks for.
     fn input(self: &Arc<Self>, input: Input) {
-        let now = self.now();
-        let actions = {
-            let mut machine = self.machine();
-            machine.handle_input(now, input);
-            self.drain(&mut machine)
-        };
-        self.perform_all(actions);
+        self.advance(|machine, now| machine.handle_input(now, input));
     }
 
     /// Lets the machine see the time.
     fn tick(self: &Arc<Self>) {
+        self.advance(Machine::handle_timeout);
+    }
+
+    /// Lets the machine take a step, and drains it.
+    fn advance(self: &Arc<Self>, step: impl FnOnce(&mut Machine, Now)) {
         let now = self.now();
-        let actions = {
+        let actions: Vec<Action> = {
             let mut machine = self.machine();
-            machine.handle_timeout(now);
-            self.drain(&mut machine)
+            step(&mut machine, now);
+            while let Some(event) = machine.poll_event() {
+                tracing::info!(location = %self.location, ?event, "gate");
+                _ = self.events.send(event); // nobody may be listening
+            }
+            std::iter::from_fn(|| machine.poll_action()).collect()
         };
-        self.perform_all(actions);
-    }
-
-    fn drain(&self, machine: &mut Machine) -> Vec<Action> {
-        while let Some(event) = machine.poll_event() {
-            tracing::info!(location = %self.location, ?event, "gate");
-            _ = self.events.send(event); // nobody may be listening
-        }
-        std::iter::from_fn(|| machine.poll_action()).collect()
-    }
-
-    fn perform_all(self: &Arc<Self>, actions: Vec<Action>) {
         for action in actions {
             self.perform(action);
         }

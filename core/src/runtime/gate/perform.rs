@@ -224,12 +224,7 @@ impl Shared {
             .get(&factor.kind)
             .cloned()
             .ok_or(Unavailable)?;
-        let row = Row::Factor {
-            id: &factor.id,
-            user: &factor.user,
-            kind: &factor.kind,
-        };
-        let secret = self.ring.open(&row, &factor.sealed);
+        let secret = self.ring.open(&Row::from(factor), &factor.sealed);
         Ok((
             verifier,
             secret.map_err(|error| self.failed("open a factor", &error))?,
@@ -323,16 +318,7 @@ impl Shared {
             .conversations
             .prepare_grant(attempt, session, terms, self.now());
         let psk = psk.ok_or(Unavailable)?;
-        let row = Row::Session {
-            id: &session,
-            location: &terms.location,
-            peer: &terms.peer,
-            user: &terms.user,
-            allowed_ips: &terms.allowed_ips,
-            verified_at: terms.verified_at,
-            not_after: terms.not_after,
-        };
-        let sealed = self.ring.seal(&row, psk.expose_secret());
+        let sealed = self.ring.seal(&terms.row(&session), psk.expose_secret());
         Ok((
             psk,
             sealed.map_err(|error| self.failed("seal a session", &error))?,
