@@ -48,10 +48,7 @@ fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
+    mfagate_examples::log_to_stderr();
     let status = run(arguments).await.unwrap_or_else(|error| {
         eprintln!("connect: {error}");
         status_of(error.as_ref())

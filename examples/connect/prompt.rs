@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Code, Denied, DeniedReason};
+use mfagate::channel::message::{Answer, Challenge, Code, Denied};
 use mfagate::runtime::Prompt;
+use mfagate_examples::explain;
 
 /// Whoever answers.
 pub(crate) struct Person {
@@ -50,21 +51,5 @@ fn ask(question: &str, from_terminal: bool) -> Option<Code> {
             Ok(code) => return Some(code),
             Err(error) => println!("{error}"),
         }
-    }
-}
-
-/// A refusal in words, with what is left.
-fn explain(denied: &Denied) -> String {
-    let why = match denied.reason {
-        DeniedReason::Wrong => "That code is wrong",
-        DeniedReason::Replayed => "That code has been used: wait for the next one",
-        DeniedReason::Locked => "Too many wrong codes",
-        DeniedReason::Disabled => "Too many wrong codes: an administrator has to reset the factor",
-        DeniedReason::Unfit => "That is not a code of this factor's length",
-        _ => "The answer was refused",
-    };
-    match denied.locked_for_ms {
-        Some(wait) => format!("{why}; the next try counts in {} s.", wait.div_ceil(1000)),
-        None => format!("{why}; {} tries are left before a wait.", denied.tries_left),
     }
 }

@@ -121,10 +121,7 @@ impl Which {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
+    mfagate_examples::log_to_stderr();
     match perform(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ use mfagate::enrol::EnrolError;
 use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::{Prompt, SystemClock};
 use mfagate::time::Clock;
+use mfagate_examples::explain;
 
 use crate::network::Office;
 
@@ -151,22 +152,6 @@ impl Prompt for Script<'_> {
         self.last_code = Some(code.clone());
         self.answered_at = Instant::now();
         Some(Answer::Code { code })
-    }
-}
-
-/// A refusal in words, with what is left.
-fn explain(denied: &Denied) -> String {
-    let why = match denied.reason {
-        DeniedReason::Wrong => "that code is wrong",
-        DeniedReason::Replayed => "that code has been used: wait for the next one",
-        DeniedReason::Locked => "too many wrong codes",
-        DeniedReason::Disabled => "too many wrong codes: an administrator has to reset the factor",
-        DeniedReason::Unfit => "that is not a code of this factor's length",
-        _ => "the answer was refused",
-    };
-    match denied.locked_for_ms {
-        Some(wait) => format!("{why}; the next try counts in {} s", wait.div_ceil(1000)),
-        None => format!("{why}; {} tries are left before a wait", denied.tries_left),
     }
 }
 

@@ -1,1 +1,28 @@
-//! The examples are under this package's folders; this library is empty.
+//! What the examples share: their log, and a refusal in words.
+
+use mfagate::channel::message::{Denied, DeniedReason};
+use tracing_subscriber::EnvFilter;
+
+/// Logs to the standard error what `RUST_LOG` asks for.
+pub fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// A refusal in words, with what is left.
+pub fn explain(denied: &Denied) -> String {
+    let why = match denied.reason {
+        DeniedReason::Wrong => "That code is wrong",
+        DeniedReason::Replayed => "That code has been used: wait for the next one",
+        DeniedReason::Locked => "Too many wrong codes",
+        DeniedReason::Disabled => "Too many wrong codes: an administrator has to reset the factor",
+        DeniedReason::Unfit => "That is not a code of this factor's length",
+        _ => "The answer was refused",
+    };
+    match denied.locked_for_ms {
+        Some(wait) => format!("{why}; the next try counts in {} s.", wait.div_ceil(1000)),
+        None => format!("{why}; {} tries are left before a wait.", denied.tries_left),
+    }
+}
