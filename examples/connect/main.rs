@@ -2,7 +2,7 @@
 //!
 //! Exit status: 0 signed out, 1 other failure, 3 denied, 4 unreachable, 5 the session ended.
 
-mod prompt;
+mod story;
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,38 +11,37 @@ use std::sync::Arc;
 
 use clap::Parser;
 use mfagate::client::{Event, Failure};
-use mfagate::interface::netstack::Netstack;
-use mfagate::runtime::{Client, ConnectError, Profile};
-use tokio::signal::unix::{SignalKind, signal};
-
-use prompt::Person;
+use mfagate::interface::netstack::{Forward, Netstack};
+use mfagate::runtime::{Client, ConnectError, Profile, SignOutError};
+use mfagate_examples::terminal::Person;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const DENIED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const ENDED: u8 = 5;
 
 #[derive(Debug, Parser)]
-#[command(about = "Connects through a gate, with a code")]
+#[command(about = "Connects through a gate: asks for the code, a line of the standard input")]
 struct Arguments {
+    /// The profile that the administrator handed out.
     profile: PathBuf,
-    /// Serve SOCKS5 here.
-    #[arg(long)]
+    /// Serve SOCKS5 at this loopback address.
+    #[arg(long, value_name = "ADDRESS:PORT")]
     socks: Option<SocketAddr>,
-    /// Forward a local address into the tunnel: LOCAL=REMOTE.
-    #[arg(long, value_parser = pair)]
+    /// Pass connections to a loopback address on to one inside the tunnel.
+    #[arg(long, value_name = "LOCAL=INSIDE", value_parser = pair)]
     forward: Vec<(SocketAddr, SocketAddr)>,
-    /// Read codes from the standard input, even on a terminal.
-    #[arg(long)]
-    code_stdin: bool,
 }
 
 fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
-    let (local, remote) = text.split_once('=').ok_or("expected LOCAL=REMOTE")?;
+    let (local, inside) = text
+        .split_once('=')
+        .ok_or("two addresses with ports belong here, as in 127.0.0.1:8080=10.0.0.1:80")?;
     let parse = |part: &str| {
         part.parse()
             .map_err(|_| format!("{part} is no address with a port"))
     };
-    Ok((parse(local)?, parse(remote)?))
+    Ok((parse(local)?, parse(inside)?))
 }
 
 #[tokio::main]
@@ -50,7 +49,7 @@ async fn main() {
     let arguments = Arguments::parse();
     mfagate_examples::log_to_stderr();
     let status = run(arguments).await.unwrap_or_else(|error| {
-        eprintln!("connect: {error}");
+        mfagate_examples::complain("connect", error.as_ref());
         status_of(error.as_ref())
     });
     // Not by returning: a read of the standard input may still hold the runtime up.
@@ -58,61 +57,77 @@ async fn main() {
 }
 
 async fn run(arguments: Arguments) -> Result<u8, Box<dyn Error>> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut stop = Stop::new()?;
     let profile = Profile::read(&arguments.profile)?;
+    let netstack = bring_up(&profile).await?;
+    // Whatever is wrong with an address shows before anyone has typed a code.
+    let served = serve(&netstack, &arguments).await?;
+    let client = Client::builder(profile)
+        .interface(Arc::new(netstack))
+        .build()?;
+    let mut person = Person::new();
+    let outcome = tokio::select! {
+        outcome = session(&client, &mut person, &served) => outcome,
+        () = stop.asked() => Ok(0),
+    };
+    // Also where the sign-in broke off: its grant may have been on the way.
+    match client.sign_out().await {
+        Ok(()) | Err(SignOutError::Stopped) => {}
+        Err(error) => eprintln!("connect: {error}"),
+    }
+    outcome
+}
+
+/// Signs in, and tells what happens until the session is over.
+async fn session(
+    client: &Client,
+    person: &mut Person,
+    served: &[Forward],
+) -> Result<u8, Box<dyn Error>> {
+    let connected = client.connect(person).await?;
+    let mut current = connected.session;
+    println!(
+        "Connected: session {current}, for {}.",
+        story::span(connected.ends_in)
+    );
+    for forward in served {
+        println!("Serving on {}.", forward.local_addr());
+    }
+    while let Some(event) = client.next_event().await {
+        if let Some(line) = story::line(&event) {
+            println!("{line}");
+        }
+        if let Event::Renewed { session, .. } = event {
+            current = session;
+        } else if let Event::MfaRequired { .. } = event {
+            if let Err(error) = client.renew(person).await {
+                eprintln!("Not renewed: {error}.");
+            }
+        } else if matches!(event, Event::Ended { session, .. } if session == current) {
+            break;
+        }
+    }
+    Ok(ENDED)
+}
+
+async fn bring_up(profile: &Profile) -> Result<Netstack, Box<dyn Error>> {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let mut builder = Netstack::builder(profile.private_key.clone()).listen(any);
     for address in &profile.addresses {
         builder = builder.address(*address);
     }
-    let netstack = builder.build().await?;
-    let client = Client::builder(profile)
-        .interface(Arc::new(netstack.clone()))
-        .build()?;
-    let mut person = Person {
-        code_stdin: arguments.code_stdin,
-    };
-    let connected = tokio::select! {
-        connected = client.connect(&mut person) => connected?,
-        _ = interrupt.recv() => return Ok(0),
-        _ = terminate.recv() => return Ok(0),
-    };
+    Ok(builder.build().await?)
+}
 
+async fn serve(netstack: &Netstack, arguments: &Arguments) -> Result<Vec<Forward>, Box<dyn Error>> {
     let mut served = Vec::new();
     if let Some(at) = arguments.socks {
         served.push(netstack.socks5(at).await?);
     }
-    for (local, remote) in arguments.forward {
-        served.push(netstack.forward_local(local, remote).await?);
+    for (local, inside) in &arguments.forward {
+        served.push(netstack.forward_local(*local, *inside).await?);
     }
-    println!(
-        "Connected: session {}, for {} s.",
-        connected.session,
-        connected.ends_in.as_secs()
-    );
-    for forward in &served {
-        println!("Serving on {}.", forward.local_addr());
-    }
-    loop {
-        tokio::select! {
-            event = client.next_event() => match event {
-                Some(Event::Ended { reason, .. }) => {
-                    println!("{reason}.");
-                    return Ok(ENDED);
-                }
-                Some(event) => println!("{event:?}"),
-                None => return Ok(ENDED),
-            },
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        }
-    }
-    client.sign_out().await?;
-    println!("Signed out.");
-    Ok(0)
+    Ok(served)
 }
 
 fn status_of(error: &(dyn Error + 'static)) -> u8 {
@@ -122,5 +137,25 @@ fn status_of(error: &(dyn Error + 'static)) -> u8 {
             UNREACHABLE
         }
         _ => 1,
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Stop(Signal, Signal);
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self(
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+        println!("Signing out.");
     }
 }

@@ -1,23 +1,27 @@
 //! `run`: the gate, its control address, and the administrator's socket.
 
 use std::error::Error;
+use std::future::IntoFuture;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
 use mfagate::factor::totp::TotpVerifier;
-use mfagate::interface::netstack::Netstack;
+use mfagate::interface::netstack::{Forward, Netstack};
 use mfagate::runtime::{Gate, GateConfig};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
-use crate::target::Target;
+use crate::socket;
+
+/// How long open connections may still take once the gate has shut down.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -25,19 +29,65 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
-    let socket = settings.socket();
-    if UnixStream::connect(&socket).await.is_ok() {
-        return Err("a gate-server is running on this state directory".into());
+    let _alone = settings.lock()?;
+    let (interface, _forwards) = bring_up(&settings).await?;
+    let control = listen(settings.control_listen).await?;
+    let admin = listen_admin(&settings.socket())?;
+    let at = control.local_addr()?;
+    let gate = Gate::start(config(&settings, interface.clone())?).await?;
+
+    let stopping = CancellationToken::new();
+    let mut servers = JoinSet::new();
+    let app = mfagate::http::router(gate.clone());
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = stopping.clone().cancelled_owned();
+    servers.spawn(
+        axum::serve(control, app)
+            .with_graceful_shutdown(stop)
+            .into_future(),
+    );
+    let app = socket::router(gate.clone(), Arc::new(interface));
+    let stop = stopping.clone().cancelled_owned();
+    servers.spawn(
+        axum::serve(admin, app)
+            .with_graceful_shutdown(stop)
+            .into_future(),
+    );
+    println!("Gate {} is up: control on {at}.", settings.location);
+
+    let outcome = tokio::select! {
+        Some(ended) = servers.join_next() => ended?,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    gate.shutdown().await;
+    stopping.cancel();
+    if tokio::time::timeout(LINGER, servers.join_all())
+        .await
+        .is_err()
+    {
+        eprintln!("gate-server: some connections did not end in time");
     }
+    std::fs::remove_file(settings.socket())?;
+    Ok(outcome?)
+}
+
+/// The interface, with the services behind it.
+async fn bring_up(settings: &Settings) -> Result<(Netstack, Vec<Forward>), Box<dyn Error>> {
     let interface = Netstack::builder(settings.key()?)
         .listen(settings.wireguard_listen)
         .address(settings.address)
         .build()
         .await?;
-    let mut forwards = Vec::new();
-    for forward in &settings.forwards {
-        forwards.push(interface.forward(forward.at, forward.to)?);
-    }
+    let forwards = settings
+        .forwards
+        .iter()
+        .map(|forward| interface.forward(forward.at, forward.to))
+        .collect::<Result<_, _>>()?;
+    Ok((interface, forwards))
+}
+
+fn config(settings: &Settings, interface: Netstack) -> Result<GateConfig, Box<dyn Error>> {
     let mut config = GateConfig::new(
         settings.location.clone(),
         settings.key()?,
@@ -48,51 +98,22 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     config.policy.max_age = Duration::from_secs(settings.policy.max_age);
     config.policy.lease = Duration::from_secs(settings.policy.lease);
     config.verifiers.push(Arc::new(TotpVerifier::new()));
-    let control = TcpListener::bind(settings.control_listen).await?;
-    let gate = Gate::start(config).await?;
-
-    _ = std::fs::remove_file(&socket); // left by a daemon that was killed
-    let admin = UnixListener::bind(&socket)?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-    println!(
-        "Gate {} is up: control on {}.",
-        settings.location,
-        control.local_addr()?
-    );
-
-    let app = mfagate::http::router(gate.clone());
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let outcome: Result<(), Box<dyn Error>> = tokio::select! {
-        ended = async { axum::serve(control, app).await } => ended.map_err(Into::into),
-        ended = async { axum::serve(admin, administration(gate.clone())).await } => ended.map_err(Into::into),
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    };
-    gate.shutdown().await;
-    std::fs::remove_file(&socket)?;
-    outcome
+    Ok(config)
 }
 
-fn administration(gate: Gate) -> Router {
-    Router::new()
-        .route("/sessions", get(sessions))
-        .route("/revoke", post(revoke))
-        .with_state(gate)
+async fn listen(at: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(at).await.map_err(|error| {
+        format!("control_listen is {at}, which can't be had: {error}; pick another address, or stop the program that has it")
+    })
 }
 
-async fn sessions(State(gate): State<Gate>) -> String {
-    gate.sessions()
-        .iter()
-        .map(|view| format!("{view:?}\n"))
-        .collect()
-}
-
-async fn revoke(State(gate): State<Gate>, body: String) -> (StatusCode, String) {
-    let Ok(target) = body.parse::<Target>() else {
-        return (StatusCode::BAD_REQUEST, "no such scope\n".to_owned());
-    };
-    match gate.revoke(target.into()).await {
-        Ok(ended) => (StatusCode::OK, format!("{} sessions ended\n", ended.len())),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+/// Takes the place of a socket that a killed daemon left: the lock says that it is dead.
+fn listen_admin(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    let admin = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(admin)
 }

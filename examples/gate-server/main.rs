@@ -1,24 +1,28 @@
 //! A small daemon around the gate, and its administration on the command line.
 
-mod administrator;
+mod audit;
 mod daemon;
+mod enrolment;
+mod sessions;
 mod settings;
+mod socket;
 mod target;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use ipnet::IpNet;
-use mfagate::id::{FactorId, SessionId, UserId};
-use mfagate::key::PublicKey;
+use clap::{Parser, Subcommand};
 
+use audit::AuditCommand;
+use enrolment::{FactorCommand, PeerCommand, UserCommand};
 use settings::Settings;
-use target::Target;
+use target::Which;
 
 #[derive(Debug, Parser)]
 #[command(about = "A WireGuard gate that MFA opens")]
 struct Arguments {
+    /// The configuration file.
     #[arg(long, global = true, default_value = "gate.toml")]
     config: PathBuf,
     #[command(subcommand)]
@@ -27,95 +31,30 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a configuration, a key and a key ring.
+    /// Write a configuration, a key and a key ring. Overwrites nothing.
     Init,
+    /// Users.
     #[command(subcommand)]
     User(UserCommand),
+    /// Devices.
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// What users prove themselves with.
     #[command(subcommand)]
     Factor(FactorCommand),
     /// List the live sessions.
-    Sessions,
+    Sessions {
+        /// A line of JSON each.
+        #[arg(long)]
+        json: bool,
+    },
     /// End sessions now.
     Revoke(Which),
+    /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Serve until SIGINT or SIGTERM.
     Run,
-}
-
-#[derive(Debug, Subcommand)]
-enum UserCommand {
-    Add { user: UserId },
-    Disable { user: UserId },
-    Enable { user: UserId },
-}
-
-#[derive(Debug, Subcommand)]
-enum PeerCommand {
-    /// Enrol a device and write its profile, private key included.
-    Add {
-        #[arg(long)]
-        user: UserId,
-        #[arg(long)]
-        label: String,
-        #[arg(long)]
-        address: IpNet,
-        #[arg(long, default_value = "profile.toml")]
-        out: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum FactorCommand {
-    /// Enrol an authenticator app, confirmed by its first code.
-    AddTotp {
-        #[arg(long)]
-        user: UserId,
-    },
-    List {
-        #[arg(long)]
-        user: UserId,
-    },
-    Remove {
-        #[arg(long)]
-        user: UserId,
-        factor: FactorId,
-    },
-    /// Forget a factor's wrong codes.
-    Reset {
-        #[arg(long)]
-        user: UserId,
-        factor: FactorId,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum AuditCommand {
-    Verify,
-    /// Print the records as lines of JSON.
-    Export,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Which {
-    #[arg(long)]
-    session: Option<SessionId>,
-    #[arg(long)]
-    peer: Option<PublicKey>,
-    #[arg(long)]
-    user: Option<UserId>,
-}
-
-impl Which {
-    fn target(self) -> Option<Target> {
-        self.session
-            .map(Target::Session)
-            .or(self.peer.map(Target::Peer))
-            .or(self.user.map(Target::User))
-    }
 }
 
 #[tokio::main]
@@ -125,56 +64,25 @@ async fn main() -> ExitCode {
     match perform(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gate-server: {error}");
+            mfagate_examples::complain("gate-server", error.as_ref());
             ExitCode::FAILURE
         }
     }
 }
 
-async fn perform(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if matches!(arguments.command, Command::Init) {
-        return Settings::init(&arguments.config);
+        return settings::init(&arguments.config);
     }
     let settings = Settings::read(&arguments.config)?;
     match arguments.command {
         Command::Init => Ok(()),
-        Command::User(UserCommand::Add { user } | UserCommand::Enable { user }) => {
-            Ok(settings.registrar()?.put_user(&user, true).await?)
-        }
-        Command::User(UserCommand::Disable { user }) => {
-            Ok(settings.registrar()?.put_user(&user, false).await?)
-        }
-        Command::Peer(PeerCommand::Add {
-            user,
-            label,
-            address,
-            out,
-        }) => administrator::add_peer(&settings, user, label, address, &out).await,
-        Command::Factor(FactorCommand::AddTotp { user }) => {
-            administrator::add_totp(&settings, &user).await
-        }
-        Command::Factor(FactorCommand::List { user }) => {
-            for factor in settings.registrar()?.factors(&user).await? {
-                println!(
-                    "{} {} {} {:?}",
-                    factor.id, factor.kind, factor.label, factor.state
-                );
-            }
-            Ok(())
-        }
-        Command::Factor(FactorCommand::Remove { user, factor }) => {
-            Ok(settings.registrar()?.remove_factor(&user, factor).await?)
-        }
-        Command::Factor(FactorCommand::Reset { user, factor }) => {
-            Ok(settings.registrar()?.reset_failures(&user, factor).await?)
-        }
-        Command::Sessions => administrator::sessions(&settings).await,
-        Command::Revoke(which) => {
-            let target = which.target().ok_or("name a session, a peer or a user")?;
-            administrator::revoke(&settings, target).await
-        }
-        Command::Audit(AuditCommand::Verify) => administrator::audit(&settings, false).await,
-        Command::Audit(AuditCommand::Export) => administrator::audit(&settings, true).await,
+        Command::User(command) => enrolment::user(&settings, command).await,
+        Command::Peer(command) => enrolment::peer(&settings, command).await,
+        Command::Factor(command) => enrolment::factor(&settings, command).await,
+        Command::Sessions { json } => sessions::list(&settings, json).await,
+        Command::Revoke(which) => sessions::revoke(&settings, &which.into()).await,
+        Command::Audit(command) => audit::audit(&settings, command).await,
         Command::Run => daemon::run(settings).await,
     }
 }

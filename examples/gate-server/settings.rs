@@ -1,21 +1,27 @@
 //! The configuration file, and what lies in the state directory next to it.
 
 use std::error::Error;
-use std::fs::OpenOptions;
+use std::fmt::Display;
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use mfagate::enrol::Registrar;
 use mfagate::id::LocationId;
 use mfagate::key::PrivateKey;
-use mfagate::runtime::SystemClock;
+use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+
+const STATE: &str = "state";
+const KEY: &str = "gate.key";
+const RING: &str = "ring.keys";
 
 const TEMPLATE: &str = r#"# mfagate gate-server
 location = "office"
@@ -45,7 +51,8 @@ pub(crate) struct Settings {
     pub(crate) control_listen: SocketAddr,
     pub(crate) control_url: String,
     pub(crate) wireguard_listen: SocketAddr,
-    pub(crate) endpoint: String,
+    #[serde(deserialize_with = "parsed")]
+    pub(crate) endpoint: Endpoint,
     pub(crate) address: IpNet,
     pub(crate) networks: Vec<IpNet>,
     pub(crate) policy: Spans,
@@ -69,26 +76,16 @@ pub(crate) struct Forwarded {
     pub(crate) to: SocketAddr,
 }
 
-impl Settings {
-    /// Writes a template, a key and a ring. Overwrites nothing.
-    pub(crate) fn init(config: &Path) -> Result<(), Box<dyn Error>> {
-        write_new(config, TEMPLATE)?;
-        let settings = Self::read(config)?;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&settings.state)?;
-        let key = PrivateKey::generate()?;
-        write_new(&settings.key_path(), &format!("{}\n", *key.expose_base64()))?;
-        KeyRing::new("first".parse()?, RingKey::generate()?).write_new(&settings.ring_path())?;
-        println!(
-            "Wrote {} and {}.",
-            config.display(),
-            settings.state.display()
-        );
-        Ok(())
-    }
+fn parsed<'de, D: Deserializer<'de>, T>(field: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: Display>,
+{
+    String::deserialize(field)?
+        .parse()
+        .map_err(de::Error::custom)
+}
 
+impl Settings {
     pub(crate) fn read(config: &Path) -> Result<Self, Box<dyn Error>> {
         let text = std::fs::read_to_string(config).map_err(|error| {
             format!(
@@ -96,7 +93,8 @@ impl Settings {
                 config.display()
             )
         })?;
-        let mut settings: Self = toml::from_str(&text)?;
+        let mut settings: Self =
+            toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
         settings.state = config
             .parent()
             .unwrap_or(Path::new("."))
@@ -105,11 +103,15 @@ impl Settings {
     }
 
     pub(crate) fn key(&self) -> Result<PrivateKey, Box<dyn Error>> {
-        Ok(std::fs::read_to_string(self.key_path())?.trim().parse()?)
+        let path = self.state.join(KEY);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            format!("{}: {error}; `gate-server init` writes one", path.display())
+        })?;
+        Ok(text.trim().parse()?)
     }
 
     pub(crate) fn ring(&self) -> Result<KeyRing, Box<dyn Error>> {
-        Ok(KeyRing::read(&self.ring_path())?)
+        Ok(KeyRing::read(&self.state.join(RING))?)
     }
 
     pub(crate) fn store(&self) -> Result<Arc<SqliteStore>, Box<dyn Error>> {
@@ -128,17 +130,58 @@ impl Settings {
         self.state.join("admin.sock")
     }
 
-    fn key_path(&self) -> PathBuf {
-        self.state.join("gate.key")
-    }
-
-    fn ring_path(&self) -> PathBuf {
-        self.state.join("ring.keys")
+    /// Makes this process the only one that serves, or changes sessions behind a server's back.
+    /// The system gives the lock back however the process ends.
+    pub(crate) fn lock(&self) -> Result<File, Box<dyn Error>> {
+        let lock = File::create(self.state.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "another gate-server runs on {}, or is just starting or stopping",
+                self.state.display()
+            )
+            .into()),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
     }
 }
 
+/// Writes a configuration, a key and a key ring: all of them or none. Overwrites nothing.
+pub(crate) fn init(config: &Path) -> Result<(), Box<dyn Error>> {
+    let folder = match config.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let state = folder.join(STATE);
+    for path in [config, &state] {
+        if path.try_exists()? {
+            return Err(format!("{} is there already: nothing was written", path.display()).into());
+        }
+    }
+    let unfinished = tempfile::Builder::new()
+        .prefix(".init-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(folder)?;
+    let key = PrivateKey::generate()?;
+    write_new(
+        &unfinished.path().join(KEY),
+        &format!("{}\n", *key.expose_base64()),
+    )?;
+    KeyRing::new("first".parse()?, RingKey::generate()?)
+        .write_new(&unfinished.path().join(RING))?;
+    write_new(config, TEMPLATE)?;
+    if let Err(error) = std::fs::rename(unfinished.path(), &state) {
+        std::fs::remove_file(config)?;
+        return Err(error.into());
+    }
+    // It is where it belongs now: there is nothing left to remove.
+    _ = unfinished.keep();
+    println!("Wrote {} and {}.", config.display(), state.display());
+    Ok(())
+}
+
 /// Writes a file that only its owner may read, and that was not there before.
-fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,20 +1,45 @@
-//! What `revoke` ends, and its one-line form on the administrator's socket.
+//! What `revoke` ends.
 
-use std::error::Error;
-use std::fmt;
-use std::str::FromStr;
-
+use clap::Args;
 use mfagate::gate::Scope;
 use mfagate::id::{SessionId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::store::SessionRecord;
+use serde::{Deserialize, Serialize};
+
+/// What to revoke, as it is typed.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    #[arg(long)]
+    session: Option<SessionId>,
+    #[arg(long)]
+    peer: Option<PublicKey>,
+    #[arg(long)]
+    user: Option<UserId>,
+    /// Every session of the location.
+    #[arg(long)]
+    all: bool,
+}
 
 /// What to revoke.
-#[derive(Debug, Clone)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Target {
     Session(SessionId),
     Peer(PublicKey),
     User(UserId),
+    All,
+}
+
+impl From<Which> for Target {
+    fn from(which: Which) -> Self {
+        let session = which.session.map(Self::Session);
+        let peer = which.peer.map(Self::Peer);
+        let user = which.user.map(Self::User);
+        // The command line sees to it that there is exactly one.
+        session.or(peer).or(user).unwrap_or(Self::All)
+    }
 }
 
 impl Target {
@@ -23,29 +48,7 @@ impl Target {
             Self::Session(session) => record.id == *session,
             Self::Peer(peer) => record.peer == *peer,
             Self::User(user) => record.user == *user,
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Session(session) => write!(f, "session {session}"),
-            Self::Peer(peer) => write!(f, "peer {peer}"),
-            Self::User(user) => write!(f, "user {user}"),
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = Box<dyn Error>;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(' ') {
-            Some(("session", id)) => Ok(Self::Session(id.parse()?)),
-            Some(("peer", key)) => Ok(Self::Peer(key.parse()?)),
-            Some(("user", name)) => Ok(Self::User(name.parse()?)),
-            _ => Err("no such scope".into()),
+            Self::All => true,
         }
     }
 }
@@ -56,6 +59,7 @@ impl From<Target> for Scope {
             Target::Session(session) => Self::Session(session),
             Target::Peer(peer) => Self::Peer(peer),
             Target::User(user) => Self::User(user),
+            Target::All => Self::All,
         }
     }
 }

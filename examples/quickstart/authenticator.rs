@@ -10,13 +10,14 @@ use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::{Prompt, SystemClock};
 use mfagate::time::Clock;
 use mfagate_examples::explain;
+use mfagate_examples::terminal::Person;
 
 use crate::network::Office;
 
 /// Who reads the codes.
 pub(crate) enum Authenticator {
     /// A person with an app.
-    Person,
+    Person(Person),
     /// The example itself.
     Played(TotpSecret),
 }
@@ -46,16 +47,16 @@ impl Authenticator {
             "Or type the key in: {}\n",
             *enrolment.secret.expose_base32()
         );
+        let mut person = Person::new();
         loop {
-            let code = ask("The code it shows, to confirm: ")
-                .await
-                .map_err(|error| error.to_string())?;
+            let code = person.code("The code it shows, to confirm: ").await;
+            let code = code.ok_or("the factor is not confirmed")?;
             match office
                 .registrar
                 .confirm_totp(&office.user, enrolment.factor, code)
                 .await
             {
-                Ok(()) => return Ok(Self::Person),
+                Ok(()) => return Ok(Self::Person(person)),
                 Err(error @ EnrolError::WrongCode) => println!("  {error}."),
                 Err(error) => return Err(error.into()),
             }
@@ -119,7 +120,7 @@ impl Script<'_> {
         if let Some(code) = &self.replay {
             return Ok((self.asked == 1).then(|| code.clone()));
         }
-        match &self.authenticator {
+        match &mut self.authenticator {
             Some(Authenticator::Played(secret)) => {
                 let right = secret.code(SystemClock::new().now().timestamp)?;
                 Ok(Some(if self.asked == 1 {
@@ -128,7 +129,7 @@ impl Script<'_> {
                     right
                 }))
             }
-            Some(Authenticator::Person) => Ok(Some(ask("  The next code: ").await?)),
+            Some(Authenticator::Person(person)) => Ok(person.code("  The next code: ").await),
             None => Ok(None),
         }
     }
@@ -162,16 +163,4 @@ fn wrong(right: &Code) -> Result<Code, Box<dyn Error + Send + Sync>> {
         .split_at(right.expose_secret().len() - 1);
     let last = if last == "0" { "1" } else { "0" };
     Ok(format!("{head}{last}").parse()?)
-}
-
-/// Asks a person until the answer is a code.
-async fn ask(question: &'static str) -> Result<Code, Box<dyn Error + Send + Sync>> {
-    loop {
-        let line =
-            tokio::task::spawn_blocking(move || rpassword::prompt_password(question)).await??;
-        match line.parse() {
-            Ok(code) => return Ok(code),
-            Err(error) => println!("  {error}"),
-        }
-    }
 }

@@ -1,4 +1,8 @@
-//! What the examples share: their log, and a refusal in words.
+//! What the examples share: the log, the person at the terminal, and things in words.
+
+pub mod terminal;
+
+use std::error::Error;
 
 use mfagate::channel::message::{Denied, DeniedReason};
 use tracing_subscriber::EnvFilter;
@@ -9,6 +13,16 @@ pub fn log_to_stderr() {
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// An error and its causes on the standard error, a line each.
+pub fn complain(program: &str, error: &dyn Error) {
+    eprintln!("{program}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because {error}");
+        cause = error.source();
+    }
 }
 
 /// A refusal in words, with what is left.

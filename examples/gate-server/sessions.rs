@@ -1,0 +1,143 @@
+//! The live sessions: seen and ended, through the daemon where one runs.
+
+use std::error::Error;
+use std::time::Duration;
+
+use mfagate::audit::{AuditEvent, AuditKind};
+use mfagate::id::{SessionId, UserId};
+use mfagate::key::PublicKey;
+use mfagate::runtime::SystemClock;
+use mfagate::store::{EndReason, PeerStore, SessionRecord};
+use mfagate::time::{Clock, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+use crate::socket;
+use crate::target::Target;
+
+/// What the daemon says of a peer that has a session or is on the interface: both or neither, but
+/// for the moment of a change.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) peer: PublicKey,
+    pub(crate) session: Option<Live>,
+    pub(crate) traffic: Option<Traffic>,
+}
+
+/// A live session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserId,
+    pub(crate) not_after_ms: u64,
+}
+
+/// What passes over the interface, in bytes, WireGuard's own included.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) last_handshake_ms: Option<u64>,
+}
+
+/// Lists the live sessions: for people, or as a line of JSON each.
+pub(crate) async fn list(settings: &Settings, json: bool) -> Result<(), Box<dyn Error>> {
+    let seen = match socket::sessions(settings).await? {
+        Some(seen) => seen,
+        None => stored(settings).await?,
+    };
+    if json {
+        for one in &seen {
+            println!("{}", serde_json::to_string(one)?);
+        }
+        return Ok(());
+    }
+    println!("{:32}  {:44}  USER", "SESSION", "PEER");
+    let now = SystemClock::new().now().timestamp;
+    for one in &seen {
+        println!("{}", in_words(one, now));
+    }
+    Ok(())
+}
+
+/// Without a daemon nobody is on the interface.
+async fn stored(settings: &Settings) -> Result<Vec<Seen>, Box<dyn Error>> {
+    eprintln!("The daemon is not running: these sessions open again when it does.");
+    let store = settings.store()?;
+    let records = store.live_sessions(&settings.location).await?;
+    let seen = records.into_iter().map(|record| Seen {
+        peer: record.peer,
+        session: Some(Live {
+            id: record.id,
+            user: record.user,
+            not_after_ms: record.not_after.as_millis(),
+        }),
+        traffic: None,
+    });
+    Ok(seen.collect())
+}
+
+fn in_words(seen: &Seen, now: Timestamp) -> String {
+    let (id, user) = match &seen.session {
+        Some(live) => (
+            live.id.to_string(),
+            format!("{}, for {}", live.user, until(live.not_after_ms, now)),
+        ),
+        None => ("(none)".to_owned(), "(nobody)".to_owned()),
+    };
+    let traffic = match &seen.traffic {
+        Some(Traffic {
+            received,
+            sent,
+            last_handshake_ms: Some(at),
+        }) => {
+            let ago = span(now.saturating_since(Timestamp::from_millis(*at)));
+            format!("{received} B in, {sent} B out, handshake {ago} ago")
+        }
+        Some(_) => "no handshake yet".to_owned(),
+        None => "not on the interface".to_owned(),
+    };
+    format!("{id:32}  {}  {user}; {traffic}", seen.peer)
+}
+
+fn until(millis: u64, now: Timestamp) -> humantime::FormattedDuration {
+    span(Timestamp::from_millis(millis).saturating_since(now))
+}
+
+fn span(span: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(span.as_secs()))
+}
+
+/// Ends sessions by the daemon, or in the store when there is none.
+pub(crate) async fn revoke(settings: &Settings, target: &Target) -> Result<(), Box<dyn Error>> {
+    let ended = match socket::revoke(settings, target).await? {
+        Some(ended) => ended,
+        None => revoke_stored(settings, target).await?,
+    };
+    println!("Sessions ended: {ended}");
+    Ok(())
+}
+
+async fn revoke_stored(settings: &Settings, target: &Target) -> Result<usize, Box<dyn Error>> {
+    // No daemon can begin to serve what is being revoked.
+    let _alone = settings.lock()?;
+    let store = settings.store()?;
+    let mut ended = 0;
+    for record in store.live_sessions(&settings.location).await? {
+        if target.covers(&record) {
+            let event = end_of(&record);
+            let closed = store.close_session(record.id, EndReason::Revoked, event);
+            ended += usize::from(closed.await?);
+        }
+    }
+    Ok(ended)
+}
+
+fn end_of(record: &SessionRecord) -> AuditEvent {
+    let kind = AuditKind::Ended {
+        reason: EndReason::Revoked,
+    };
+    let mut event = AuditEvent::new(SystemClock::new().now().timestamp, kind);
+    event.session = Some(record.id);
+    event
+}

@@ -1,0 +1,7 @@
+//! `gate-server` and `connect` as their users run them.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod crash;
+mod device;
+mod site;
+mod story;

@@ -1,0 +1,158 @@
+//! A gate-server's folder, the program in it, and a page inside.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+/// Where the page is inside the tunnel.
+pub(crate) const PAGE: &str = "10.9.0.1:80";
+
+/// A gate-server's folder.
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    pub(crate) control: SocketAddr,
+    pub(crate) wireguard: SocketAddr,
+}
+
+impl Site {
+    /// What `init` wrote, at ports that are free, with a page inside.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = TcpListener::bind("127.0.0.1:0").unwrap();
+        let wireguard = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let site = Self {
+            folder,
+            control: control.local_addr().unwrap(),
+            wireguard: wireguard.local_addr().unwrap(),
+        };
+        site.admin(&["init"]);
+        let path = site.path().join("gate.toml");
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace("127.0.0.1:8080", &site.control.to_string())
+            .replace("127.0.0.1:51820", &site.wireguard.to_string());
+        let forward = format!("[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n", page());
+        std::fs::write(path, text + &forward).unwrap();
+        site
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn server(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gate-server"));
+        command.current_dir(self.path()).args(arguments);
+        command
+    }
+
+    /// Runs a sub-command that must succeed; gives what it printed.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> String {
+        let output = self.server(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a sub-command that must fail; gives what it complained of.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.server(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The daemon, once it is up.
+    pub(crate) fn run(&self) -> Running {
+        let mut daemon = Running::start(&mut self.server(&["run"]));
+        daemon.wait_for("is up");
+        daemon
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A program that is killed at the end of the test.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// Types a line.
+    pub(crate) fn enter(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The first line from here on that holds this text.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while self.out.read_line(&mut line).unwrap() > 0 {
+            if line.contains(text) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("it never said “{text}”");
+    }
+
+    /// Sends it a signal, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub(crate) fn status(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill(); // it may have ended
+        _ = self.child.wait();
+    }
+}
+
+/// Serves one page to whoever asks.
+fn page() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            _ = stream.read(&mut [0; 1024]); // whoever asked may be gone
+            _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 15\r\n\r\nYou are inside.",
+            );
+        }
+    });
+    at
+}
+
+/// Fetches the page through a local forward.
+pub(crate) fn fetch(at: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    let limit = Some(Duration::from_secs(20));
+    stream.set_read_timeout(limit).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: office\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    _ = stream.read_to_string(&mut page); // what came so far is what counts
+    page
+}

@@ -1,0 +1,170 @@
+//! Both programs, from set-up to revocation.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use data_encoding::BASE32_NOPAD;
+use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
+use mfagate::runtime::SystemClock;
+use mfagate::time::Clock;
+
+use crate::site::{PAGE, Running, Site, fetch};
+
+const SESSION_ENDED: Option<i32> = Some(5);
+
+#[test]
+fn a_code_opens_the_page_inside_and_a_revocation_closes_it() {
+    let (site, secret) = office();
+    let mut gate = site.run();
+    let mut connect = connect(&site);
+    connect.enter("000000");
+    connect.enter("not a code");
+    connect.enter(&code(&secret, 0));
+    let line = connect.wait_for("Serving on ");
+    let local = line
+        .trim()
+        .trim_start_matches("Serving on ")
+        .trim_end_matches('.');
+    let local = local.parse().unwrap();
+    assert!(fetch(local).contains("You are inside."));
+    assert!(site.admin(&["sessions"]).contains("alice"));
+
+    let revoked = site.admin(&["revoke", "--user", "alice"]);
+    assert_eq!(revoked, "Sessions ended: 1\n");
+    assert!(!fetch(local).contains("You are inside."));
+    assert_eq!(connect.status(), SESSION_ENDED);
+    assert!(!site.admin(&["sessions"]).contains("alice"));
+
+    gate.interrupt();
+    assert_eq!(gate.status(), Some(0));
+    let verified = site.admin(&["audit", "verify"]);
+    let head = verified.trim().rsplit(' ').next().unwrap();
+    site.admin(&["user", "add", "bob"]);
+    site.admin(&["audit", "verify", "--head", head]);
+    let forged = format!("1:{}", "0".repeat(64));
+    let complaint = site.refused(&["audit", "verify", "--head", &forged]);
+    assert!(complaint.contains("never was at the head"), "{complaint}");
+    let kinds = ["denied", "admitted", "ended", "user_put"];
+    let exported = site.admin(&["audit", "export"]);
+    assert!(
+        kinds.iter().all(|kind| exported.contains(kind)),
+        "{exported}"
+    );
+}
+
+#[test]
+fn ctrl_c_signs_out_during_the_sign_in_and_after_it() {
+    let (site, secret) = office();
+    let _gate = site.run();
+    for code in [None, Some(code(&secret, 0))] {
+        let mut connect = connect(&site);
+        match code {
+            Some(code) => {
+                connect.enter(&code);
+                connect.wait_for("Connected");
+                assert!(site.admin(&["sessions"]).contains("alice"));
+            }
+            None => std::thread::sleep(Duration::from_millis(300)),
+        }
+        connect.interrupt();
+        connect.wait_for("Signing out");
+        assert_eq!(connect.status(), Some(0));
+        assert!(!site.admin(&["sessions"]).contains("alice"));
+    }
+}
+
+#[test]
+fn a_disabled_user_is_put_out_at_once_and_a_dead_daemon_s_sessions_can_be_revoked() {
+    let (site, secret) = office();
+    let gate = site.run();
+    let mut first = connect(&site);
+    first.enter(&code(&secret, 0));
+    first.wait_for("Connected");
+    site.admin(&["user", "disable", "alice"]);
+    let mut looks = 0;
+    while site.admin(&["sessions"]).contains("alice") {
+        looks += 1;
+        assert!(looks < 100, "the daemon did not notice");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    site.admin(&["user", "add", "alice"]);
+    let mut second = connect(&site);
+    // The step after this one is within the skew that is allowed.
+    second.enter(&self::code_ahead(&secret));
+    second.wait_for("Connected");
+    drop(gate);
+    assert_eq!(site.admin(&["revoke", "--all"]), "Sessions ended: 1\n");
+    let _gate = site.run();
+    assert!(!site.admin(&["sessions"]).contains("alice"));
+}
+
+#[test]
+fn nothing_is_half_made_and_whatever_is_wrong_is_named() {
+    let (site, _) = office();
+    let read = |name: &str| std::fs::read(site.path().join(name)).unwrap();
+    let before = (read("gate.toml"), read("state/gate.key"));
+    assert!(site.refused(&["init"]).contains("is there already"));
+    assert_eq!((read("gate.toml"), read("state/gate.key")), before);
+    let peer = [
+        "--label",
+        "l",
+        "--address",
+        "10.9.0.3/32",
+        "--out",
+        "p.toml",
+    ];
+    let add = |user| [["peer", "add", "--user", user].as_slice(), &peer].concat();
+    assert!(site.refused(&add("nobody")).contains("no such user"));
+    assert!(!site.path().join("p.toml").exists());
+    site.admin(&add("alice"));
+    assert!(site.refused(&add("alice")).contains("p.toml"));
+    let _gate = site.run();
+    assert!(site.refused(&["run"]).contains("another gate-server runs"));
+    let lost = Command::new(env!("CARGO_BIN_EXE_connect"))
+        .arg(site.path().join("nothing.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("nothing.toml"));
+}
+
+/// A site with a user, a device's profile and an app.
+fn office() -> (Site, TotpSecret) {
+    let site = Site::new();
+    site.admin(&["user", "add", "alice"]);
+    let peer = ["peer", "add", "--user", "alice", "--label", "laptop"];
+    site.admin(&[peer.as_slice(), &["--address", "10.9.0.2/32"]].concat());
+    let mut enrolling =
+        Running::start(&mut site.server(&["factor", "add-totp", "--user", "alice"]));
+    let line = enrolling.wait_for("key: ");
+    let key = line.trim().trim_start_matches("key: ");
+    let key = BASE32_NOPAD.decode(key.as_bytes()).unwrap();
+    let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
+    // The code of the step before leaves the present one for later.
+    enrolling.enter(&code(&secret, 30));
+    assert_eq!(enrolling.status(), Some(0));
+    (site, secret)
+}
+
+fn connect(site: &Site) -> Running {
+    let profile = site.path().join("profile.toml");
+    let forward = format!("127.0.0.1:0={PAGE}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connect"));
+    Running::start(
+        command
+            .arg(Path::new(&profile))
+            .args(["--forward", &forward]),
+    )
+}
+
+fn code(secret: &TotpSecret, ago: u64) -> String {
+    let at = SystemClock::new().now().timestamp - Duration::from_secs(ago);
+    secret.code(at).unwrap().expose_secret().to_owned()
+}
+
+fn code_ahead(secret: &TotpSecret) -> String {
+    let at = SystemClock::new().now().timestamp + Duration::from_secs(30);
+    secret.code(at).unwrap().expose_secret().to_owned()
+}
