@@ -169,7 +169,7 @@ impl Machine {
             } => {
                 self.renewed(now, attempt, session, *terms, result);
             }
-            Input::Installed { peers, result } => self.installed(&peers, result),
+            Input::Installed { peers, result } => self.installed(now, &peers, result),
             Input::Removed { peers, result } => self.removed(now, &peers, result),
             Input::Fenced { result } => self.fenced(now, result),
             Input::Closed { session, result } => self.closed(now, session, result),

@@ -40,7 +40,7 @@ impl Machine {
         }
         self.supersede(peer);
         self.hold(now, Lease::new(grant, session, generation));
-        self.place(peer, Some(waiting), install);
+        self.place(now, peer, Some(waiting), install);
         // A change in the store may have come in while there was no lease yet to end.
         self.check(peer);
     }
@@ -86,14 +86,24 @@ impl Machine {
     }
 
     /// Has a peer installed, now or when the operation under way is over.
-    pub(super) fn place(&mut self, peer: PublicKey, waiting: Option<Waiting>, install: Install) {
+    pub(super) fn place(
+        &mut self,
+        now: Now,
+        peer: PublicKey,
+        waiting: Option<Waiting>,
+        install: Install,
+    ) {
         let slot = self.slots.entry(peer).or_default();
         let displaced = std::mem::replace(&mut slot.waiting, waiting.map(Box::new));
         match slot.place {
             Place::Absent | Place::Present => {
                 slot.place = Place::Installing;
+                let left = slot.lease().map(|lease| lease.terms().left(now));
                 self.actions.push_back(Action::Install {
-                    peers: vec![install.config],
+                    peers: vec![PeerConfig {
+                        lease: left,
+                        ..install.config
+                    }],
                     in_place: install.in_place,
                 });
             }
@@ -111,7 +121,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn installed(&mut self, peers: &[PublicKey], result: Result<(), Unavailable>) {
+    pub(super) fn installed(
+        &mut self,
+        now: Now,
+        peers: &[PublicKey],
+        result: Result<(), Unavailable>,
+    ) {
         for peer in peers {
             let Some(slot) = self.slots.get_mut(peer) else {
                 continue;
@@ -124,7 +139,7 @@ impl Machine {
                 (Ok(()), None, true) => self.in_place(*peer),
                 (Ok(()), Some(next), true) => {
                     let waiting = slot.waiting.take().map(|waiting| *waiting);
-                    self.place(*peer, waiting, *next);
+                    self.place(now, *peer, waiting, *next);
                 }
                 // What a failed installation left behind is unknown: a queued one waits for the
                 // removal, any other lease ends.
@@ -194,7 +209,7 @@ impl Machine {
         match slot.queued.take() {
             Some(next) => {
                 let waiting = slot.waiting.take().map(|waiting| *waiting);
-                self.place(peer, waiting, *next);
+                self.place(now, peer, waiting, *next);
             }
             None => {
                 self.slots.remove(&peer);

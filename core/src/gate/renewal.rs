@@ -114,6 +114,7 @@ impl Machine {
         self.hold(now, lease);
         let waiting = Waiting { attempt: id, event };
         self.place(
+            now,
             peer,
             Some(waiting),
             Install {

@@ -48,7 +48,10 @@ impl Machine {
                 self.discard(now, session, who, EndReason::Expired, Vec::new());
                 continue;
             }
-            let config = Self::config(terms, psk);
+            let config = PeerConfig {
+                lease: Some(terms.left(now)),
+                ..Self::config(terms, psk)
+            };
             let is_there = present
                 .remove(&peer)
                 .is_some_and(|there| is_same(&there, &config));

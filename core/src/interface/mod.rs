@@ -28,6 +28,11 @@ pub struct PeerConfig {
     pub endpoint: Option<SocketAddr>,
     /// Persistent keepalive; `None` is off.
     pub keepalive: Option<Duration>,
+    /// How long, from the call on, the peer may pass traffic: for what enforces that by itself,
+    /// besides the gate, which removes the peer in time. A gate always says; [`list`] need not.
+    ///
+    /// [`list`]: InterfaceBackend::list
+    pub lease: Option<Duration>,
 }
 
 impl PeerConfig {
@@ -39,6 +44,7 @@ impl PeerConfig {
             allowed_ips,
             endpoint: None,
             keepalive: None,
+            lease: None,
         }
     }
 
