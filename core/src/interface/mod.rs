@@ -4,6 +4,8 @@
 
 #[cfg(feature = "netstack")]
 pub mod netstack;
+#[cfg(any(feature = "netstack", feature = "userspace"))]
+mod wireguard;
 
 use std::net::SocketAddr;
 use std::time::Duration;

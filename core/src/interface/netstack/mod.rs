@@ -1,29 +1,26 @@
 #![doc = include_str!("docs.md")]
 
-mod admitted;
 mod forward;
 mod socks;
 mod stack;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod wireguard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use ipnet::IpNet;
 
 pub use forward::Forward;
 pub use stream::{NetListener, NetStream};
 
-use crate::key::PrivateKey;
+use super::wireguard::{MTU, WireGuard};
+use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::{PrivateKey, PublicKey};
 use stack::Stack;
-use wireguard::WireGuard;
-
-/// Room for WireGuard's own header on a path of 1500 bytes, IPv6 included.
-const MTU: u16 = 1420;
 
 /// WireGuard and a TCP/IP stack inside the process. A cheap handle: clones share both.
 ///
@@ -133,6 +130,34 @@ impl Netstack {
     }
 }
 
+#[async_trait]
+impl InterfaceBackend for Netstack {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.wireguard.install(peers).await
+    }
+
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.wireguard.renew(peers).await
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        self.wireguard.remove(peers).await
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.wireguard.list().await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        self.wireguard.activity(peers).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.close().await;
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for Netstack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Netstack")
@@ -167,7 +192,9 @@ impl Builder {
             addresses,
         } = self;
         let (stack, outgoing) = Stack::start(&addresses, MTU)?;
-        let wireguard = WireGuard::start(&key, listen, MTU, Arc::clone(&stack), outgoing).await?;
+        let wireguard = WireGuard::start(&key, listen, MTU, stack.clone(), outgoing)
+            .await
+            .map_err(|source| NetstackError::AddressInUse { at: listen, source })?;
         Ok(Netstack {
             wireguard: Arc::new(wireguard),
             stack,

@@ -17,8 +17,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use tokio::sync::{Notify, mpsc};
 
 use super::NetstackError;
-use super::admitted::Admitted;
-use crate::key::PublicKey;
+use crate::interface::wireguard::Inside;
 use crate::runtime::SystemClock;
 use crate::time::Clock;
 
@@ -41,7 +40,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The stack. Streams and listeners hold it; its task ends with the last of them.
 pub(super) struct Stack {
     net: Mutex<Net>,
-    admitted: Admitted,
     /// Wakes the task that polls.
     wake: Notify,
 }
@@ -105,15 +103,10 @@ impl Stack {
         };
         let stack = Arc::new(Self {
             net: Mutex::new(net),
-            admitted: Admitted::default(),
             wake: Notify::new(),
         });
         tokio::spawn(run(Arc::downgrade(&stack)));
         Ok((stack, outgoing))
-    }
-
-    pub(super) const fn admitted(&self) -> &Admitted {
-        &self.admitted
     }
 
     pub(super) fn net(&self) -> MutexGuard<'_, Net> {
@@ -123,29 +116,6 @@ impl Stack {
     /// Has the stack look at what changed.
     pub(super) fn poke(&self) {
         self.wake.notify_one();
-    }
-
-    /// Takes a packet in.
-    pub(super) fn deliver(&self, packet: Vec<u8>) {
-        let mut net = self.net();
-        if net.device.incoming.len() < QUEUE {
-            net.device.incoming.push_back(packet);
-        }
-        drop(net);
-        self.poke();
-    }
-
-    /// Shuts a peer's addresses out and breaks its connections.
-    pub(super) fn shut_out(&self, peer: &PublicKey) {
-        let networks = self.admitted.remove(peer);
-        if networks.is_empty() {
-            return;
-        }
-        let mut net = self.net();
-        net.device.incoming.clear(); // rather a few packets of others, which TCP sends again
-        net.abort(|remote| networks.iter().any(|network| network.contains(&remote)));
-        drop(net);
-        self.poke();
     }
 
     /// Breaks every connection and ends every listener, for good.
@@ -175,6 +145,26 @@ impl Stack {
         net.sweep();
         let Net { iface, sockets, .. } = &mut *net;
         iface.poll_delay(now(), sockets).map(Duration::from)
+    }
+}
+
+impl Inside for Stack {
+    fn deliver(&self, packet: &[u8]) {
+        let mut net = self.net();
+        if net.device.incoming.len() < QUEUE {
+            net.device.incoming.push_back(packet.to_vec());
+        }
+        drop(net);
+        self.poke();
+    }
+
+    /// Breaks the connections of these networks.
+    fn break_off(&self, networks: &[IpNet]) {
+        let mut net = self.net();
+        net.device.incoming.clear(); // rather a few packets of others, which TCP sends again
+        net.abort(|remote| networks.iter().any(|network| network.contains(&remote)));
+        drop(net);
+        self.poke();
     }
 }
 

@@ -1,11 +1,13 @@
-//! WireGuard: `gotatun`'s protocol between a UDP socket and the stack, and the backend's contract
-//! kept with it.
+//! WireGuard in this process: `gotatun`'s protocol between a UDP socket and what is inside, and
+//! the backend's contract kept with it.
 //!
 //! All tunnels are behind one lock, and whatever decrypts, encrypts or sends holds it: once a peer
 //! is out of the table, nothing of it is on its way anywhere in this process. Why not `gotatun`'s
 //! own device: `docs/adr/0005-wireguard-behind-one-lock.md`. None of its types leave this module.
 
+mod admitted;
 #[cfg(test)]
+#[cfg(feature = "netstack")]
 mod tests;
 mod tunnel;
 mod tunnels;
@@ -25,12 +27,12 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::stack::Stack;
-use super::{Netstack, NetstackError};
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use crate::runtime::SystemClock;
 use crate::time::{Clock, Now};
+use admitted::Admitted;
+use ipnet::IpNet;
 use tunnels::Tunnels;
 
 /// Handshake messages that one source may send in a second before it must show that it is there.
@@ -42,6 +44,19 @@ const SOCKET_BUFFER: usize = 4 << 20;
 /// How many packets are worked on before others get a turn.
 const BATCH: usize = 64;
 
+/// Room for WireGuard's own header on a path of 1500 bytes, IPv6 included.
+pub(super) const MTU: u16 = 1420;
+
+/// What is on the inner side of the tunnels: a TCP/IP stack, or a TUN device. It is called with
+/// the tunnels locked, and never waits.
+pub(super) trait Inside: Send + Sync + 'static {
+    /// Takes in a packet that came through a tunnel.
+    fn deliver(&self, packet: &[u8]);
+
+    /// These networks have lost their peer: what is under way of theirs goes no further.
+    fn break_off(&self, networks: &[IpNet]);
+}
+
 /// The tunnels, until they are taken down.
 pub(super) struct WireGuard {
     shared: Arc<Shared>,
@@ -51,7 +66,8 @@ pub(super) struct WireGuard {
 
 struct Shared {
     tunnels: Mutex<Tunnels>,
-    stack: Arc<Stack>,
+    admitted: Admitted,
+    inside: Arc<dyn Inside>,
     secret: x25519::StaticSecret,
     public: x25519::PublicKey,
     limiter: Arc<RateLimiter>,
@@ -66,12 +82,11 @@ impl WireGuard {
         key: &PrivateKey,
         listen: SocketAddr,
         mtu: u16,
-        stack: Arc<Stack>,
+        inside: Arc<dyn Inside>,
         outgoing: mpsc::Receiver<Vec<u8>>,
-    ) -> Result<Self, NetstackError> {
-        let in_use = |source| NetstackError::AddressInUse { at: listen, source };
-        let socket = Arc::new(UdpSocket::bind(listen).await.map_err(in_use)?);
-        let bound = socket.local_addr().map_err(in_use)?;
+    ) -> io::Result<Self> {
+        let socket = Arc::new(UdpSocket::bind(listen).await?);
+        let bound = socket.local_addr()?;
         make_room(&socket);
         let secret = x25519::StaticSecret::from(*key.expose_secret());
         let public = x25519::PublicKey::from(&secret);
@@ -84,7 +99,8 @@ impl WireGuard {
         );
         let shared = Arc::new(Shared {
             tunnels: Mutex::new(tunnels),
-            stack,
+            admitted: Admitted::default(),
+            inside,
             secret,
             public,
             limiter,
@@ -118,12 +134,12 @@ impl WireGuard {
     fn cut(&self) {
         let mut tunnels = self.shared.tunnels();
         tunnels.close();
-        self.shared.stack.admitted().clear();
+        self.shared.admitted.clear();
     }
 
     /// Puts the whole batch in place, with no packet in between.
     fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
-        let Shared { stack, .. } = &*self.shared;
+        let Shared { admitted, .. } = &*self.shared;
         let mut tunnels = self.shared.tunnels();
         if tunnels.is_closed() {
             return Err(InterfaceError::Down);
@@ -133,13 +149,13 @@ impl WireGuard {
                 continue;
             }
             tunnels.remove(&peer.key);
-            stack.shut_out(&peer.key);
+            self.shared.shut_out(&peer.key);
             // An address moves with all that belongs to it: its earlier holder's connections break.
             for (holder, left) in tunnels.take_addresses(&peer) {
-                stack.shut_out(&holder);
-                stack.admitted().insert(holder, &left);
+                self.shared.shut_out(&holder);
+                admitted.insert(holder, &left);
             }
-            stack.admitted().insert(peer.key, &peer.allowed_ips);
+            admitted.insert(peer.key, &peer.allowed_ips);
             tunnels.insert(peer);
         }
         drop(tunnels);
@@ -155,27 +171,27 @@ impl Drop for WireGuard {
 }
 
 #[async_trait]
-impl InterfaceBackend for Netstack {
+impl InterfaceBackend for WireGuard {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.wireguard.place(peers, false)
+        self.place(peers, false)
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.wireguard.place(peers, true)
+        self.place(peers, true)
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        let shared = &self.wireguard.shared;
+        let shared = &self.shared;
         let mut tunnels = shared.tunnels(); // when down, no peer is there
         for peer in peers {
             tunnels.remove(peer);
-            shared.stack.shut_out(peer);
+            shared.shut_out(peer);
         }
         Ok(())
     }
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        let tunnels = self.wireguard.shared.tunnels();
+        let tunnels = self.shared.tunnels();
         if tunnels.is_closed() {
             return Err(InterfaceError::Down);
         }
@@ -183,7 +199,7 @@ impl InterfaceBackend for Netstack {
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
-        let tunnels = self.wireguard.shared.tunnels();
+        let tunnels = self.shared.tunnels();
         if tunnels.is_closed() {
             return Err(InterfaceError::Down);
         }
@@ -194,7 +210,7 @@ impl InterfaceBackend for Netstack {
     }
 
     async fn fence(&self) -> Result<(), InterfaceError> {
-        self.close().await;
+        self.down().await;
         Ok(())
     }
 }
@@ -202,6 +218,14 @@ impl InterfaceBackend for Netstack {
 impl Shared {
     fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shuts a peer's networks out. With the tunnels locked.
+    fn shut_out(&self, peer: &PublicKey) {
+        let networks = self.admitted.remove(peer);
+        if !networks.is_empty() {
+            self.inside.break_off(&networks);
+        }
     }
 
     /// Takes one datagram in. Finding out whose handshake it is needs no lock.
@@ -226,8 +250,8 @@ impl Shared {
         if let Some((peer, packet)) = tunnels.take_in(message, initiator, from, now()) {
             // Only from an address that leads back to the same peer.
             let sender = packet.source();
-            if sender.and_then(|source| self.stack.admitted().holder(source)) == Some(peer) {
-                self.stack.deliver(packet.into_bytes().to_vec());
+            if sender.and_then(|source| self.admitted.holder(source)) == Some(peer) {
+                self.inside.deliver(&packet.into_bytes());
             }
         }
         if tunnels.is_blocked() {
@@ -248,9 +272,7 @@ impl Shared {
             let Ok(packet) = packet.try_into_ip() else {
                 continue;
             };
-            let holder = packet
-                .destination()
-                .and_then(|to| self.stack.admitted().holder(to));
+            let holder = packet.destination().and_then(|to| self.admitted.holder(to));
             if let Some(peer) = holder {
                 tunnels.send(&peer, packet.into_bytes(), now);
             }
@@ -295,7 +317,7 @@ async fn send(shared: Arc<Shared>, socket: Arc<UdpSocket>, mut outgoing: mpsc::R
         tokio::select! {
             count = outgoing.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
-                    return; // the stack is gone
+                    return; // what was inside is gone
                 }
                 shared.send_out(batch.drain(..), &pool);
             }
