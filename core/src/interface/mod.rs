@@ -2,10 +2,12 @@
 //!
 //! A backend does as it is told. It holds no policy, no deadlines and no sessions.
 
-#[cfg(all(feature = "userspace", target_os = "linux"))]
+#[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
 mod link;
 #[cfg(feature = "netstack")]
 pub mod netstack;
+#[cfg(all(feature = "uapi", unix))]
+pub mod uapi;
 #[cfg(all(feature = "userspace", target_os = "linux"))]
 pub mod userspace;
 #[cfg(any(feature = "netstack", feature = "userspace"))]
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-#[cfg(all(feature = "userspace", target_os = "linux"))]
+#[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
 pub use link::LinkError;
 
 use crate::key::{PresharedKey, PublicKey};

@@ -1,0 +1,271 @@
+#![doc = include_str!("docs.md")]
+
+mod protocol;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::{PrivateKey, PublicKey};
+use protocol::Device;
+
+/// Where WireGuard programs put their sockets.
+const FOLDER: &str = "/var/run/wireguard";
+
+/// A WireGuard interface that another program runs and that is configured over a socket. A cheap
+/// handle: clones share it.
+#[derive(Debug, Clone)]
+pub struct Uapi {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    socket: PathBuf,
+    renews_in_place: bool,
+    is_down: AtomicBool,
+}
+
+/// Which interface, and what is known of the program behind it.
+#[derive(Debug)]
+pub struct Builder {
+    name: String,
+    socket: PathBuf,
+    renews_in_place: bool,
+}
+
+impl Uapi {
+    /// Begins with the interface's name. Its socket is looked for where WireGuard programs put
+    /// them: `/var/run/wireguard/<name>.sock`.
+    pub fn builder(name: impl Into<String>) -> Builder {
+        let name = name.into();
+        Builder {
+            socket: Path::new(FOLDER).join(format!("{name}.sock")),
+            name,
+            renews_in_place: false,
+        }
+    }
+
+    /// Sends one request over a connection of its own; gives the response.
+    async fn ask(&self, request: &str) -> Result<Zeroizing<String>, InterfaceError> {
+        if self.shared.is_down.load(Ordering::Acquire) {
+            return Err(InterfaceError::Down);
+        }
+        exchange(&self.shared.socket, request)
+            .await
+            .map_err(backend)
+    }
+
+    async fn device(&self) -> Result<Device, InterfaceError> {
+        let response = self.ask(protocol::GET).await?;
+        protocol::parse(&response).map_err(backend)
+    }
+
+    /// Makes one change. Requests hold one peer each: some programs let the next peer of a request
+    /// inherit from the one before.
+    async fn set(&self, request: &str) -> Result<(), InterfaceError> {
+        let response = self.ask(request).await?;
+        protocol::check(&response).map_err(backend)
+    }
+
+    async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
+        self.set(&protocol::remove(peer)).await
+    }
+}
+
+impl Builder {
+    /// The socket, where it is elsewhere.
+    #[must_use]
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = path.into();
+        self
+    }
+
+    /// Says that the program changes an installed peer without harm, as wireguard-go does, so that
+    /// a renewal leaves the traffic alone. Without it a renewed peer is removed and added, because
+    /// boringtun 0.7 dies of such a change; its traffic then waits for a new handshake.
+    #[must_use]
+    pub const fn renews_in_place(mut self) -> Self {
+        self.renews_in_place = true;
+        self
+    }
+
+    /// Reaches the interface, and checks that it has this private key.
+    ///
+    /// # Errors
+    /// [`UapiError`].
+    pub async fn build(self, key: &PrivateKey) -> Result<Uapi, UapiError> {
+        let response = exchange(&self.socket, protocol::GET).await?;
+        let device = protocol::parse(&response)?;
+        if device.private_key.as_ref() != Some(key) {
+            return Err(UapiError::OtherKey { name: self.name });
+        }
+        Ok(Uapi {
+            shared: Arc::new(Shared {
+                name: self.name,
+                socket: self.socket,
+                renews_in_place: self.renews_in_place,
+                is_down: AtomicBool::new(false),
+            }),
+        })
+    }
+}
+
+#[async_trait]
+impl InterfaceBackend for Uapi {
+    /// Removes and adds each peer: nothing is inherited, and boringtun bears no other way.
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        for peer in &peers {
+            self.remove_one(&peer.key).await?;
+            self.set(&protocol::add(peer)).await?;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        let device = self.device().await?;
+        for mut peer in peers {
+            let known = device.find(&peer.key);
+            if known.is_some() && self.shared.renews_in_place {
+                self.set(&protocol::update(&peer)).await?;
+                continue;
+            }
+            // With the endpoint that it had, the interface can begin the new handshake itself.
+            let endpoint = known.and_then(|known| known.activity.endpoint);
+            peer.endpoint = peer.endpoint.or(endpoint);
+            self.install(vec![peer]).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads back that the peers are gone: what a program answers is not proof enough.
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        if self.shared.is_down.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        for peer in peers {
+            self.remove_one(peer).await?;
+        }
+        let device = self.device().await?;
+        if peers.iter().any(|peer| device.find(peer).is_some()) {
+            return Err(backend(UapiError::Unremoved));
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        let device = self.device().await?;
+        Ok(device.peers.into_iter().map(|peer| peer.config).collect())
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        let device = self.device().await?;
+        let wanted = peers.iter().filter_map(|peer| device.find(peer));
+        Ok(wanted.map(|peer| peer.activity).collect())
+    }
+
+    /// Removes every peer and, where this process may, takes the interface down.
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        if self.shared.is_down.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let emptied = self.set(protocol::EMPTY).await;
+        let downed = take_down(&self.shared.name).await;
+        // Either is enough: without peers, or down, it passes nothing.
+        emptied.or(downed)?;
+        self.shared.is_down.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+async fn take_down(name: &str) -> Result<(), InterfaceError> {
+    use super::link::Link;
+
+    let link = Link::find(name).await.map_err(backend)?;
+    let link = link.ok_or(InterfaceError::Down)?;
+    link.set_down().await.map_err(backend)
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn take_down(_: &str) -> Result<(), InterfaceError> {
+    std::future::ready(Err(InterfaceError::Down)).await
+}
+
+fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceError {
+    InterfaceError::Backend(Box::new(error))
+}
+
+/// One request and its response, which ends with an empty line. A connection that ends before is
+/// an error: nothing was read, and nothing may be concluded.
+async fn exchange(socket: &Path, request: &str) -> Result<Zeroizing<String>, UapiError> {
+    let failed = |source| UapiError::Socket {
+        socket: socket.to_owned(),
+        source,
+    };
+    let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut response = Zeroizing::new(Vec::with_capacity(protocol::ROOM));
+    while !response.ends_with(b"\n\n") {
+        // Grown by hand: a buffer that grows by itself leaves secrets behind.
+        let mut chunk = Zeroizing::new([0; 4096]);
+        let len = stream.read(&mut *chunk).await.map_err(failed)?;
+        if len == 0 {
+            return Err(UapiError::BrokenOff);
+        }
+        protocol::append(&mut response, chunk.get(..len).unwrap_or_default());
+    }
+    match std::str::from_utf8(&response) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(UapiError::Malformed),
+    }
+}
+
+/// Why an interface behind a socket did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UapiError {
+    /// The socket can't be reached.
+    #[error(
+        "the WireGuard socket {} can't be reached: start the program that serves it (such as `wireguard-go wg0`), and run as a user who may open the socket", socket.display()
+    )]
+    Socket {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The interface has another private key.
+    #[error(
+        "the WireGuard interface {name} has another private key than this gate: set it (`wg set {name} private-key FILE`), or point the gate at the right interface"
+    )]
+    OtherKey {
+        /// The interface.
+        name: String,
+    },
+    /// The connection ended in the middle.
+    #[error(
+        "the program behind the WireGuard socket broke the connection off: is it still running?"
+    )]
+    BrokenOff,
+    /// The response is not of this protocol.
+    #[error("the program behind the WireGuard socket does not speak its configuration protocol")]
+    Malformed,
+    /// The program refused.
+    #[error("the program behind the WireGuard socket refused a change (errno {errno})")]
+    Refused {
+        /// Its error number, as of errno(3).
+        errno: i32,
+    },
+    /// A removed peer is still there.
+    #[error("the program behind the WireGuard socket did not remove a peer, although it said so")]
+    Unremoved,
+}
