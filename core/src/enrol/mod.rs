@@ -216,5 +216,6 @@ pub enum EnrolError {
     Store(#[from] StoreError),
 }
 
-#[cfg(all(test, feature = "totp", feature = "testing"))]
+#[cfg(test)]
+#[cfg(all(feature = "totp", feature = "testing"))]
 mod tests;
