@@ -8,6 +8,7 @@ mod faulty_store;
 pub mod interface;
 mod secret_watch;
 pub mod store;
+pub mod verifier;
 
 pub use clock::SimClock;
 pub use faulty_store::{FaultyStore, StoreCall, StoreFault};
