@@ -197,7 +197,7 @@ async fn add_totp(settings: &Settings, user: &UserId) -> Result<(), Box<dyn Erro
         let code = person.code("The code it shows: ").await;
         let code = code.ok_or("the factor is not confirmed, so it can't be used")?;
         match registrar.confirm_totp(user, enrolment.factor, code).await {
-            Err(error @ EnrolError::WrongCode) => eprintln!("  {error}."),
+            Err(error @ (EnrolError::WrongCode | EnrolError::UsedCode)) => eprintln!("  {error}."),
             Err(error) => return Err(error.into()),
             Ok(()) => {
                 println!("Factor {} of {user} is active.", enrolment.factor);

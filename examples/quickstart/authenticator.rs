@@ -57,7 +57,9 @@ impl Authenticator {
                 .await
             {
                 Ok(()) => return Ok(Self::Person(person)),
-                Err(error @ EnrolError::WrongCode) => println!("  {error}."),
+                Err(error @ (EnrolError::WrongCode | EnrolError::UsedCode)) => {
+                    println!("  {error}.")
+                }
                 Err(error) => return Err(error.into()),
             }
         }

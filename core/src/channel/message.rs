@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::ChannelError;
+use super::{ChannelError, text};
 use crate::assurance::FactorKind;
 use crate::id::{AttemptId, SessionId};
 use crate::time::Timestamp;
@@ -142,23 +142,16 @@ pub enum Answer {
 }
 
 /// A one-time code as the user typed it: digits, spaces and hyphens dropped. Never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop)]
 pub struct Code(String);
 
 impl Code {
+    const SHORTEST: usize = 6;
+    const LONGEST: usize = 10;
+
     /// The digits. Whoever calls this is answerable for where they go.
     pub fn expose_secret(&self) -> &str {
         &self.0
-    }
-}
-
-impl TryFrom<String> for Code {
-    type Error = ParseCodeError;
-
-    fn try_from(text: String) -> Result<Self, ParseCodeError> {
-        let text = zeroize::Zeroizing::new(text);
-        text.parse()
     }
 }
 
@@ -166,10 +159,32 @@ impl std::str::FromStr for Code {
     type Err = ParseCodeError;
 
     fn from_str(text: &str) -> Result<Self, ParseCodeError> {
-        let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-        let code = Self(digits);
-        let fits = (6..=10).contains(&code.0.len()) && code.0.bytes().all(|b| b.is_ascii_digit());
-        if fits { Ok(code) } else { Err(ParseCodeError) }
+        // With room for any code, so that no copy is left behind by growing.
+        let mut code = Self(String::with_capacity(Self::LONGEST));
+        for digit in text.chars().filter(|c| !matches!(c, ' ' | '-')) {
+            if !digit.is_ascii_digit() || code.0.len() == Self::LONGEST {
+                return Err(ParseCodeError);
+            }
+            code.0.push(digit);
+        }
+        if code.0.len() < Self::SHORTEST {
+            return Err(ParseCodeError);
+        }
+        Ok(code)
+    }
+}
+
+impl TryFrom<String> for Code {
+    type Error = ParseCodeError;
+
+    fn try_from(text: String) -> Result<Self, ParseCodeError> {
+        zeroize::Zeroizing::new(text).parse()
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer, "6 to 10 digits", |text| text.parse().ok())
     }
 }
 
@@ -340,15 +355,8 @@ macro_rules! bytes {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                data_encoding::BASE64
-                    .decode(text.as_bytes())
-                    .ok()
-                    .and_then(|bytes| Box::<[u8; $len]>::try_from(bytes.into_boxed_slice()).ok())
-                    .map(Self)
-                    .ok_or_else(|| serde::de::Error::custom(concat!(
-                        "expected ", stringify!($len), " bytes as Base64"
-                    )))
+                let expected = concat!(stringify!($len), " bytes as Base64");
+                text::deserialize(deserializer, expected, text::bytes).map(Self)
             }
         }
     };

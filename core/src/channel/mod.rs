@@ -15,6 +15,7 @@ mod resolver;
 mod responder;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use frame::{Incoming, MAX_BODY, Unauthenticated, parse};
 pub use initiator::{ClientSession, Initiator, Opened};

@@ -60,23 +60,18 @@ impl Registrar {
         if peer.allowed_ips.is_empty() {
             return Err(EnrolError::NoAddress);
         }
-        for other in self.store.peers(&peer.location).await? {
-            if other.key != peer.key
-                && let Some(address) = overlap(&peer.allowed_ips, &other.allowed_ips)
-            {
-                return Err(EnrolError::AddressTaken {
-                    address,
-                    by: other.key,
-                });
-            }
-        }
         let mut event = self.event(AuditKind::PeerPut {
             enabled: peer.enabled,
         });
         event.location = Some(peer.location.clone());
         event.user = Some(peer.user.clone());
         event.peer = Some(peer.key);
-        Ok(self.store.put_peer(peer, event).await?)
+        match self.store.put_peer(peer, event).await {
+            Err(StoreError::AddressTaken { address, by }) => {
+                Err(EnrolError::AddressTaken { address, by })
+            }
+            other => Ok(other?),
+        }
     }
 
     /// The peers of a location.
@@ -169,14 +164,6 @@ impl std::fmt::Debug for Registrar {
     }
 }
 
-/// An address that is in both lists.
-fn overlap(one: &[IpNet], two: &[IpNet]) -> Option<IpNet> {
-    let clash = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
-    one.iter()
-        .find(|a| two.iter().any(|b| clash(a, b)))
-        .copied()
-}
-
 /// Why an enrolment or an administrative act was not done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -202,6 +189,14 @@ pub enum EnrolError {
         "the code is wrong: check that the app shows the code for this very entry, and that this machine's clock is right"
     )]
     WrongCode,
+    /// The confirming code is right, and was used before.
+    #[error("the code has been used before: wait until the app shows the next one")]
+    UsedCode,
+    /// The factor's record opened, and what is in it is no secret of its kind.
+    #[error(
+        "the factor's stored secret can't be read by this version: remove the factor and begin its enrolment anew"
+    )]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The factor has had too many wrong codes.
     #[error("too many wrong codes: wait a little, or begin the enrolment anew")]
     Locked(Lock),
@@ -220,3 +215,7 @@ pub enum EnrolError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "totp", feature = "testing"))]
+mod tests;

@@ -9,14 +9,15 @@ use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Code};
 use crate::factor::totp::{TotpSecret, TotpVerifier, qr_for_terminal};
-use crate::factor::{Context, MfaVerifier, VerifyError};
+use crate::factor::{Context, MfaVerifier, Proof, VerifyError};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
-use crate::seal::{Row, Secret};
+use crate::seal::{Row, SealError, Secret};
 use crate::store::{
     Activated, Consume, FactorRecord, FactorState, Failure, FailureReason, FailureRecorded,
 };
+use crate::time::Timestamp;
 
 /// A one-time-password app that waits for its first right code. Shown to the user once; holds the
 /// secret, and prints none of it.
@@ -82,69 +83,91 @@ impl Registrar {
     /// Confirms an enrolment with a first right code, which is thereby used.
     ///
     /// # Errors
-    /// [`EnrolError::WrongCode`], which counts as a failure of the factor; [`EnrolError::Locked`];
-    /// [`EnrolError::NoFactor`] when it is not pending; [`EnrolError::Store`].
+    /// [`EnrolError::WrongCode`] and [`EnrolError::UsedCode`], which count as failures of the factor
+    /// (a code with too many or too few digits does not); [`EnrolError::Locked`];
+    /// [`EnrolError::NoFactor`] when it is no pending one-time-password app of the user's;
+    /// [`EnrolError::Seal`] and [`EnrolError::Unreadable`] when its secret can't be read;
+    /// [`EnrolError::Store`].
     pub async fn confirm_totp(
         &self,
         user: &UserId,
         factor: FactorId,
         code: Code,
     ) -> Result<(), EnrolError> {
-        let throttle = Throttle::default();
         let factors = self.store.factors(user).await?;
-        let record = factors
-            .iter()
-            .find(|record| record.id == factor && record.state == FactorState::Pending)
-            .ok_or(EnrolError::NoFactor)?;
-        let secret = self.ring.open(&Row::from(record), &record.sealed)?;
+        let is_it = |record: &&FactorRecord| {
+            record.id == factor
+                && record.kind == FactorKind::TOTP
+                && record.state == FactorState::Pending
+        };
+        let record = factors.iter().find(is_it).ok_or(EnrolError::NoFactor)?;
         let now = self.clock.now().timestamp;
+        match self.verify_totp(record, code, now).await? {
+            Ok(proof) => self.activate(record, proof.consume).await,
+            Err(VerifyError::Wrong) => self.refuse(record, FailureReason::Wrong, now).await,
+            Err(VerifyError::Replayed) => self.refuse(record, FailureReason::Replayed, now).await,
+            Err(VerifyError::Unfit) => Err(EnrolError::WrongCode),
+            Err(VerifyError::Backend(source)) => Err(EnrolError::Unreadable(source)),
+        }
+    }
+
+    /// The verdict of the verifier that a gate would ask.
+    async fn verify_totp(
+        &self,
+        record: &FactorRecord,
+        code: Code,
+        now: Timestamp,
+    ) -> Result<Result<Proof, VerifyError>, SealError> {
+        let secret = self.ring.open(&Row::from(record), &record.sealed)?;
         // A factor proves itself here as it will at a gate; the peer plays no part in a code.
         let (location, peer, attempt) = nowhere();
         let context = Context {
             location: &location,
             peer: &peer,
-            user,
+            user: &record.user,
             attempt: &attempt,
             factor: record,
             secret: &secret,
             now,
         };
-        let verdict = TotpVerifier::new()
-            .verify(&context, &Answer::Code { code })
-            .await;
-        let step = match verdict {
-            Ok(proof) => proof.consume,
-            Err(VerifyError::Wrong | VerifyError::Replayed) => {
-                let kind = AuditKind::Denied {
-                    reason: FailureReason::Wrong,
-                };
-                let event = self.factor_event(kind, user, factor);
-                let failure = Failure {
-                    factor,
-                    at: now,
-                    throttle,
-                    event,
-                };
-                return match self.store.record_failure(failure).await? {
-                    FailureRecorded::Counted(_) => Err(EnrolError::WrongCode),
-                    FailureRecorded::Locked(lock) => Err(EnrolError::Locked(lock)),
-                    FailureRecorded::FactorGone => Err(EnrolError::NoFactor),
-                };
-            }
-            Err(VerifyError::Unfit) => return Err(EnrolError::WrongCode),
-            Err(VerifyError::Backend(_)) => return Err(EnrolError::NoFactor),
-        };
-        let event = self.factor_event(AuditKind::FactorActivated, user, factor);
-        match self
-            .store
-            .activate_factor(Consume { factor, step }, throttle, event)
-            .await?
-        {
+        let verifier = TotpVerifier::new();
+        Ok(verifier.verify(&context, &Answer::Code { code }).await)
+    }
+
+    async fn activate(&self, record: &FactorRecord, step: Option<u64>) -> Result<(), EnrolError> {
+        let factor = record.id;
+        let event = self.factor_event(AuditKind::FactorActivated, &record.user, factor);
+        let consume = Consume { factor, step };
+        let throttle = Throttle::default();
+        match self.store.activate_factor(consume, throttle, event).await? {
             Activated::Activated => Ok(()),
             Activated::Locked(lock) => Err(EnrolError::Locked(lock)),
             Activated::NotPending => Err(EnrolError::NoFactor),
-            Activated::Replayed(_) => Err(EnrolError::WrongCode),
+            Activated::Replayed(_) => Err(EnrolError::UsedCode),
         }
+    }
+
+    /// Counts a failure, and says it.
+    async fn refuse(
+        &self,
+        record: &FactorRecord,
+        reason: FailureReason,
+        at: Timestamp,
+    ) -> Result<(), EnrolError> {
+        let failure = Failure {
+            factor: record.id,
+            at,
+            throttle: Throttle::default(),
+            event: self.factor_event(AuditKind::Denied { reason }, &record.user, record.id),
+        };
+        Err(match self.store.record_failure(failure).await? {
+            FailureRecorded::Counted(_) if reason == FailureReason::Replayed => {
+                EnrolError::UsedCode
+            }
+            FailureRecorded::Counted(_) => EnrolError::WrongCode,
+            FailureRecorded::Locked(lock) => EnrolError::Locked(lock),
+            FailureRecorded::FactorGone => EnrolError::NoFactor,
+        })
     }
 
     async fn add_pending(

@@ -12,3 +12,11 @@ pub mod expiry {}
 #[cfg(feature = "gate")]
 #[doc = include_str!("writing_a_store.md")]
 pub mod writing_a_store {}
+
+#[cfg(all(feature = "gate", feature = "testing"))]
+#[doc = include_str!("writing_a_verifier.md")]
+pub mod writing_a_verifier {}
+
+#[cfg(all(feature = "netstack", feature = "testing"))]
+#[doc = include_str!("writing_a_backend.md")]
+pub mod writing_a_backend {}

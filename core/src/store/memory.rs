@@ -106,6 +106,17 @@ impl State {
             && self.users.get(user).is_some_and(|user| user.enabled)
     }
 
+    /// Whether no other peer of the location has an address of this one's.
+    fn free_for(&self, peer: &Peer) -> Result<(), StoreError> {
+        let is_other = |other: &&Peer| other.location == peer.location && other.key != peer.key;
+        let taken = self.peers.values().filter(is_other).find_map(|other| {
+            let address = peer.overlap(other)?;
+            let by = other.key;
+            Some(StoreError::AddressTaken { address, by })
+        });
+        taken.map_or(Ok(()), Err)
+    }
+
     fn next_generation(&mut self, location: &LocationId, peer: PublicKey) -> Generation {
         let generation = self
             .generations
@@ -134,6 +145,7 @@ impl PeerStore for MemoryStore {
         if !state.users.contains_key(&peer.user) {
             return Err(StoreError::UnknownUser);
         }
+        state.free_for(&peer)?;
         state.append(vec![attribution::of_peer(event, &peer)])?;
         state.peers.insert((peer.location.clone(), peer.key), peer);
         Ok(())

@@ -16,6 +16,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures_core::Stream;
+use ipnet::IpNet;
 
 pub use memory::MemoryStore;
 pub use record::{
@@ -61,10 +62,11 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn users(&self) -> Result<Vec<User>, StoreError>;
 
-    /// Adds or replaces a peer. Its owner must be known.
+    /// Adds or replaces a peer. Its owner must be known, and no other peer of the location, enabled
+    /// or not, may have an address of its ([`Peer::overlap`]).
     ///
     /// # Errors
-    /// [`StoreError::UnknownUser`]; [`StoreError`].
+    /// [`StoreError::UnknownUser`]; [`StoreError::AddressTaken`]; [`StoreError`].
     async fn put_peer(&self, peer: Peer, event: AuditEvent) -> Result<(), StoreError>;
 
     /// All peers of a location.
@@ -311,6 +313,16 @@ pub enum StoreError {
     /// Something of that id is there already.
     #[error("something with that id is in the store already")]
     Conflict,
+    /// Another peer of the location has one of the peer's addresses.
+    #[error(
+        "{address} overlaps with the addresses of the peer {by}: pick another, or remove that peer"
+    )]
+    AddressTaken {
+        /// The address, as the refused peer has it.
+        address: IpNet,
+        /// Who has it.
+        by: PublicKey,
+    },
     /// What was read is not what was written.
     #[error("the store holds a record that can't be read: {what}")]
     Corrupt {

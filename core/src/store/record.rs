@@ -38,6 +38,15 @@ pub struct Peer {
     pub enabled: bool,
 }
 
+impl Peer {
+    /// The first of this peer's addresses that overlaps with one of another peer's.
+    pub fn overlap(&self, other: &Self) -> Option<IpNet> {
+        let clash = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+        let is_theirs = |a: &&IpNet| other.allowed_ips.iter().any(|b| clash(a, b));
+        self.allowed_ips.iter().find(is_theirs).copied()
+    }
+}
+
 /// An enrolled credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactorRecord {

@@ -1,8 +1,7 @@
 //! The parts of the story: a gate with its store and tunnel, devices, and codes.
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +12,7 @@ use mfagate::factor::totp::{TotpSecret, TotpVerifier};
 use mfagate::id::UserId;
 use mfagate::interface::InterfaceBackend;
 use mfagate::interface::netstack::{NetStream, Netstack, NetstackError};
-use mfagate::key::{PrivateKey, PublicKey};
+use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use mfagate::runtime::{Client, Gate, GateConfig, Profile, Prompt};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
@@ -152,7 +151,7 @@ impl Office {
         codes.reverse();
         Codes {
             codes,
-            used: None,
+            used: Vec::new(),
             denied: None,
         }
     }
@@ -165,10 +164,20 @@ impl Office {
         verify(&self.audit().await).unwrap();
     }
 
-    pub(crate) async fn installed_psk(&self, peer: PublicKey) -> String {
+    pub(crate) async fn installed_psk(&self, peer: PublicKey) -> PresharedKey {
         let peers = self.interface.list().await.unwrap();
         let found = peers.into_iter().find(|config| config.key == peer).unwrap();
-        data_encoding::BASE64.encode(found.psk.unwrap().expose_secret())
+        found.psk.unwrap()
+    }
+
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// The raw secret that the codes are made of.
+    pub(crate) fn totp_bytes(&self) -> Vec<u8> {
+        let text = self.secret.expose_base32();
+        data_encoding::BASE32_NOPAD.decode(text.as_bytes()).unwrap()
     }
 
     /// Waits for something to become true, for as long as a test may take.
@@ -261,7 +270,7 @@ impl Device {
 /// Answers, one after the other; then the user gives up.
 pub(crate) struct Codes {
     codes: Vec<Code>,
-    used: Option<Code>,
+    used: Vec<Code>,
     denied: Option<Denied>,
 }
 
@@ -269,13 +278,13 @@ impl Codes {
     pub(crate) fn just(code: &Code) -> Self {
         Self {
             codes: vec![code.clone()],
-            used: None,
+            used: Vec::new(),
             denied: None,
         }
     }
 
-    pub(crate) fn last_code(&self) -> String {
-        self.used.as_ref().unwrap().expose_secret().to_owned()
+    pub(crate) fn used(&self) -> &[Code] {
+        &self.used
     }
 
     pub(crate) fn last_denied(&self) -> Option<&Denied> {
@@ -293,39 +302,7 @@ impl Prompt for Codes {
     ) -> Option<Answer> {
         self.denied = denied.cloned().or(self.denied.take());
         let code = self.codes.pop()?;
-        self.used = Some(code.clone());
+        self.used.push(code.clone());
         Some(Answer::Code { code })
-    }
-}
-
-/// Everything that is logged, at every level, by this crate and those below it.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(crate) fn install() -> Self {
-        let log = Self::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::Params;
 
+use super::addresses;
 use super::error::engine;
 use super::rows::{
     self, one, session_columns, standing_columns, state_name, to_json, user_columns, variant_name,
@@ -46,6 +47,7 @@ pub(super) fn put_peer(tx: &mut Tx<'_>, peer: &Peer, event: AuditEvent) -> Resul
             peer.enabled,
         ),
     )?;
+    addresses::take(tx, peer)?;
     tx.append(attribution::of_peer(event, peer))
 }
 
@@ -333,7 +335,7 @@ pub(super) fn reseal_session(
     Ok(changed == 1)
 }
 
-fn execute(tx: &Tx<'_>, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+pub(super) fn execute(tx: &Tx<'_>, sql: &str, params: impl Params) -> Result<usize, StoreError> {
     let mut statement = tx.connection.prepare_cached(sql).map_err(engine)?;
     statement.execute(params).map_err(engine)
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("docs.md")]
 
+mod addresses;
 mod error;
 mod intents;
 mod reader;

@@ -168,6 +168,13 @@ pub(super) fn owned_peer(row: &Row<'_>) -> Result<(User, Generation), StoreError
     Ok((user(row)?, Generation::new(columns.number(2)?)))
 }
 
+/// Whose a range of addresses is, and where it ends.
+pub(super) fn held_range(row: &Row<'_>) -> Result<(PublicKey, Vec<u8>), StoreError> {
+    let what = "a peer's addresses";
+    let columns = Columns { row, what };
+    Ok((PublicKey::from_bytes(columns.bytes(0)?), columns.get(1)?))
+}
+
 /// A session's id and whose it is.
 pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreError> {
     let what = "a session";

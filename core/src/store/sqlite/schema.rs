@@ -37,6 +37,16 @@ CREATE TABLE peers (
   PRIMARY KEY (location, key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE addresses (
+  location TEXT NOT NULL,
+  first BLOB NOT NULL,
+  last BLOB NOT NULL CHECK (last >= first),
+  key BLOB NOT NULL,
+  PRIMARY KEY (location, first),
+  FOREIGN KEY (location, key) REFERENCES peers (location, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_of_peer ON addresses (location, key);
+
 CREATE TABLE factors (
   ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
   id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),

@@ -59,6 +59,85 @@ pub(super) async fn a_peer_or_factor_needs_a_known_user(store: Store) {
     assert_eq!(trail(&store).await.len(), before, "and has no record");
 }
 
+/// Peer `n` with other addresses.
+fn peer_at(n: u8, addresses: &[&str]) -> Peer {
+    let addresses = addresses.iter().map(|text| text.parse().expect("a prefix"));
+    Peer {
+        allowed_ips: addresses.collect(),
+        ..peer(n)
+    }
+}
+
+async fn try_put(store: &Store, peer: Peer) -> Result<(), StoreError> {
+    let enabled = peer.enabled;
+    store
+        .put_peer(peer, event(AuditKind::PeerPut { enabled }))
+        .await
+}
+
+pub(super) async fn an_address_is_one_peers(store: Store) {
+    put_user(&store, 1, true).await;
+    put_user(&store, 2, true).await;
+    let wide = ["10.1.0.0/16", "10.1.2.3/32", "10.2.0.0/16", "fd00:1::/32"];
+    let disabled = Peer {
+        enabled: false,
+        ..peer_at(1, &wide)
+    };
+    put_peer(&store, disabled).await;
+    put_peer(&store, peer_at(2, &["192.0.2.1/32"])).await;
+    let before = trail(&store).await.len();
+
+    for taken in [
+        "10.1.0.0/16",
+        "10.1.255.255/32",
+        "10.1.2.3/32",
+        "10.2.7.9/24", // its host bits don't matter
+        "10.0.0.0/8",
+        "0.0.0.0/0",
+        "fd00:1:2::3/128",
+        "::/0",
+    ] {
+        let put = try_put(&store, peer_at(2, &["192.0.2.9/32", taken])).await;
+        let refused = matches!(put, Err(StoreError::AddressTaken { address, by })
+            if address == taken.parse().expect("a prefix") && by == key(1));
+        assert!(refused, "{taken} is taken: {put:?}");
+    }
+    let here = store.peers(&location(1)).await.expect("peers are read");
+    let kept = here.contains(&peer_at(2, &["192.0.2.1/32"]));
+    assert!(kept, "a refused change leaves the peer as it was");
+    assert_eq!(trail(&store).await.len(), before, "and has no record");
+
+    let free = ["10.0.255.255/32", "10.3.0.0/32", "fd00:2::/32"];
+    put_peer(&store, peer_at(2, &free)).await;
+    let elsewhere = Peer {
+        location: location(2),
+        ..peer_at(2, &wide)
+    };
+    put_peer(&store, elsewhere).await;
+    put_peer(&store, peer_at(1, &["10.1.0.0/17"])).await;
+    put_peer(&store, peer_at(2, &["10.1.128.0/17", "10.2.0.0/16"])).await;
+    let back = try_put(&store, peer_at(1, &wide)).await;
+    assert!(matches!(back, Err(StoreError::AddressTaken { by, .. }) if by == key(2)));
+}
+
+pub(super) async fn an_address_is_given_once_in_parallel(store: Store) {
+    put_user(&store, 1, true).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for n in 1..=16 {
+        let store = std::sync::Arc::clone(&store);
+        let peer = Peer {
+            user: user(1),
+            ..peer_at(n, &["10.1.0.0/16"])
+        };
+        callers.spawn(async move { try_put(&store, peer).await });
+    }
+    let given = callers.join_all().await;
+    let given = given.iter().filter(|put| put.is_ok()).count();
+    assert_eq!(given, 1, "of callers at once, one gets the address");
+    let here = store.peers(&location(1)).await.expect("peers are read");
+    assert_eq!(here.len(), 1);
+}
+
 pub(super) async fn factors_keep_their_order_and_their_ids(store: Store) {
     put_user(&store, 1, true).await;
     put_user(&store, 2, true).await;

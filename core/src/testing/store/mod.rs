@@ -49,6 +49,8 @@ where
     run!(
         enrolment::users_and_peers_read_back,
         enrolment::a_peer_or_factor_needs_a_known_user,
+        enrolment::an_address_is_one_peers,
+        enrolment::an_address_is_given_once_in_parallel,
         enrolment::factors_keep_their_order_and_their_ids,
         enrolment::an_enrolment_is_a_peer_with_its_owner_and_factors,
         enrolment::a_pending_factor_is_activated_once,
