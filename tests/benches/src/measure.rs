@@ -19,6 +19,11 @@ impl Samples {
         sorted((0..rounds.max(1)).map(|_| time(batch, &mut call)).collect())
     }
 
+    /// Samples that were taken elsewhere: at least one.
+    pub(crate) fn of(spans: Vec<Duration>) -> Self {
+        sorted(spans)
+    }
+
     /// The span that half of the samples stay within.
     pub(crate) fn median(&self) -> Duration {
         self.percentile(50)
@@ -67,6 +72,13 @@ impl Pair {
     pub(crate) fn ratio(&self) -> f64 {
         self.a.median().as_secs_f64() / self.b.median().as_secs_f64()
     }
+}
+
+/// How long a piece of work takes.
+pub(crate) fn span(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 /// A span in microseconds, for a row.
