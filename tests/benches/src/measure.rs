@@ -81,6 +81,22 @@ pub(crate) fn span(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
+/// Processor time that a piece of work takes on all threads of this process, user and system.
+pub(crate) fn cpu(work: impl FnOnce()) -> Duration {
+    let before = cpu_now();
+    work();
+    cpu_now().saturating_sub(before)
+}
+
+/// Processor time of this process so far.
+pub(crate) fn cpu_now() -> Duration {
+    let read = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(read.tv_sec).unwrap_or(0),
+        u32::try_from(read.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// A span in microseconds, for a row.
 pub(crate) fn micros(span: Duration) -> f64 {
     span.as_secs_f64() * 1e6

@@ -1,6 +1,9 @@
 //! `gate.…`: what the gate costs.
 
+mod admission;
 mod machine;
+mod office;
+mod primitives;
 mod records;
 mod store;
 
@@ -10,5 +13,6 @@ use crate::report::Report;
 /// Measures what is wanted of this subject.
 pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
     machine::rows(report)?;
-    store::rows(report)
+    store::rows(report)?;
+    admission::rows(report)
 }
