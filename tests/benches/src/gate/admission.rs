@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use super::office::{Answered, Office};
-use super::primitives::{Messages, Primitives};
+use super::primitives::{GATE_AGREEMENTS, GATE_PUBLIC_KEYS, Messages, Primitives};
 use crate::floor::{self, Error};
 use crate::measure::{Samples, cpu, micros};
 use crate::report::{Report, Target};
@@ -98,10 +98,10 @@ impl Costs {
                 cpu(|| (0..ADMISSIONS).for_each(|_| call(&mut primitives))) / ADMISSIONS
             };
             same.push(each(Primitives::gate));
-            symmetric.push(each(Primitives::gate_without_exchange));
+            symmetric.push(each(Primitives::gate_symmetric));
             public.push(each(Primitives::public_key));
             agreement.push(each(Primitives::agreement));
-            ml_kem.push(each(Primitives::fast_ml_kem));
+            ml_kem.push(each(Primitives::ml_kem));
         }
         runtime.block_on(office.gate.shutdown());
         let [gate, primitives, symmetric, public, agreement, ml_kem] =
@@ -111,8 +111,7 @@ impl Costs {
         Ok(Self {
             gate,
             primitives,
-            // Two ephemeral keys, the handshake's and X-Wing's, and five agreements.
-            fastest: symmetric + ml_kem + 2 * public.min(agreement) + 5 * agreement,
+            fastest: symmetric + ml_kem + GATE_PUBLIC_KEYS * public + GATE_AGREEMENTS * agreement,
         })
     }
 }

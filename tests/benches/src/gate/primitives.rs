@@ -6,7 +6,7 @@
 //! |---|---|
 //! | Noise IK, one side | 1 ephemeral key, 4 agreements (X25519); 5 key derivations and 8 hashes of the transcript (BLAKE2s); 3 seals or opens |
 //! | the answer and the grant | 2 seals or opens (ChaCha20-Poly1305) |
-//! | preshared key | 1 X-Wing encapsulation to a key as it comes in a message; SHA-256 of the grant; HKDF-SHA256 |
+//! | preshared key | 1 X-Wing encapsulation to a key as it comes in a message (ML-KEM-768, a public key and an agreement of X25519, SHA3-256); SHA-256 of the grant; HKDF-SHA256 |
 //! | factor | opened twice (for its challenge, and to verify), XChaCha20-Poly1305; 3 HMAC-SHA-1 |
 //! | session | sealed once, XChaCha20-Poly1305 |
 //! | audit | SHA-256 of one record |
@@ -18,6 +18,7 @@ use std::hint::black_box;
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use aws_lc_rs::digest::{SHA3_256, digest};
 use aws_lc_rs::kem::{DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use blake2::{Blake2s256, Digest};
 use chacha20poly1305::aead::AeadInPlace;
@@ -37,6 +38,10 @@ const TAG: usize = 16;
 const ROW: usize = 200;
 const RECORD: usize = 450;
 
+/// The ephemeral keys of the handshake and of X-Wing; the agreements of both.
+pub(super) const GATE_PUBLIC_KEYS: u32 = 2;
+pub(super) const GATE_AGREEMENTS: u32 = 5;
+
 /// How long an admission's messages are, without what the channel puts around them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Messages {
@@ -51,7 +56,6 @@ pub(super) struct Primitives {
     messages: Messages,
     own: PrivateKey,
     peer: UnparsedPublicKey<Vec<u8>>,
-    x_wing: Vec<u8>,
     ciphertext: x_wing::Ciphertext,
     ml_kem: Vec<u8>,
     buffer: Vec<u8>,
@@ -67,7 +71,6 @@ impl Primitives {
             own: PrivateKey::generate(&X25519)?,
             peer: UnparsedPublicKey::new(&X25519, other.as_ref().to_vec()),
             ciphertext: x_wing.encapsulate().0,
-            x_wing: x_wing.to_bytes().to_vec(),
             ml_kem: ml_kem.key_bytes()?.as_ref().to_vec(),
             buffer: vec![0; 4096],
         })
@@ -75,12 +78,14 @@ impl Primitives {
 
     /// All of the gate's, each by the crate that it uses.
     pub(super) fn gate(&mut self) {
-        self.public_key();
-        for _ in 0..4 {
+        for _ in 0..GATE_PUBLIC_KEYS {
+            self.public_key();
+        }
+        for _ in 0..GATE_AGREEMENTS {
             self.agreement();
         }
-        self.encapsulation();
-        self.gate_without_exchange();
+        self.ml_kem();
+        self.gate_symmetric();
     }
 
     /// All of the client's, each by the crate that it uses.
@@ -99,8 +104,9 @@ impl Primitives {
     }
 
     /// The gate's, less X25519 and ML-KEM.
-    pub(super) fn gate_without_exchange(&mut self) {
+    pub(super) fn gate_symmetric(&mut self) {
         self.channel();
+        let _ = black_box(digest(&SHA3_256, black_box(&self.buffer[..134])));
         self.preshared_key();
         for _ in 0..3 {
             self.seal_row();
@@ -123,15 +129,8 @@ impl Primitives {
         let _ = black_box(secret);
     }
 
-    /// One X-Wing encapsulation: ML-KEM's, a public key and an agreement.
-    fn encapsulation(&mut self) {
-        if let Ok(key) = x_wing::EncapsulationKey::try_from(black_box(self.x_wing.as_slice())) {
-            let _ = black_box(key.encapsulate());
-        }
-    }
-
-    /// One ML-KEM-768 encapsulation by AWS-LC, the fastest at hand.
-    pub(super) fn fast_ml_kem(&mut self) {
+    /// One ML-KEM-768 encapsulation to a key as it comes in a message.
+    pub(super) fn ml_kem(&mut self) {
         let key = EncapsulationKey::new(&ML_KEM_768, black_box(&self.ml_kem));
         let _ = black_box(key.is_ok_and(|key| key.encapsulate().is_ok()));
     }
