@@ -74,6 +74,11 @@ impl Pair {
     }
 }
 
+/// The monotonic clock, for what is awaited.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
 /// How long a piece of work takes.
 pub(crate) fn span(work: impl FnOnce()) -> Duration {
     let start = Instant::now();

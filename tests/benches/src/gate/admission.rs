@@ -25,12 +25,6 @@ use crate::report::{Report, Target};
 const ADMISSIONS: u32 = 64;
 const ROUNDS: usize = 31;
 
-/// What the channel puts around a message: the frame, and what Noise adds.
-const HELLO: usize = 2 + 32 + 48 + 16;
-const CHALLENGE: usize = 2 + 32 + 16;
-const ANSWER: usize = 2 + 32 + 8 + 16;
-const GRANT: usize = 2 + 8 + 16;
-
 /// Measures what is wanted of this subject.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     if !report.wants("gate.admission_cpu") {
@@ -126,9 +120,8 @@ async fn admit_all(office: &Office) -> Result<(Duration, Messages), Error> {
         hellos.push(std::mem::take(&mut client.body));
         begun.push(client);
     }
-    let hello = hellos.first().map_or(0, Vec::len) - HELLO;
+    let hello = length(&hellos);
     let (challenges, greeting) = handle_all(office, hellos).await?;
-    let challenge = challenges.first().map_or(0, Vec::len) - CHALLENGE;
     let mut answered = Vec::new();
     for (client, challenge) in begun.into_iter().zip(&challenges) {
         answered.push(client.answer(challenge)?);
@@ -137,19 +130,19 @@ async fn admit_all(office: &Office) -> Result<(Duration, Messages), Error> {
         .iter_mut()
         .map(|client: &mut Answered| std::mem::take(&mut client.body))
         .collect();
-    let answer = answers.first().map_or(0, Vec::len) - ANSWER;
+    let answer = length(&answers);
     let (grants, granting) = handle_all(office, answers).await?;
-    let grant = grants.first().map_or(0, Vec::len) - GRANT;
     for (client, grant) in answered.into_iter().zip(&grants) {
         client.admitted(grant)?;
     }
-    let messages = Messages {
-        hello,
-        challenge,
-        answer,
-        grant,
-    };
+    let lengths = [hello, length(&challenges), answer, length(&grants)];
+    let messages = Messages::in_bodies(lengths);
     Ok(((greeting + granting) / ADMISSIONS, messages))
+}
+
+/// How long these bodies are: all alike.
+fn length(bodies: &[Vec<u8>]) -> usize {
+    bodies.first().map_or(0, Vec::len)
 }
 
 /// Has the gate handle all these bodies at once. Gives the responses in the bodies' order, and the

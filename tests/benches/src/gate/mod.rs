@@ -1,6 +1,7 @@
 //! `gate.…`: what the gate costs.
 
 mod admission;
+mod durable;
 mod machine;
 mod office;
 mod primitives;
@@ -14,5 +15,6 @@ use crate::report::Report;
 pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
     machine::rows(report)?;
     store::rows(report)?;
-    admission::rows(report)
+    admission::rows(report)?;
+    durable::rows(report)
 }

@@ -51,6 +51,19 @@ pub(super) struct Messages {
     pub(super) grant: usize,
 }
 
+impl Messages {
+    /// Out of the lengths of the bodies, in the order in which they are sent: less the frames, and
+    /// what Noise puts around a message (an ephemeral key, a sealed static one, tags).
+    pub(super) const fn in_bodies([hello, challenge, answer, grant]: [usize; 4]) -> Self {
+        Self {
+            hello: hello - (2 + 32 + 32 + TAG + TAG),
+            challenge: challenge - (2 + 32 + TAG),
+            answer: answer - (2 + 32 + 8 + TAG),
+            grant: grant - (2 + 8 + TAG),
+        }
+    }
+}
+
 /// What the primitives work on.
 pub(super) struct Primitives {
     messages: Messages,
