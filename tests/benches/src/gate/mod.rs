@@ -6,6 +6,7 @@ mod machine;
 mod office;
 mod primitives;
 mod records;
+mod removal;
 mod store;
 
 use crate::floor::Error;
@@ -16,5 +17,6 @@ pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
     machine::rows(report)?;
     store::rows(report)?;
     admission::rows(report)?;
-    durable::rows(report)
+    durable::rows(report)?;
+    removal::rows(report)
 }
