@@ -96,7 +96,7 @@ fn due(report: &mut Report, many: &mut Leases) -> Result<(), Error> {
         "gate.tick_due_1m_to_10k",
         among_many.as_secs_f64() / among_few.as_secs_f64(),
         "ratio",
-        Target::AtMost(2.0),
+        Target::AtMost(3.0),
     );
     Ok(())
 }
