@@ -74,6 +74,12 @@ impl Pair {
     }
 }
 
+/// The middle one of some figures; of none, no number.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// The monotonic clock, for what is awaited.
 pub(crate) fn now() -> Instant {
     Instant::now()
