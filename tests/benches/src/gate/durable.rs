@@ -21,6 +21,7 @@ use mfagate::channel::message::Request;
 use mfagate::http::HttpTransport;
 use mfagate::key::PublicKey;
 use mfagate::runtime::{Gate, Transport};
+use mfagate::store::PeerStore;
 use mfagate::store::sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -47,8 +48,8 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     let folder = tempfile::tempdir_in("target")?;
     let store = Arc::new(SqliteStore::open(folder.path().join("bench.db"))?);
     let server = Runtime::new()?;
-    let office = Office::open(Arc::clone(&store) as _, u32::try_from(CLIENTS * EACH)?);
-    let office = server.block_on(office)?;
+    let of_gate: Arc<dyn PeerStore> = Arc::<SqliteStore>::clone(&store);
+    let office = server.block_on(Office::open(of_gate, u32::try_from(CLIENTS * EACH)?))?;
     let control = server.block_on(serve(office.gate.clone()))?;
     let setting = Setting {
         office,
