@@ -9,6 +9,7 @@ pub mod transport;
 
 mod frame;
 mod initiator;
+mod kem;
 mod noise;
 mod psk;
 mod resolver;

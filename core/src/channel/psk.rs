@@ -1,15 +1,11 @@
 //! The key schedule of the preshared key: X-Wing, a random share, and the whole exchange as salt.
-//!
-//! A client refuses a ciphertext whose X25519 half is of low order. A gate does not look for such
-//! a half in an encapsulation key: the key comes authenticated from the client, who would weaken
-//! only its own preshared key, and ML-KEM's half and the share go into that all the same.
 
 use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
-use x_wing::kem::{Decapsulator, Encapsulate, KeyExport, TryDecapsulate};
-use x_wing::{DecapsulationKeyRejectNonContrib, EncapsulationKey as XWingKey};
+use x_wing::DecapsulationKeyRejectNonContrib;
+use x_wing::kem::{Decapsulator, KeyExport, TryDecapsulate};
 use zeroize::Zeroizing;
 
 use super::ChannelError;
@@ -18,7 +14,7 @@ use super::noise::HASH_LEN;
 use crate::key::PresharedKey;
 
 const INFO: &[u8] = b"mfagate/1 psk";
-const SECRET_LEN: usize = 32;
+pub(super) const SECRET_LEN: usize = 32;
 
 /// A client's half of a key encapsulation: fresh for each attempt, zeroized on drop.
 pub struct DecapsulationSecret(Box<DecapsulationKeyRejectNonContrib>);
@@ -66,18 +62,6 @@ impl fmt::Debug for DecapsulationSecret {
     }
 }
 
-/// Encapsulates to a client's key with this randomness.
-pub(super) fn encapsulate(
-    key: &EncapsulationKey,
-    randomness: &[u8; 64],
-) -> Result<(Ciphertext, Zeroizing<[u8; SECRET_LEN]>), ChannelError> {
-    let key = XWingKey::try_from(key.0.as_slice()).map_err(|_| ChannelError::Crypto)?;
-    let (ciphertext, mut shared) = key.encapsulate_with_rng(&mut Once(randomness));
-    let secret = Zeroizing::new(shared.0);
-    zeroize::Zeroize::zeroize(&mut shared.0);
-    Ok((Ciphertext(boxed(ciphertext.as_slice())?), secret))
-}
-
 /// `HKDF-SHA256(salt = handshake hash ‖ SHA-256(grant), ikm = kem ‖ share, info)` (RFC 5869).
 pub(super) fn derive(
     hash: &[u8; HASH_LEN],
@@ -98,37 +82,8 @@ pub(super) fn derive(
     Ok(PresharedKey::from_bytes(*psk))
 }
 
-fn boxed<const N: usize>(bytes: &[u8]) -> Result<Box<[u8; N]>, ChannelError> {
+pub(super) fn boxed<const N: usize>(bytes: &[u8]) -> Result<Box<[u8; N]>, ChannelError> {
     Box::<[u8]>::from(bytes)
         .try_into()
         .map_err(|_| ChannelError::Crypto)
 }
-
-/// A generator that gives exactly the bytes it was made of: the operating system's, drawn where a
-/// failure can still be reported, or a test's.
-struct Once<'a>(&'a [u8]);
-
-impl x_wing::kem::common::rand_core::TryRng for Once<'_> {
-    type Error = std::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)
-            .map(|()| u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)
-            .map(|()| u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        let (taken, rest) = self.0.split_at(out.len());
-        out.copy_from_slice(taken);
-        self.0 = rest;
-        Ok(())
-    }
-}
-
-impl x_wing::kem::common::rand_core::TryCryptoRng for Once<'_> {}

@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use super::ChannelError;
 use super::frame::{self, Unauthenticated};
-use super::message::{EncapsulationKey, Granted, Hello, Reply, Request, Share};
+use super::message::{Ciphertext, EncapsulationKey, Granted, Hello, Reply, Request, Share};
 use super::noise::{self, Transport};
-use super::psk;
 use super::resolver::Identity;
+use super::{kem, psk};
 use crate::id::SessionId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 
@@ -179,21 +179,17 @@ impl GateSession {
         terms: GrantTerms,
         key: &EncapsulationKey,
     ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
-        let mut randomness = Zeroizing::new([0; 64]);
         let mut share = Share(Box::new([0; 32]));
-        getrandom::fill(&mut *randomness).map_err(|_| ChannelError::Crypto)?;
         getrandom::fill(&mut *share.0).map_err(|_| ChannelError::Crypto)?;
-        self.grant_with(terms, key, &randomness, share)
+        self.grant_with(terms, kem::encapsulate(key)?, share)
     }
 
     pub(super) fn grant_with(
         &self,
         terms: GrantTerms,
-        key: &EncapsulationKey,
-        randomness: &[u8; 64],
+        (ciphertext, secret): (Ciphertext, Zeroizing<[u8; psk::SECRET_LEN]>),
         share: Share,
     ) -> Result<(PreparedGrant, PresharedKey), ChannelError> {
-        let (ciphertext, kem) = psk::encapsulate(key, randomness)?;
         let GrantTerms {
             session,
             lease_ms,
@@ -209,7 +205,7 @@ impl GateSession {
             share: share.clone(),
         };
         let plaintext = noise::to_json(&Reply::Granted { grant })?;
-        let psk = psk::derive(&self.transport.hash, &plaintext, &kem, &share)?;
+        let psk = psk::derive(&self.transport.hash, &plaintext, &secret, &share)?;
         Ok((PreparedGrant { plaintext }, psk))
     }
 

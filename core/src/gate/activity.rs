@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Machine;
-use super::deadline::Due;
+use super::deadline::{Due, OfLease};
 use super::input::Unavailable;
 use crate::interface::Activity;
 use crate::key::PublicKey;
@@ -46,7 +46,9 @@ impl Machine {
             .slots
             .get_mut(&peer)
             .and_then(|slot| slot.held.as_mut());
-        let Some(idle) = held.and_then(|held| held.idle.as_mut()) else {
+        let Some(held) = held else { return false };
+        let session = held.lease.session();
+        let Some(idle) = held.idle.as_mut() else {
             return false;
         };
         if let Some(seen) = seen {
@@ -62,7 +64,8 @@ impl Machine {
             return true;
         }
         idle.next = now.instant + limit / 4;
-        self.deadlines.set(idle.next, Due::Sample(peer));
+        let due = Due::Lease(session, OfLease::Sample);
+        self.deadlines.set(idle.next, due);
         false
     }
 }

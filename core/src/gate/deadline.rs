@@ -10,12 +10,8 @@ use crate::time::{Instant, Now, Timestamp};
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
-    /// A lease ends.
-    End(PublicKey),
-    /// A lease will end soon.
-    Warn(PublicKey),
-    /// A lease's traffic is to be looked at.
-    Sample(PublicKey),
+    /// Something about a live lease, by its session.
+    Lease(SessionId, OfLease),
     /// An attempt took too long.
     Attempt(AttemptId),
     /// A removal that failed is to be tried again.
@@ -26,12 +22,23 @@ pub(super) enum Due {
     Fence,
 }
 
+/// What of a lease is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum OfLease {
+    /// It ends.
+    End,
+    /// It will end soon.
+    Warn,
+    /// Its traffic is to be looked at.
+    Sample,
+}
+
 impl Due {
     pub(super) const fn reason(self) -> &'static str {
         match self {
-            Self::End(_) => "a lease ends",
-            Self::Warn(_) => "a lease ends soon",
-            Self::Sample(_) => "a lease may be inactive",
+            Self::Lease(_, OfLease::End) => "a lease ends",
+            Self::Lease(_, OfLease::Warn) => "a lease ends soon",
+            Self::Lease(_, OfLease::Sample) => "a lease may be inactive",
             Self::Attempt(_) => "an attempt expires",
             Self::Remove(_) => "a removal is tried again",
             Self::Close(_) => "the end of a session is stored again",
@@ -42,28 +49,42 @@ impl Due {
 
 /// Deadlines by the monotonic clock and, for the ends of leases, by the wall clock too: whichever
 /// comes first is due.
+///
+/// Those of live leases, of which there may be a million, are by session in sets of their own: an
+/// entry is half as large as one that has room for any [`Due`].
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    monotonic: BTreeSet<(Instant, Due)>,
-    wall: BTreeSet<(Timestamp, PublicKey)>,
+    leases: BTreeSet<(Instant, SessionId, OfLease)>,
+    others: BTreeSet<(Instant, Due)>,
+    wall: BTreeSet<(Timestamp, SessionId)>,
 }
 
 impl Deadlines {
     pub(super) fn set(&mut self, at: Instant, due: Due) {
-        self.monotonic.insert((at, due));
+        match due {
+            Due::Lease(session, what) => self.leases.insert((at, session, what)),
+            Due::Attempt(_) | Due::Remove(_) | Due::Close(_) | Due::Fence => {
+                self.others.insert((at, due))
+            }
+        };
     }
 
     pub(super) fn clear(&mut self, at: Instant, due: Due) {
-        self.monotonic.remove(&(at, due));
+        match due {
+            Due::Lease(session, what) => self.leases.remove(&(at, session, what)),
+            Due::Attempt(_) | Due::Remove(_) | Due::Close(_) | Due::Fence => {
+                self.others.remove(&(at, due))
+            }
+        };
     }
 
-    /// The wall clock's opinion on the end of a peer's lease.
-    pub(super) fn set_wall(&mut self, at: Timestamp, peer: PublicKey) {
-        self.wall.insert((at, peer));
+    /// The wall clock's opinion on the end of a session's lease.
+    pub(super) fn set_wall(&mut self, at: Timestamp, session: SessionId) {
+        self.wall.insert((at, session));
     }
 
-    pub(super) fn clear_wall(&mut self, at: Timestamp, peer: PublicKey) {
-        self.wall.remove(&(at, peer));
+    pub(super) fn clear_wall(&mut self, at: Timestamp, session: SessionId) {
+        self.wall.remove(&(at, session));
     }
 
     /// Takes the next thing that is due.
@@ -73,26 +94,36 @@ impl Deadlines {
             .first()
             .is_some_and(|(at, _)| *at <= now.timestamp)
         {
-            return self.wall.pop_first().map(|(_, peer)| Due::End(peer));
+            let (_, session) = self.wall.pop_first()?;
+            return Some(Due::Lease(session, OfLease::End));
         }
-        if self
-            .monotonic
-            .first()
-            .is_some_and(|(at, _)| *at <= now.instant)
-        {
-            return self.monotonic.pop_first().map(|(_, due)| due);
+        let (at, due) = self.first()?;
+        if at > now.instant {
+            return None;
         }
-        None
+        self.clear(at, due);
+        Some(due)
+    }
+
+    /// The first by the monotonic clock.
+    fn first(&self) -> Option<(Instant, Due)> {
+        let lease = self.leases.first();
+        let lease = lease.map(|(at, session, what)| (*at, Due::Lease(*session, *what)));
+        let other = self.others.first().copied();
+        [lease, other]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
     /// When the next thing is due by the monotonic clock, and why. `now` translates the wall
     /// clock's deadlines: a step of that clock shows at the next call.
     pub(super) fn next(&self, now: Now) -> Option<(Instant, &'static str)> {
-        let monotonic = self.monotonic.first().map(|(at, due)| (*at, due.reason()));
-        let wall = self.wall.first().map(|(at, peer)| {
+        let monotonic = self.first().map(|(at, due)| (at, due.reason()));
+        let wall = self.wall.first().map(|(at, session)| {
             (
                 now.instant + at.saturating_since(now.timestamp),
-                Due::End(*peer).reason(),
+                Due::Lease(*session, OfLease::End).reason(),
             )
         });
         [monotonic, wall]

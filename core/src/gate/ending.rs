@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Machine;
 use super::attempt::Step;
-use super::deadline::Due;
+use super::deadline::{Due, OfLease};
 use super::grant::Lease;
 use super::input::{Action, Event, Outcome, Scope, Unavailable};
 use super::slot::Place;
@@ -65,9 +65,10 @@ impl Machine {
         let Some(slot) = self.slots.get_mut(&peer) else {
             return;
         };
-        slot.queued = None;
-        slot.leaving.push(lease.session());
-        let waiting = slot.waiting.take();
+        let under_way = slot.under_way();
+        under_way.queued = None;
+        under_way.leaving.push(lease.session());
+        let waiting = under_way.waiting.take();
         let place = slot.place;
         self.endings.insert(
             lease.session(),
@@ -105,18 +106,19 @@ impl Machine {
     /// Takes the lease out of its slot and disarms its deadlines.
     pub(super) fn take_lease(&mut self, peer: PublicKey) -> Option<Lease> {
         let held = self.slots.get_mut(&peer)?.held.take()?;
-        let terms = held.lease.terms();
+        let session = held.lease.session();
         let due = if held.warned {
-            Due::End(peer)
+            OfLease::End
         } else {
-            Due::Warn(peer)
+            OfLease::Warn
         };
-        self.deadlines.clear(held.armed, due);
-        self.deadlines.clear_wall(terms.not_after, peer);
+        let deadlines = &mut self.deadlines;
+        deadlines.clear(held.armed, Due::Lease(session, due));
+        deadlines.clear_wall(held.lease.terms().not_after, session);
         if let Some(idle) = &held.idle {
-            self.deadlines.clear(idle.next, Due::Sample(peer));
+            deadlines.clear(idle.next, Due::Lease(session, OfLease::Sample));
         }
-        self.sessions.remove(&held.lease.session());
+        self.sessions.remove(&session);
         Some(held.lease)
     }
 

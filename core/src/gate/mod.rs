@@ -49,7 +49,7 @@ use crate::key::PublicKey;
 use crate::policy::{InvalidPolicy, Policy};
 use crate::time::{Instant, Now};
 use attempt::Attempts;
-use deadline::{Deadlines, Due, ReplayWindow};
+use deadline::{Deadlines, Due, OfLease, ReplayWindow};
 use ending::{Ending, Ticket};
 use slot::Slot;
 
@@ -194,9 +194,16 @@ impl Machine {
         let mut samples = Vec::new();
         while let Some(due) = self.deadlines.pop(now) {
             match due {
-                Due::End(peer) => self.lease_over(now, peer),
-                Due::Warn(peer) => self.lease_ending(now, peer),
-                Due::Sample(peer) => samples.push(peer),
+                Due::Lease(session, what) => {
+                    let Some(peer) = self.sessions.get(&session).copied() else {
+                        continue;
+                    };
+                    match what {
+                        OfLease::End => self.lease_over(now, peer),
+                        OfLease::Warn => self.lease_ending(now, peer),
+                        OfLease::Sample => samples.push(peer),
+                    }
+                }
                 Due::Attempt(attempt) => self.attempt_over(attempt),
                 Due::Remove(peer) => self.begin_removal(peer),
                 Due::Close(session) => self.close_again(now, session),

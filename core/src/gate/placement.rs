@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use super::deadline::Due;
+use super::deadline::{Due, OfLease};
 use super::grant::{Grant, Lease, Terms};
 use super::input::{Action, Event, Outcome, Unavailable};
-use super::slot::{Held, Idle, Install, Place, Waiting};
+use super::slot::{Held, Idle, Install, Place, UnderWay, Waiting};
 use super::{Machine, Phase};
 use crate::channel::message::Refusal;
 use crate::id::{Generation, SessionId};
 use crate::interface::PeerConfig;
 use crate::key::{PresharedKey, PublicKey};
 use crate::store::EndReason;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// How long after a failed removal it is tried again.
 const REMOVE_AGAIN: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ impl Machine {
         let older = self.lease_of(peer).map(Lease::generation);
         if older.is_some_and(|older| older >= generation) {
             // A newer session took the place while this one's answer was on its way.
-            self.refuse_waiting(Some(Box::new(waiting)));
+            self.refuse_waiting(Some(waiting));
             return;
         }
         self.supersede(peer);
@@ -47,13 +47,20 @@ impl Machine {
 
     /// Records a lease and arms its deadlines.
     pub(super) fn hold(&mut self, now: Now, lease: Lease) {
-        let peer = lease.terms().peer;
-        self.sessions.insert(lease.session(), peer);
-        self.deadlines.set_wall(lease.terms().not_after, peer);
-        let (armed, warned) = self.arm(now, lease.terms());
+        let (session, peer) = (lease.session(), lease.terms().peer);
+        // Deadlines are by session: a lease that shared its session with another's would share
+        // its end. None does, unless the store or the generator is broken.
+        let holder = self.sessions.get(&session).copied();
+        if let Some(holder) = holder.filter(|holder| *holder != peer) {
+            self.end(holder, EndReason::Revoked);
+        }
+        self.sessions.insert(session, peer);
+        self.deadlines.set_wall(lease.terms().not_after, session);
+        let (armed, warned) = self.arm(now, session, lease.terms());
         let idle = self.policy.inactivity.map(|limit| {
             let next = now.instant + limit / 4;
-            self.deadlines.set(next, Due::Sample(peer));
+            let due = Due::Lease(session, OfLease::Sample);
+            self.deadlines.set(next, due);
             Box::new(Idle {
                 active: now.instant,
                 read: now.instant,
@@ -70,18 +77,16 @@ impl Machine {
     }
 
     /// Arms the warning of a lease, or its end where the time for a warning is past.
-    pub(super) fn arm(&mut self, now: Now, terms: &Terms) -> (crate::time::Instant, bool) {
+    fn arm(&mut self, now: Now, session: SessionId, terms: &Terms) -> (Instant, bool) {
         let left = terms.ends.saturating_since(now.instant);
         let warned = left <= self.policy.warn_before;
         let (at, due) = if warned {
-            (terms.ends, Due::End(terms.peer))
+            (terms.ends, OfLease::End)
         } else {
-            (
-                now.instant + (left - self.policy.warn_before),
-                Due::Warn(terms.peer),
-            )
+            let at = now.instant + (left - self.policy.warn_before);
+            (at, OfLease::Warn)
         };
-        self.deadlines.set(at, due);
+        self.deadlines.set(at, Due::Lease(session, due));
         (at, warned)
     }
 
@@ -94,7 +99,7 @@ impl Machine {
         install: Install,
     ) {
         let slot = self.slots.entry(peer).or_default();
-        let displaced = std::mem::replace(&mut slot.waiting, waiting.map(Box::new));
+        let displaced = std::mem::replace(&mut slot.under_way().waiting, waiting);
         match slot.place {
             Place::Absent | Place::Present => {
                 slot.place = Place::Installing;
@@ -108,14 +113,14 @@ impl Machine {
                 });
             }
             Place::Installing | Place::Removing | Place::Stuck(_) => {
-                slot.queued = Some(Box::new(install));
+                slot.under_way().queued = Some(install);
             }
         }
         self.refuse_waiting(displaced);
     }
 
     /// Ends the attempt that waited for an installation which won't come.
-    pub(super) fn refuse_waiting(&mut self, waiting: Option<Box<Waiting>>) {
+    pub(super) fn refuse_waiting(&mut self, waiting: Option<Waiting>) {
         if let Some(waiting) = waiting {
             self.finish(waiting.attempt, Outcome::Refused(Refusal::Unavailable {}));
         }
@@ -135,16 +140,16 @@ impl Machine {
                 continue;
             }
             slot.place = Place::Present;
-            match (result, slot.queued.take(), slot.held.is_some()) {
+            match (result, slot.under_way().queued.take(), slot.held.is_some()) {
                 (Ok(()), None, true) => self.in_place(*peer),
                 (Ok(()), Some(next), true) => {
-                    let waiting = slot.waiting.take().map(|waiting| *waiting);
-                    self.place(now, *peer, waiting, *next);
+                    let waiting = slot.under_way().waiting.take();
+                    self.place(now, *peer, waiting, next);
                 }
                 // What a failed installation left behind is unknown: a queued one waits for the
                 // removal, any other lease ends.
                 (Err(Unavailable), Some(next), true) => {
-                    slot.queued = Some(next);
+                    slot.under_way().queued = Some(next);
                     self.begin_removal(*peer);
                 }
                 (Err(Unavailable), None, true) => {
@@ -161,7 +166,9 @@ impl Machine {
         let Some(slot) = self.slots.get_mut(&peer) else {
             return;
         };
-        if let Some(waiting) = slot.waiting.take() {
+        let waiting = slot.under_way().waiting.take();
+        slot.settle();
+        if let Some(waiting) = waiting {
             self.events.push_back(waiting.event);
             self.finish(waiting.attempt, Outcome::Granted);
         }
@@ -204,12 +211,15 @@ impl Machine {
             return;
         }
         slot.place = Place::Absent;
-        slot.failing_since = None;
-        let leaving = std::mem::take(&mut slot.leaving);
-        match slot.queued.take() {
+        let UnderWay {
+            queued,
+            waiting,
+            leaving,
+            failing_since: _,
+        } = std::mem::take(slot.under_way());
+        match queued {
             Some(next) => {
-                let waiting = slot.waiting.take().map(|waiting| *waiting);
-                self.place(now, peer, waiting, *next);
+                self.place(now, peer, waiting, next);
             }
             None => {
                 self.slots.remove(&peer);
@@ -229,8 +239,9 @@ impl Machine {
         if slot.place != Place::Removing {
             return;
         }
-        let first = slot.failing_since.is_none();
-        let since = *slot.failing_since.get_or_insert(now.instant);
+        let failing_since = &mut slot.under_way().failing_since;
+        let first = failing_since.is_none();
+        let since = *failing_since.get_or_insert(now.instant);
         let again = now.instant + REMOVE_AGAIN;
         slot.place = Place::Stuck(again);
         self.deadlines.set(again, Due::Remove(peer));
@@ -263,7 +274,7 @@ impl Machine {
                     self.deadlines.clear(at, Due::Remove(peer));
                 }
                 slot.place = Place::Removing;
-                slot.queued = None;
+                slot.under_way().queued = None;
                 self.gone(now, peer);
             }
         }

@@ -3,7 +3,7 @@
 
 use super::Machine;
 use super::attempt::Step;
-use super::deadline::Due;
+use super::deadline::{Due, OfLease};
 use super::grant::{Lease, Terms};
 use super::input::{Action, Event, Intent, Outcome, Unavailable};
 use super::slot::{Install, Waiting};
@@ -134,7 +134,8 @@ impl Machine {
         let terms = held.lease.terms();
         held.warned = true;
         held.armed = terms.ends;
-        self.deadlines.set(terms.ends, Due::End(peer));
+        let due = Due::Lease(held.lease.session(), OfLease::End);
+        self.deadlines.set(terms.ends, due);
         let event = Event::Ending {
             session: held.lease.session(),
             peer,

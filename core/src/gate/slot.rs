@@ -13,10 +13,17 @@ pub(super) struct Slot {
     pub(super) held: Option<Held>,
     /// What the interface is doing.
     pub(super) place: Place,
+    /// What hangs on that: nothing, for nearly every one of many live leases.
+    under_way: Option<Box<UnderWay>>,
+}
+
+/// What hangs on an operation of the interface.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
     /// What to install once the operation under way is over.
-    pub(super) queued: Option<Box<Install>>,
+    pub(super) queued: Option<Install>,
     /// The attempt that waits for the installation.
-    pub(super) waiting: Option<Box<Waiting>>,
+    pub(super) waiting: Option<Waiting>,
     /// Sessions that wait for the peer to be gone.
     pub(super) leaving: Vec<SessionId>,
     /// Since when removals have been failing.
@@ -80,5 +87,22 @@ pub(super) struct Install {
 impl Slot {
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.held.as_ref().map(|held| &held.lease)
+    }
+
+    pub(super) fn under_way(&mut self) -> &mut UnderWay {
+        self.under_way.get_or_insert_default()
+    }
+
+    /// Gives the room back, if nothing hangs on an operation any more.
+    pub(super) fn settle(&mut self) {
+        self.under_way.take_if(|under_way| {
+            let UnderWay {
+                queued,
+                waiting,
+                leaving,
+                failing_since,
+            } = &**under_way;
+            queued.is_none() && waiting.is_none() && leaving.is_empty() && failing_since.is_none()
+        });
     }
 }

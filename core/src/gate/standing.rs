@@ -167,8 +167,8 @@ impl Machine {
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
-            slot.queued = None;
-            slot.waiting = None;
+            slot.under_way().queued = None;
+            slot.under_way().waiting = None;
             if slot.place == Place::Present {
                 self.begin_removal(peer);
             }

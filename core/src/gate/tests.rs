@@ -10,7 +10,7 @@ use super::*;
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::{Answer, Refusal, Request};
 use crate::factor::{Proof, VerifyError};
-use crate::id::{FactorId, UserId};
+use crate::id::{FactorId, Generation, UserId};
 use crate::interface::PeerConfig;
 use crate::key::PresharedKey;
 use crate::policy::Failures;
@@ -377,6 +377,37 @@ fn invariant_3_expiry_needs_no_store() {
     world.pass(Policy::default().lease);
     assert!(world.interface.is_empty());
     assert_eq!(world.machine.lease_count(), 0);
+}
+
+#[test]
+fn two_leases_never_share_a_session_and_with_it_their_end() {
+    let world = World::new();
+    let mut machine = Machine::new(world.location.clone(), Policy::default(), world.now).unwrap();
+    let enrolment = ready(world.store.enrolment(&world.location, &PEER)).unwrap();
+    let peer = enrolment.unwrap().peer;
+    let restored = |key| {
+        let (peer, location) = (
+            Peer {
+                key,
+                ..peer.clone()
+            },
+            world.location.clone(),
+        );
+        let terms = Terms::begin(location, &peer, &Policy::default(), world.now);
+        Restored {
+            grant: Grant::assertion(terms, Vec::new()),
+            session: SessionId::from_bytes([1; 16]),
+            generation: Generation::new(1),
+            psk: PresharedKey::from_bytes([1; 32]),
+        }
+    };
+    let start = Input::Start {
+        sessions: vec![restored(PEER), restored(PublicKey::from_bytes([2; 32]))],
+        unreadable: Vec::new(),
+        installed: Vec::new(),
+    };
+    machine.handle_input(world.now, start);
+    assert_eq!(machine.leases().count(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Floors: what the machine's own primitives cost, one call of each. Rows are judged by ratios to
 //! sums of these, measured in the same run.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -90,38 +90,53 @@ pub(crate) fn ml_kem_encapsulate() -> Result<Duration, Error> {
     Ok(samples.median())
 }
 
-/// The median of one 4 KiB write with `fdatasync`, as a write-ahead log makes them, to a file in
-/// `folder`, which must be on the disk that is meant.
-pub(crate) fn fdatasync_p50(folder: &Path) -> Result<Duration, Error> {
-    fs::create_dir_all(folder)?;
-    let path = folder.join(format!("fdatasync-{}", std::process::id()));
-    let outcome = fdatasync_samples(&path);
-    fs::remove_file(&path)?;
-    Ok(outcome?.median())
+/// Writes of 4 KiB with `fdatasync`, as a write-ahead log makes them once it has been through its
+/// file: it is used again, and neither grows nor allocates.
+pub(crate) struct Flush {
+    file: File,
+    page: u32,
 }
 
-fn fdatasync_samples(path: &Path) -> Result<Samples, Error> {
+impl Flush {
     const PAGE: [u8; 4096] = [1; 4096];
     const PAGES: u32 = 256;
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(path)?;
-    // A log that is used again neither grows nor allocates.
-    for _ in 0..PAGES {
-        file.write_all(&PAGE)?;
+
+    /// A log in a folder that must be on the disk that is meant. It has no name there, and is gone
+    /// when it is dropped.
+    pub(crate) fn new(folder: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::tempfile_in(folder)?;
+        for _ in 0..Self::PAGES {
+            file.write_all(&Self::PAGE)?;
+        }
+        file.sync_all()?;
+        let page = Self::PAGES;
+        Ok(Self { file, page })
     }
-    file.sync_all()?;
-    file.seek(SeekFrom::Start(0))?;
+
+    /// Writes the next page and has it flushed.
+    pub(crate) fn once(&mut self) -> std::io::Result<()> {
+        if self.page == Self::PAGES {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.page = 0;
+        }
+        self.page += 1;
+        self.file.write_all(&Self::PAGE)?;
+        self.file.sync_data()
+    }
+}
+
+/// The median of one write with its flush, in `folder`.
+pub(crate) fn fdatasync_p50(folder: &Path) -> Result<Duration, Error> {
+    let mut log = Flush::new(folder)?;
     let mut outcome = Ok(());
-    let samples = Samples::take(PAGES, 1, || {
+    let samples = Samples::take(Flush::PAGES, 1, || {
         if outcome.is_ok() {
-            outcome = file.write_all(&PAGE).and_then(|()| file.sync_data());
+            outcome = log.once();
         }
     });
     outcome?;
-    Ok(samples)
+    Ok(samples.median())
 }
 
 /// One ChaCha20-Poly1305 seal of `len` bytes through the crate `chacha20poly1305`.

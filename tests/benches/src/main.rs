@@ -7,6 +7,7 @@ mod floor;
 mod gate;
 mod machine;
 mod measure;
+mod memory;
 mod report;
 
 use std::path::PathBuf;

@@ -19,6 +19,11 @@ impl Samples {
         sorted((0..rounds.max(1)).map(|_| time(batch, &mut call)).collect())
     }
 
+    /// Samples that were taken elsewhere: at least one.
+    pub(crate) fn of(spans: Vec<Duration>) -> Self {
+        sorted(spans)
+    }
+
     /// The span that half of the samples stay within.
     pub(crate) fn median(&self) -> Duration {
         self.percentile(50)
@@ -67,6 +72,40 @@ impl Pair {
     pub(crate) fn ratio(&self) -> f64 {
         self.a.median().as_secs_f64() / self.b.median().as_secs_f64()
     }
+}
+
+/// The middle one of some figures; of none, no number.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The monotonic clock, for what is awaited.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// How long a piece of work takes.
+pub(crate) fn span(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// Processor time that a piece of work takes on all threads of this process, user and system.
+pub(crate) fn cpu(work: impl FnOnce()) -> Duration {
+    let before = cpu_now();
+    work();
+    cpu_now().saturating_sub(before)
+}
+
+/// Processor time of this process so far.
+pub(crate) fn cpu_now() -> Duration {
+    let read = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(read.tv_sec).unwrap_or(0),
+        u32::try_from(read.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// A span in microseconds, for a row.

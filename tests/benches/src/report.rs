@@ -9,18 +9,13 @@ use serde_json::{Value, json};
 
 /// What a row is to be compared with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the first subject has no targets; the next ones do"
-    )
-)]
 pub(crate) enum Target {
     /// Holds up to this value.
     AtMost(f64),
     /// Holds from this value on.
     AtLeast(f64),
+    /// Holds at this value only.
+    Exactly(f64),
     /// For information; a lower value is better. Always holds.
     Lower,
     /// For information; a higher value is better. Always holds.
@@ -106,6 +101,7 @@ impl Report {
             let target = match row.target {
                 Target::AtMost(limit) => format!("≤ {limit}"),
                 Target::AtLeast(limit) => format!("≥ {limit}"),
+                Target::Exactly(value) => format!("= {value}"),
                 Target::Lower | Target::Higher => String::new(),
             };
             let mark = if row.holds() { "" } else { "MISSED" };
@@ -132,13 +128,14 @@ impl Row {
         match self.target {
             Target::AtMost(limit) => self.value <= limit,
             Target::AtLeast(limit) => self.value >= limit,
+            Target::Exactly(value) => (self.value - value).abs() < f64::EPSILON,
             Target::Lower | Target::Higher => self.value.is_finite(),
         }
     }
 
     fn json(&self) -> Value {
         let (better, target) = match self.target {
-            Target::AtMost(limit) => ("lower", Some(limit)),
+            Target::AtMost(limit) | Target::Exactly(limit) => ("lower", Some(limit)),
             Target::AtLeast(limit) => ("higher", Some(limit)),
             Target::Lower => ("lower", None),
             Target::Higher => ("higher", None),
@@ -172,6 +169,10 @@ mod tests {
             (1.6, Target::AtMost(1.5), false),
             (8.0, Target::AtLeast(8.0), true),
             (7.9, Target::AtLeast(8.0), false),
+            (1.0, Target::Exactly(1.0), true),
+            (0.998, Target::Exactly(1.0), false),
+            (1.002, Target::Exactly(1.0), false),
+            (f64::NAN, Target::Exactly(1.0), false),
             (f64::NAN, Target::AtMost(1.0), false),
             (f64::NAN, Target::Lower, false),
             (3.0, Target::Higher, true),

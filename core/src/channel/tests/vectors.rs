@@ -9,13 +9,14 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::super::kem::portable::encapsulate_with;
 use super::super::message::{Denied, DeniedReason};
+use super::super::noise;
 #[cfg(feature = "aws-lc")]
 use super::super::resolver::aws_lc::AwsLc;
 use super::super::resolver::portable::Portable;
 use super::super::resolver::{Identity, Provider};
 use super::super::responder::accept_with;
-use super::super::{noise, psk};
 use super::*;
 
 /// The file.
@@ -194,7 +195,7 @@ impl<P: Provider> Script<P> {
         let attempt = AttemptId::from_bytes(counting(seed + 4));
         let (secret, key) = DecapsulationSecret::from_seed(&counting(seed + 5)).unwrap();
         let randomness: [u8; 64] = counting(seed + 6);
-        let (ciphertext, kem_secret) = psk::encapsulate(&key, &randomness).unwrap();
+        let (ciphertext, kem_secret) = encapsulate_with(&key, &randomness).unwrap();
 
         let identity: Identity<P> = Identity::new(&private).unwrap();
         let state = noise::initiator(&identity, &location.public_key(), Some(&client_ephemeral));
@@ -283,10 +284,8 @@ impl Dialogue {
     fn grant(mut self) -> Case {
         let randomness = counting(self.seed + 6);
         let share = Share(Box::new(counting(self.seed + 7)));
-        let (grant, psk) = self
-            .gate
-            .grant_with(terms(), &self.key, &randomness, share)
-            .unwrap();
+        let kem = encapsulate_with(&self.key, &randomness).unwrap();
+        let (grant, psk) = self.gate.grant_with(terms(), kem, share).unwrap();
         let text = grant.plaintext.clone();
         let body = self.gate.seal_grant(grant).unwrap();
         let opened = self.client.reply(&body).unwrap();

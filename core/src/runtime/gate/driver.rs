@@ -1,7 +1,7 @@
 //! Start, the passing of time, the store's changes, and stop.
 
 use std::future::poll_fn;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::gate::{Event, Grant, Input, Machine};
 use crate::interface::{InterfaceBackend, PeerConfig};
 use crate::policy::Policy;
 use crate::store::ChangeSet;
+use crate::time::Instant;
 
 /// The longest sleep while anything is due at all: a system that slept, or whose clock was set, is
 /// noticed by then.
@@ -65,6 +66,7 @@ pub(super) async fn start(
         clock,
         timeouts,
         wake: Notify::new(),
+        alarm: AtomicU64::new(0),
         events,
         tickets: Mutex::default(),
         next_ticket: AtomicU64::new(0),
@@ -159,8 +161,12 @@ async fn drive(shared: Arc<Shared>) {
     loop {
         let due = {
             let now = shared.now();
-            let next = shared.machine().poll_timeout(now);
-            next.map(|(at, _)| at.saturating_since(now.instant).min(LONGEST_SLEEP))
+            let machine = shared.machine();
+            let next = machine.poll_timeout(now);
+            let due = next.map(|(at, _)| at.min(now.instant + LONGEST_SLEEP));
+            let alarm = due.map_or(u64::MAX, Instant::as_nanos);
+            shared.alarm.store(alarm, Ordering::Relaxed);
+            due.map(|at| at.saturating_since(now.instant))
         };
         let sleep = async {
             match due {

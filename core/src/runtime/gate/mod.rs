@@ -38,7 +38,7 @@ use crate::key::PublicKey;
 use crate::policy::Throttle;
 use crate::seal::KeyRing;
 use crate::store::PeerStore;
-use crate::time::{Clock, Now, Timestamp};
+use crate::time::{Clock, Instant, Now, Timestamp};
 use conversation::Conversations;
 
 /// How many events a slow reader may lag behind.
@@ -83,8 +83,11 @@ struct Shared {
     verifiers: BTreeMap<FactorKind, Arc<dyn MfaVerifier>>,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
-    /// Woken when the machine's next deadline may have changed.
+    /// Woken when the machine has an earlier deadline than the one that is slept for.
     wake: Notify,
+    /// What is slept for, by the monotonic clock in nanoseconds; read and set under the machine's
+    /// lock.
+    alarm: AtomicU64,
     events: broadcast::Sender<Event>,
     tickets: Mutex<BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>>,
     next_ticket: AtomicU64,
@@ -242,19 +245,26 @@ impl Shared {
     /// Lets the machine take a step, and drains it.
     fn advance(self: &Arc<Self>, step: impl FnOnce(&mut Machine, Now)) {
         let now = self.now();
-        let actions: Vec<Action> = {
+        let (actions, is_sooner): (Vec<Action>, bool) = {
             let mut machine = self.machine();
             step(&mut machine, now);
             while let Some(event) = machine.poll_event() {
                 tracing::info!(location = %self.location, ?event, "gate");
                 _ = self.events.send(event); // nobody may be listening
             }
-            std::iter::from_fn(|| machine.poll_action()).collect()
+            let actions = std::iter::from_fn(|| machine.poll_action()).collect();
+            // An alarm that is past belongs to a clock that jumped: the sleeper is to look again.
+            let alarm = Instant::from_nanos(self.alarm.load(Ordering::Relaxed));
+            let next = machine.poll_timeout(now);
+            let is_sooner = next.is_some_and(|(at, _)| at < alarm || now.instant >= alarm);
+            (actions, is_sooner)
         };
         for action in actions {
             self.perform(action);
         }
-        self.wake.notify_one();
+        if is_sooner {
+            self.wake.notify_one();
+        }
     }
 }
 

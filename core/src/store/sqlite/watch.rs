@@ -1,7 +1,7 @@
 //! Tells changes from the audit trail: every change that bears on gates has its record there, so
 //! what is new after record *n* is what changed, whoever wrote it.
 //!
-//! One thread per store. It is woken by this store's own commits and looks for those of other
+//! One thread per store. It is woken by this store's own commits that bear on gates, and looks for those of other
 //! processes every quarter of a second; when nobody watches, it sleeps for good.
 
 use std::path::Path;
@@ -61,10 +61,14 @@ impl Tail {
         })
     }
 
-    /// The writer has committed up to this record.
-    pub(super) fn committed(&self, seq: u64) {
+    /// The writer has committed up to this record. Where none of its records is news to a gate,
+    /// as with an admission, the thread may sleep on: it reads them with those that are.
+    pub(super) fn committed(&self, seq: u64, has_news: bool) {
         let mut state = self.lock();
         state.known = state.known.max(seq);
+        if !has_news {
+            return;
+        }
         state.fresh = true;
         drop(state);
         self.woken.notify_all();

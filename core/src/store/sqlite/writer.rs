@@ -17,7 +17,7 @@ use super::error::{SqliteError, engine};
 use super::schema::open_writer;
 use super::watch::Tail;
 use crate::audit::{AuditEvent, Head, link};
-use crate::store::StoreError;
+use crate::store::{ChangeSet, StoreError};
 
 /// Most intents in one transaction: bounds how long the first waits for the last.
 const MOST_IN_A_BATCH: usize = 256;
@@ -31,21 +31,35 @@ const IDLE_YIELDS: u32 = 100;
 /// A transaction as an intent sees it.
 pub(super) struct Tx<'c> {
     pub(super) connection: &'c Connection,
+    trail: Trail,
+}
+
+/// How far the audit trail goes in a transaction.
+#[derive(Clone, Copy)]
+struct Trail {
     head: Head,
+    /// Whether a record of this transaction's tells of a change that bears on gates.
+    has_news: bool,
 }
 
 impl Tx<'_> {
     /// Appends to the chain.
     pub(super) fn append(&mut self, event: AuditEvent) -> Result<(), StoreError> {
         let (next, json) =
-            link(&self.head, &event).map_err(|error| StoreError::Backend(Box::new(error)))?;
+            link(&self.trail.head, &event).map_err(|error| StoreError::Backend(Box::new(error)))?;
         self.connection
             .prepare_cached("INSERT INTO audit (seq, previous, event, hash) VALUES (?, ?, ?, ?)")
             .and_then(|mut statement| {
-                statement.execute((next.seq.cast_signed(), self.head.hash, json, next.hash))
+                statement.execute((
+                    next.seq.cast_signed(),
+                    self.trail.head.hash,
+                    json,
+                    next.hash,
+                ))
             })
             .map_err(engine)?;
-        self.head = next;
+        self.trail.head = next;
+        self.trail.has_news |= !ChangeSet::of(&event).is_empty();
         Ok(())
     }
 }
@@ -212,10 +226,10 @@ impl Writer {
         };
         let changes = connection.total_changes();
         match run_and_commit(&connection, batch) {
-            Ok(head) => {
+            Ok(Trail { head, has_news }) => {
                 if connection.total_changes() != changes {
                     self.flushes.fetch_add(1, Ordering::Relaxed);
-                    self.tail.committed(head.seq);
+                    self.tail.committed(head.seq, has_news);
                 }
                 self.connection = Some(connection);
                 Ok(())
@@ -234,15 +248,18 @@ impl Writer {
 fn run_and_commit(
     connection: &Connection,
     batch: &mut [Box<dyn Intent>],
-) -> Result<Head, SqliteError> {
+) -> Result<Trail, SqliteError> {
     // Other processes write too: what is read from here on holds until the commit.
     step(connection, "BEGIN IMMEDIATE")?;
     let mut tx = Tx {
         connection,
-        head: read_head(connection)?,
+        trail: Trail {
+            head: read_head(connection)?,
+            has_news: false,
+        },
     };
     for intent in batch {
-        let head = tx.head;
+        let trail = tx.trail;
         step(connection, "SAVEPOINT intent")?;
         let keep = intent.run(&mut tx);
         if connection.is_autocommit() {
@@ -251,12 +268,12 @@ fn run_and_commit(
         }
         if !keep {
             step(connection, "ROLLBACK TO intent")?;
-            tx.head = head;
+            tx.trail = trail;
         }
         step(connection, "RELEASE intent")?;
     }
     step(connection, "COMMIT")?;
-    Ok(tx.head)
+    Ok(tx.trail)
 }
 
 fn step(connection: &Connection, sql: &str) -> Result<(), SqliteError> {

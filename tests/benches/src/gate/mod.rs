@@ -1,0 +1,22 @@
+//! `gate.…`: what the gate costs.
+
+mod admission;
+mod durable;
+mod machine;
+mod office;
+mod primitives;
+mod records;
+mod removal;
+mod store;
+
+use crate::floor::Error;
+use crate::report::Report;
+
+/// Measures what is wanted of this subject.
+pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
+    machine::rows(report)?;
+    store::rows(report)?;
+    admission::rows(report)?;
+    durable::rows(report)?;
+    removal::rows(report)
+}

@@ -1,0 +1,223 @@
+//! A gate with its store, and devices that may pass it: each with an owner and an enrolled
+//! one-time password of its own, so that no admission waits for another's.
+//!
+//! The interface takes every peer and does nothing: what WireGuard costs is WireGuard's.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfagate::channel::message::{Answer, Hello, Reply, Request};
+use mfagate::channel::{ClientSession, DecapsulationSecret, Initiator};
+use mfagate::enrol::Registrar;
+use mfagate::factor::totp::{TotpSecret, TotpVerifier};
+use mfagate::gate::Scope;
+use mfagate::id::{AttemptId, UserId};
+use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
+use mfagate::runtime::{Gate, GateConfig};
+use mfagate::seal::{KeyRing, RingKey};
+use mfagate::store::{Peer, PeerStore};
+use mfagate::time::{Clock, Instant, Now, Timestamp};
+
+use crate::floor::Error;
+
+/// The devices' addresses are from here on.
+const NETWORK: u32 = 0x0a00_0000;
+
+/// Between two codes of one secret.
+const STEP: Duration = Duration::from_secs(30);
+
+/// A gate, and those who may pass it.
+pub(super) struct Office {
+    pub(super) gate: Gate,
+    pub(super) devices: Vec<Device>,
+    clock: SetClock,
+}
+
+/// A device whose owner has a one-time password.
+#[derive(Clone)]
+pub(super) struct Device {
+    key: PrivateKey,
+    secret: TotpSecret,
+    clock: SetClock,
+}
+
+impl Office {
+    pub(super) async fn open(store: Arc<dyn PeerStore>, devices: u32) -> Result<Self, Error> {
+        let clock = SetClock::default();
+        let ring = KeyRing::new("bench".parse()?, RingKey::generate()?);
+        let registrar = Registrar::new(Arc::clone(&store), ring.clone(), Arc::new(clock.clone()));
+        let location = super::records::location();
+        let mut config = GateConfig::new(
+            location.clone(),
+            PrivateKey::generate()?,
+            ring,
+            store,
+            Arc::new(Nowhere),
+        );
+        config.verifiers.push(Arc::new(TotpVerifier::new()));
+        config.clock = Arc::new(clock.clone());
+        let gate = Gate::start(config).await?;
+        let mut office = Self {
+            gate,
+            devices: Vec::new(),
+            clock,
+        };
+        for number in 0..devices {
+            let user: UserId = format!("user{number}").parse()?;
+            let key = PrivateKey::generate()?;
+            registrar.put_user(&user, true).await?;
+            let peer = Peer {
+                location: location.clone(),
+                key: key.public_key(),
+                user: user.clone(),
+                allowed_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(NETWORK + number)).into()],
+                label: "laptop".to_owned(),
+                enabled: true,
+            };
+            registrar.put_peer(peer).await?;
+            let enrolment = registrar.begin_totp(&user, "phone", "bench").await?;
+            let first = enrolment.secret.code(office.clock.now().timestamp)?;
+            registrar
+                .confirm_totp(&user, enrolment.factor, first)
+                .await?;
+            office.devices.push(Device {
+                key,
+                secret: enrolment.secret.clone(),
+                clock: office.clock.clone(),
+            });
+        }
+        Ok(office)
+    }
+
+    /// Ends every session and lets time pass, so that each device has a fresh code and is admitted
+    /// as for the first time.
+    pub(super) async fn next_day(&self) -> Result<(), Error> {
+        self.gate.revoke(Scope::All).await?;
+        self.clock.advance(STEP * 4);
+        Ok(())
+    }
+}
+
+/// A client that waits for the reply to its first message.
+pub(super) struct Begun {
+    initiator: Initiator,
+    secret: DecapsulationSecret,
+    answer: Request,
+    /// The body to send.
+    pub(super) body: Vec<u8>,
+}
+
+/// A client that waits for the reply to its code.
+pub(super) struct Answered {
+    session: ClientSession,
+    secret: DecapsulationSecret,
+    /// The body to send.
+    pub(super) body: Vec<u8>,
+}
+
+impl Device {
+    /// What the user reads off the phone: not the client's work, so not timed with it.
+    pub(super) fn code(&self) -> Result<Request, Error> {
+        let code = self.secret.code(self.clock.now().timestamp)?;
+        Ok(Request::Answer {
+            answer: Answer::Code { code },
+        })
+    }
+
+    /// The first message: fresh keys, and a handshake under them.
+    pub(super) fn begin(&self, gate: &PublicKey, answer: Request) -> Result<Begun, Error> {
+        let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
+        let hello = Hello::Begin {
+            sent_at: self.clock.now().timestamp,
+            encapsulation_key,
+        };
+        let (initiator, body) = Initiator::begin(&self.key, gate, &hello)?;
+        Ok(Begun {
+            initiator,
+            secret,
+            answer,
+            body,
+        })
+    }
+}
+
+impl Begun {
+    /// Takes the challenge in, and answers it.
+    pub(super) fn answer(self, response: &[u8]) -> Result<Answered, Error> {
+        let (mut session, reply) = self.initiator.finish(response)?;
+        let Reply::Challenge { attempt, .. } = reply else {
+            return Err(format!("instead of a challenge: {reply:?}").into());
+        };
+        let attempt: AttemptId = attempt;
+        let body = session.request(&attempt, &self.answer)?;
+        Ok(Answered {
+            session,
+            secret: self.secret,
+            body,
+        })
+    }
+}
+
+impl Answered {
+    /// Takes the grant in, and derives the preshared key.
+    pub(super) fn admitted(mut self, response: &[u8]) -> Result<PresharedKey, Error> {
+        let opened = self.session.reply(response)?;
+        Ok(opened.preshared_key(&self.session, &self.secret)?)
+    }
+}
+
+/// A clock that passes only when it is told to.
+#[derive(Clone)]
+struct SetClock(Arc<Mutex<Now>>);
+
+impl SetClock {
+    fn advance(&self, span: Duration) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        now.instant = now.instant + span;
+        now.timestamp = now.timestamp + span;
+    }
+}
+
+impl Default for SetClock {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Now {
+            instant: Instant::from_nanos(1_000_000_000),
+            timestamp: Timestamp::from_millis(1_800_000_000_000),
+        })))
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An interface that takes everything and carries nothing.
+struct Nowhere;
+
+#[async_trait]
+impl InterfaceBackend for Nowhere {
+    async fn install(&self, _: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &[PublicKey]) -> Result<(), InterfaceError> {
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        Ok(Vec::new())
+    }
+
+    async fn activity(&self, _: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        Ok(Vec::new())
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        Ok(())
+    }
+}

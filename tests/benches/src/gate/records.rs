@@ -1,0 +1,79 @@
+//! Records to measure with: as large as real ones, and made without a store.
+
+use mfagate::assurance::{Assurance, FactorKind};
+use mfagate::id::{FactorId, LocationId, SessionId, UserId};
+use mfagate::key::PublicKey;
+use mfagate::policy::Failures;
+use mfagate::seal::Sealed;
+use mfagate::store::{Enrolment, FactorRecord, FactorState, Peer, User};
+use mfagate::time::Timestamp;
+
+pub(super) fn enrolment(peer: PublicKey) -> Enrolment {
+    Enrolment {
+        peer: Peer {
+            location: location(),
+            key: peer,
+            user: user(),
+            allowed_ips: "10.0.0.2/32".parse().into_iter().collect(),
+            label: String::new(),
+            enabled: true,
+        },
+        user: User {
+            id: user(),
+            enabled: true,
+        },
+        factors: vec![factor(0)],
+    }
+}
+
+pub(super) fn factor(number: u32) -> FactorRecord {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    FactorRecord {
+        id: FactorId::from_bytes(id),
+        user: user(),
+        kind: FactorKind::TOTP,
+        label: String::new(),
+        sealed: Sealed::from_bytes(vec![7; 80]),
+        state: FactorState::Active,
+        last_step: None,
+        failures: Failures::default(),
+    }
+}
+
+pub(super) fn assurance(at: Timestamp) -> Assurance {
+    Assurance {
+        kind: FactorKind::TOTP,
+        phishing_resistant: false,
+        user_verified: false,
+        replay_resistant: true,
+        authenticated_at: at,
+    }
+}
+
+pub(super) fn location() -> LocationId {
+    "bench"
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a valid name"))
+}
+
+pub(super) fn user() -> UserId {
+    "bench"
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a valid name"))
+}
+
+pub(super) fn session(number: u32) -> SessionId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B1).to_be_bytes());
+    id[4..8].copy_from_slice(&number.to_be_bytes());
+    SessionId::from_bytes(id)
+}
+
+/// Bytes that spread like a key's.
+pub(super) fn fill(number: u32) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B1).to_be_bytes());
+    bytes[4..8].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
