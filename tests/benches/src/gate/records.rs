@@ -1,5 +1,7 @@
 //! Records to measure with: as large as real ones, and made without a store.
 
+use std::net::IpAddr;
+
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::id::{FactorId, LocationId, SessionId, UserId};
 use mfagate::key::PublicKey;
@@ -9,12 +11,15 @@ use mfagate::store::{Enrolment, FactorRecord, FactorState, Peer, User};
 use mfagate::time::Timestamp;
 
 pub(super) fn enrolment(peer: PublicKey) -> Enrolment {
+    // The part of a key from `fill` that counts: an address of the peer's own.
+    let [_, _, _, _, _, a, b, c, ..] = *peer.as_bytes();
+    let address = IpAddr::from([10, a, b, c]);
     Enrolment {
         peer: Peer {
             location: location(),
             key: peer,
             user: user(),
-            allowed_ips: "10.0.0.2/32".parse().into_iter().collect(),
+            allowed_ips: vec![address.into()],
             label: String::new(),
             enabled: true,
         },
