@@ -186,6 +186,29 @@ impl Machine {
         self.close_again(now, session);
     }
 
+    /// A session whose peer has no lease any more is to end, once the peer is off the interface.
+    pub(super) fn end_unleased(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        (peer, user): (PublicKey, UserId),
+        reason: EndReason,
+    ) {
+        let ending = Ending {
+            peer,
+            user,
+            reason,
+            stored: false,
+            failing: false,
+            waiters: Vec::new(),
+        };
+        self.endings.insert(session, ending);
+        match self.slots.get_mut(&peer) {
+            Some(slot) => slot.leaving.push(session),
+            None => self.left(now, session),
+        }
+    }
+
     pub(super) fn closed(&mut self, now: Now, session: SessionId, result: Result<(), Unavailable>) {
         let Some(ending) = self.endings.get_mut(&session) else {
             return;
@@ -222,9 +245,9 @@ impl Machine {
         }
     }
 
-    /// Ends the sessions and attempts in a scope, also those that are ending already: when the
-    /// ticket is answered, none is left.
-    pub(super) fn revoke(&mut self, ticket: u64, scope: &Scope) {
+    /// Ends the sessions and attempts in a scope, also those that are ending already and those that
+    /// a gate which stops leaves in the store: when the ticket is answered, none is left.
+    pub(super) fn revoke(&mut self, now: Now, ticket: u64, scope: &Scope) {
         let peers: Vec<PublicKey> = match scope {
             Scope::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
             Scope::Peer(peer) => vec![*peer],
@@ -237,15 +260,15 @@ impl Machine {
         for peer in peers {
             self.end(peer, EndReason::Revoked);
         }
+        let parked = self.parked.extract_if(.., |session, (peer, user)| {
+            scope.includes(*session, *peer, user)
+        });
+        for (session, who) in parked.collect::<Vec<_>>() {
+            self.end_unleased(now, session, who, EndReason::Revoked);
+        }
         let mut open = Ticket::default();
         for (session, ending) in &mut self.endings {
-            let is_meant = match scope {
-                Scope::Session(wanted) => wanted == session,
-                Scope::Peer(wanted) => *wanted == ending.peer,
-                Scope::User(wanted) => *wanted == ending.user,
-                Scope::All => true,
-            };
-            if is_meant {
+            if scope.includes(*session, ending.peer, &ending.user) {
                 ending.waiters.push(Waiter::Ticket(ticket));
                 open.waiting += 1;
             }
@@ -305,6 +328,18 @@ impl Machine {
             && let Some(Ticket { sessions, .. }) = self.tickets.remove(&ticket)
         {
             self.actions.push_back(Action::Revoked { ticket, sessions });
+        }
+    }
+}
+
+impl Scope {
+    /// Whether a session of this peer and user is meant.
+    fn includes(&self, session: SessionId, peer: PublicKey, user: &UserId) -> bool {
+        match self {
+            Self::Session(wanted) => *wanted == session,
+            Self::Peer(wanted) => *wanted == peer,
+            Self::User(wanted) => wanted == user,
+            Self::All => true,
         }
     }
 }

@@ -44,7 +44,7 @@ pub use grant::{Grant, Lease, Restored, Terms};
 pub use input::{Action, Event, Input, Intent, Outcome, Scope, Standing, Subject, Unavailable};
 
 use crate::audit::{AuditEvent, AuditKind};
-use crate::id::{AttemptId, LocationId, SessionId};
+use crate::id::{AttemptId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{InvalidPolicy, Policy};
 use crate::time::{Instant, Now};
@@ -66,6 +66,7 @@ pub struct Machine {
     sessions: BTreeMap<SessionId, PublicKey>,
     endings: BTreeMap<SessionId, Ending>,
     tickets: BTreeMap<u64, Ticket>,
+    parked: BTreeMap<SessionId, (PublicKey, UserId)>,
     deadlines: Deadlines,
     replays: ReplayWindow,
     actions: VecDeque<Action>,
@@ -107,6 +108,7 @@ impl Machine {
             sessions: BTreeMap::new(),
             endings: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            parked: BTreeMap::new(),
             deadlines: Deadlines::default(),
             replays: ReplayWindow::default(),
             actions: VecDeque::new(),
@@ -184,7 +186,7 @@ impl Machine {
                 session,
                 result,
             } => self.checked(peer, session, result),
-            Input::Revoke { ticket, scope } => self.revoke(ticket, &scope),
+            Input::Revoke { ticket, scope } => self.revoke(now, ticket, &scope),
             Input::Stop => self.stop(),
         }
     }

@@ -160,7 +160,10 @@ impl Machine {
         }
         let peers: Vec<PublicKey> = self.slots.keys().copied().collect();
         for peer in peers {
-            self.take_lease(peer);
+            if let Some(lease) = self.take_lease(peer) {
+                let user = lease.terms().user.clone();
+                self.parked.insert(lease.session(), (peer, user));
+            }
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
