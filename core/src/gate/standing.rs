@@ -27,9 +27,10 @@ impl Machine {
         if self.phase != Phase::Starting {
             return;
         }
+        let mut over = Vec::new();
         for record in unreadable {
             let who = (record.peer, record.user);
-            self.discard(now, record.id, who, EndReason::Unreadable, Vec::new());
+            over.push((record.id, who, EndReason::Unreadable));
         }
         let mut present: BTreeMap<PublicKey, PeerConfig> =
             installed.into_iter().map(|peer| (peer.key, peer)).collect();
@@ -45,7 +46,7 @@ impl Machine {
             let peer = terms.peer;
             if terms.are_over(now) {
                 let who = (peer, terms.user.clone());
-                self.discard(now, session, who, EndReason::Expired, Vec::new());
+                over.push((session, who, EndReason::Expired));
                 continue;
             }
             let config = Self::config(terms, psk);
@@ -66,6 +67,9 @@ impl Machine {
         for orphan in present.into_keys() {
             self.slots.entry(orphan).or_default().place = Place::Present;
             self.begin_removal(orphan);
+        }
+        for (session, who, reason) in over {
+            self.end_unleased(now, session, who, reason);
         }
         let under_way = |slot: &super::slot::Slot| slot.place != Place::Present;
         let pending = self.slots.iter().filter(|(_, slot)| under_way(slot));
