@@ -63,6 +63,8 @@ impl Machine {
                 slot.place = Place::Installing;
                 missing.push(config);
             }
+            // What changed in the store while no gate was there to hear of it.
+            self.check(peer);
         }
         for orphan in present.into_keys() {
             self.slots.entry(orphan).or_default().place = Place::Present;
