@@ -118,9 +118,14 @@ impl Machine {
     fn not_opened(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, refused: Opened) {
         match refused {
             Opened::Replayed { lock, .. } => {
-                self.deny(id, candidate, denied(DeniedReason::Replayed, lock, now));
+                self.deny(
+                    now,
+                    id,
+                    candidate,
+                    denied(DeniedReason::Replayed, lock, now),
+                );
             }
-            Opened::Locked { lock, .. } => self.deny(id, candidate, locked(lock, now)),
+            Opened::Locked { lock, .. } => self.deny(now, id, candidate, locked(lock, now)),
             Opened::FactorGone { .. } => {
                 self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }

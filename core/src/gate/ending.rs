@@ -235,7 +235,6 @@ impl Machine {
                 Waiter::Ticket(ticket) => self.count_down(ticket, Some(session)),
             }
         }
-        self.stopped();
     }
 
     /// Has `waiter` told when the session's end is durable.

@@ -189,6 +189,7 @@ impl Machine {
             Input::Revoke { ticket, scope } => self.revoke(now, ticket, &scope),
             Input::Stop => self.stop(),
         }
+        self.stopped();
     }
 
     /// Takes in that time has passed: does what is due, and costs no more than that.
@@ -208,6 +209,7 @@ impl Machine {
         if !samples.is_empty() {
             self.actions.push_back(Action::Sample { peers: samples });
         }
+        self.stopped();
     }
 
     /// The next thing for the shell to do.

@@ -177,7 +177,6 @@ impl Machine {
             }
         }
         self.reconciled(peers);
-        self.stopped();
     }
 
     /// A peer is off the interface: what waited for that goes on.

@@ -179,7 +179,6 @@ impl Machine {
                 self.begin_removal(peer);
             }
         }
-        self.stopped();
     }
 
     /// Says that the gate has stopped, once nothing is on the interface or under way.
