@@ -8,7 +8,7 @@ use super::attempt::Step;
 use super::deadline::Due;
 use super::grant::Lease;
 use super::input::{Action, Event, Outcome, Scope, Unavailable};
-use super::slot::Place;
+use super::slot::{Held, Place};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId, UserId};
@@ -104,6 +104,11 @@ impl Machine {
 
     /// Takes the lease out of its slot and disarms its deadlines.
     pub(super) fn take_lease(&mut self, peer: PublicKey) -> Option<Lease> {
+        self.take_held(peer).map(|held| held.lease)
+    }
+
+    /// The same, with what is known of its traffic.
+    pub(super) fn take_held(&mut self, peer: PublicKey) -> Option<Held> {
         let held = self.slots.get_mut(&peer)?.held.take()?;
         let terms = held.lease.terms();
         let due = if held.warned {
@@ -117,7 +122,7 @@ impl Machine {
             self.deadlines.clear(idle.next, Due::Sample(peer));
         }
         self.sessions.remove(&held.lease.session());
-        Some(held.lease)
+        Some(held)
     }
 
     /// A lease's time is over, by one of the clocks.

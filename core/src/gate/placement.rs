@@ -39,28 +39,24 @@ impl Machine {
             return;
         }
         self.supersede(peer);
-        self.hold(now, Lease::new(grant, session, generation));
+        self.hold(now, Lease::new(grant, session, generation), None);
         self.place(peer, Some(waiting), install);
         // A change in the store may have come in while there was no lease yet to end.
         self.check(peer);
     }
 
-    /// Records a lease and arms its deadlines.
-    pub(super) fn hold(&mut self, now: Now, lease: Lease) {
+    /// Records a lease and arms its deadlines. `idle` is what was known of its traffic: a renewal
+    /// is no payload.
+    pub(super) fn hold(&mut self, now: Now, lease: Lease, idle: Option<Box<Idle>>) {
         let peer = lease.terms().peer;
         self.sessions.insert(lease.session(), peer);
         self.deadlines.set_wall(lease.terms().not_after, peer);
         let (armed, warned) = self.arm(now, lease.terms());
-        let idle = self.policy.inactivity.map(|limit| {
-            let next = now.instant + limit / 4;
-            self.deadlines.set(next, Due::Sample(peer));
-            Box::new(Idle {
-                active: now.instant,
-                read: now.instant,
-                bytes: 0,
-                next,
-            })
-        });
+        let fresh = |limit| Box::new(Idle::new(now.instant, limit));
+        let idle = idle.or_else(|| self.policy.inactivity.map(fresh));
+        if let Some(idle) = &idle {
+            self.deadlines.set(idle.next, Due::Sample(peer));
+        }
         self.slots.entry(peer).or_default().held = Some(Held {
             lease,
             armed,

@@ -53,7 +53,7 @@ impl Machine {
             let is_there = present
                 .remove(&peer)
                 .is_some_and(|there| is_same(&there, &config));
-            self.hold(now, Lease::new(grant, session, generation));
+            self.hold(now, Lease::new(grant, session, generation), None);
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
