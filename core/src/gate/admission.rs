@@ -96,6 +96,12 @@ impl Machine {
             self.check(who.0);
             return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
         }
+        if grant.terms().are_over(now) {
+            // The store took longer than the lease lasts, or the clock was set.
+            self.discard(now, session, who.clone(), EndReason::Expired, Vec::new());
+            self.check(who.0);
+            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+        }
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.step = Step::Installing;
         }

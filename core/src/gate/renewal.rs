@@ -11,7 +11,7 @@ use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId};
 use crate::key::{PresharedKey, PublicKey};
-use crate::store::{Enrolment, Renewed};
+use crate::store::{EndReason, Enrolment, Renewed};
 use crate::time::Now;
 
 impl Machine {
@@ -99,6 +99,11 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
         if self.lease_for(peer, session).is_none() || !self.is_open() {
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        }
+        if terms.are_over(now) {
+            // The store took longer than the lease lasts, or the clock was set.
+            self.end(peer, EndReason::Expired);
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         }
         let Some(Held {
