@@ -118,16 +118,17 @@ impl Machine {
             slot.place = Place::Present;
             match (result, slot.queued.take(), slot.held.is_some()) {
                 (Ok(()), None, true) => self.in_place(*peer),
-                (Ok(()), Some(next), true) => {
+                (Ok(()), Some(next), true) if slot.leaving.is_empty() => {
                     let waiting = slot.waiting.take().map(|waiting| *waiting);
                     self.place(*peer, waiting, *next);
                 }
-                // What a failed installation left behind is unknown: a queued one waits for the
-                // removal, any other lease ends.
-                (Err(Unavailable), Some(next), true) => {
+                // What a failed installation left behind is unknown, and an older session that
+                // ended meanwhile ends by a removal: a queued one waits for that.
+                (_, Some(next), true) => {
                     slot.queued = Some(next);
                     self.begin_removal(*peer);
                 }
+                // Any other lease ends.
                 (Err(Unavailable), None, true) => {
                     self.end(*peer, EndReason::InterfaceFailed);
                 }
