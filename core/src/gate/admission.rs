@@ -67,8 +67,9 @@ impl Machine {
             // Nobody waits for this admission any more.
             Some(_) | None => return self.discard(now, session, who, EndReason::Revoked, vec![]),
         };
-        let Ok((opened, psk)) = result else {
-            // The store may or may not hold the session, and may have ended the older one for it.
+        let is_own = candidate.subject.peer == who.0;
+        let (true, Ok((opened, psk))) = (is_own, result) else {
+            // A grant that is another peer's admits nobody. The store may or may not hold the session, and may have ended the older one for it.
             self.discard(
                 now,
                 session,
