@@ -36,6 +36,7 @@ mod renewal;
 mod slot;
 mod standing;
 #[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,6 +67,7 @@ pub struct Machine {
     sessions: BTreeMap<SessionId, PublicKey>,
     endings: BTreeMap<SessionId, Ending>,
     tickets: BTreeMap<u64, Ticket>,
+    /// Sessions that a gate which stops leaves in the store.
     parked: BTreeMap<SessionId, (PublicKey, UserId)>,
     deadlines: Deadlines,
     replays: ReplayWindow,
