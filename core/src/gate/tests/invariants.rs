@@ -9,6 +9,7 @@ use super::world::{Job, World, ready};
 use crate::channel::message::{Denied, DeniedReason, Refusal, Request};
 use crate::gate::{Action, Event, Input, Intent, Outcome, Scope};
 use crate::id::AttemptId;
+use crate::policy::Policy;
 use crate::store::PeerStore;
 use crate::testing::fake_interface::{Call, Fault, Operation};
 use crate::testing::{StoreCall, StoreFault};
@@ -86,8 +87,8 @@ fn invariant_3_no_renewal_leads_past_max_age_and_the_end_needs_no_store() {
     let mut world = World::new();
     world.admit(LAPTOP);
     let verified_at = world.now;
-    for _ in 0..5 {
-        world.pass(world.policy.lease / 2);
+    for _ in 0..4 {
+        world.pass(world.policy.lease * 7 / 10);
         world.renew(LAPTOP);
         let terms = world.lease(LAPTOP).unwrap().terms();
         assert!(terms.not_after <= verified_at.timestamp + world.policy.max_age);
@@ -105,6 +106,28 @@ fn invariant_3_no_renewal_leads_past_max_age_and_the_end_needs_no_store() {
         world.now.timestamp,
         verified_at.timestamp + world.policy.max_age
     );
+}
+
+#[test]
+fn invariant_3_a_lease_is_never_longer_than_max_age_and_a_restart_gives_it_no_more() {
+    let policy = Policy {
+        lease: Duration::from_secs(86_400),
+        ..cast::policy()
+    };
+    let mut world = World::with(policy);
+    world.admit(LAPTOP);
+    let left = |world: &World| world.lease(LAPTOP).unwrap().terms().left(world.now);
+    assert_eq!(left(&world), world.policy.max_age);
+
+    // Neither where the clock was set back nor where the policy has become stricter.
+    world.policy = cast::policy();
+    world.now.timestamp = world.now.timestamp - Duration::from_secs(86_400);
+    world.crash();
+    assert_eq!(left(&world), world.policy.lease);
+    world.now.timestamp = world.now.timestamp + Duration::from_secs(86_400);
+    world.policy.max_age = Duration::from_secs(60);
+    world.crash();
+    assert_eq!(left(&world), world.policy.max_age);
 }
 
 #[test]

@@ -31,8 +31,9 @@ enum Step {
     Pass(u64),
     WallBy(i64),
     Revoke(Target),
-    EnableUser(usize, bool),
-    EnablePeer(PublicKey, bool),
+    /// Enabled or not, and whether the store tells of it at once.
+    EnableUser(usize, bool, bool),
+    EnablePeer(PublicKey, bool, bool),
     CloseElsewhere(PublicKey),
     ReplaceFactor(usize),
     ResetFailures(usize),
@@ -116,8 +117,10 @@ fn administration() -> impl Strategy<Value = Step> {
     let mostly = || prop::bool::weighted(0.7);
     prop_oneof![
         6 => target().prop_map(Step::Revoke),
-        1 => (name(), mostly()).prop_map(|(name, enabled)| Step::EnableUser(name, enabled)),
-        1 => (peer(), mostly()).prop_map(|(peer, enabled)| Step::EnablePeer(peer, enabled)),
+        2 => (name(), mostly(), prop::bool::ANY)
+            .prop_map(|(name, enabled, told)| Step::EnableUser(name, enabled, told)),
+        2 => (peer(), mostly(), prop::bool::ANY)
+            .prop_map(|(peer, enabled, told)| Step::EnablePeer(peer, enabled, told)),
         1 => peer().prop_map(Step::CloseElsewhere),
         1 => name().prop_map(Step::ReplaceFactor),
         4 => name().prop_map(Step::ResetFailures),
@@ -238,8 +241,18 @@ fn take(step: &Step, world: &mut World) {
                 world.revoke(scope);
             }
         }
-        Step::EnableUser(at, enabled) => world.enable_user(USERS[*at], *enabled),
-        Step::EnablePeer(peer, enabled) => world.enable_peer(*peer, *enabled),
+        Step::EnableUser(at, enabled, told) => {
+            world.enable_user(USERS[*at], *enabled);
+            if *told {
+                world.notice();
+            }
+        }
+        Step::EnablePeer(peer, enabled, told) => {
+            world.enable_peer(*peer, *enabled);
+            if *told {
+                world.notice();
+            }
+        }
         Step::CloseElsewhere(peer) => world.close_elsewhere(*peer),
         Step::ReplaceFactor(at) => world.replace_factor(USERS[*at]),
         Step::ResetFailures(at) => world.reset_failures(USERS[*at]),
