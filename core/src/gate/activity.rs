@@ -54,7 +54,9 @@ impl Machine {
         if let Some(seen) = seen {
             let bytes = seen.received.saturating_add(seen.sent);
             let span = now.instant.saturating_since(idle.read).as_secs() + 2;
-            if bytes.saturating_sub(idle.bytes) > span.saturating_mul(IDLE_BYTES_PER_SECOND) {
+            // An interface that installed the peer anew counts from zero.
+            let grown = bytes.checked_sub(idle.bytes).unwrap_or(bytes);
+            if grown > span.saturating_mul(IDLE_BYTES_PER_SECOND) {
                 idle.active = now.instant;
             }
             idle.bytes = bytes;
@@ -63,8 +65,9 @@ impl Machine {
         if now.instant.saturating_since(idle.active) >= limit {
             return true;
         }
-        idle.next = now.instant + limit / 4;
         let due = Due::Lease(session, OfLease::Sample);
+        self.deadlines.clear(idle.next, due);
+        idle.next = now.instant + limit / 4;
         self.deadlines.set(idle.next, due);
         false
     }

@@ -67,8 +67,9 @@ impl Machine {
             // Nobody waits for this admission any more.
             Some(_) | None => return self.discard(now, session, who, EndReason::Revoked, vec![]),
         };
-        let Ok((opened, psk)) = result else {
-            // The store may or may not hold the session, and may have ended the older one for it.
+        let is_own = candidate.subject.peer == who.0;
+        let (true, Ok((opened, psk))) = (is_own, result) else {
+            // A grant that is another peer's admits nobody. The store may or may not hold the session, and may have ended the older one for it.
             self.discard(
                 now,
                 session,
@@ -96,6 +97,12 @@ impl Machine {
             self.check(who.0);
             return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
         }
+        if grant.terms().are_over(now) {
+            // The store took longer than the lease lasts, or the clock was set.
+            self.discard(now, session, who.clone(), EndReason::Expired, Vec::new());
+            self.check(who.0);
+            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+        }
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.step = Step::Installing;
         }
@@ -118,9 +125,14 @@ impl Machine {
     fn not_opened(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, refused: Opened) {
         match refused {
             Opened::Replayed { lock, .. } => {
-                self.deny(id, candidate, denied(DeniedReason::Replayed, lock, now));
+                self.deny(
+                    now,
+                    id,
+                    candidate,
+                    denied(DeniedReason::Replayed, lock, now),
+                );
             }
-            Opened::Locked { lock, .. } => self.deny(id, candidate, locked(lock, now)),
+            Opened::Locked { lock, .. } => self.deny(now, id, candidate, locked(lock, now)),
             Opened::FactorGone { .. } => {
                 self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }

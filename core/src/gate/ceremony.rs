@@ -301,7 +301,7 @@ impl Machine {
             Err(VerifyError::Unfit) => {
                 let lock = self.policy.throttle.lock(factor.failures, now.timestamp);
                 let denied = denied(DeniedReason::Unfit, lock, now);
-                self.deny(id, candidate, denied);
+                self.deny(now, id, candidate, denied);
             }
             // A proof of something else is a verifier's fault, not the user's.
             Ok(_) | Err(VerifyError::Backend(_)) => {
@@ -355,9 +355,9 @@ impl Machine {
         };
         match result {
             Ok(FailureRecorded::Counted(lock)) => {
-                self.deny(id, candidate, denied(reason, lock, now))
+                self.deny(now, id, candidate, denied(reason, lock, now))
             }
-            Ok(FailureRecorded::Locked(lock)) => self.deny(id, candidate, locked(lock, now)),
+            Ok(FailureRecorded::Locked(lock)) => self.deny(now, id, candidate, locked(lock, now)),
             Ok(FailureRecorded::FactorGone) => {
                 self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }
@@ -365,8 +365,14 @@ impl Machine {
         }
     }
 
-    /// Refuses an answer; the attempt goes back to waiting for one.
-    pub(super) fn deny(&mut self, id: AttemptId, candidate: Box<Candidate>, denied: Denied) {
+    /// Refuses an answer; the attempt goes back to waiting for one, unless its time is over.
+    pub(super) fn deny(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        candidate: Box<Candidate>,
+        denied: Denied,
+    ) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
@@ -376,6 +382,10 @@ impl Machine {
             factor: candidate.subject.factor.id,
             denied: denied.clone(),
         });
+        if self.stopping || now.instant >= attempt.expires {
+            // It was past recall when it should have ended.
+            return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
+        }
         attempt.step = Step::AwaitingAnswer(candidate);
         self.reply(id, Outcome::Denied(denied));
     }

@@ -8,7 +8,7 @@ use super::attempt::Step;
 use super::deadline::{Due, OfLease};
 use super::grant::Lease;
 use super::input::{Action, Event, Outcome, Scope, Unavailable};
-use super::slot::Place;
+use super::slot::{Held, Place};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId, UserId};
@@ -105,6 +105,11 @@ impl Machine {
 
     /// Takes the lease out of its slot and disarms its deadlines.
     pub(super) fn take_lease(&mut self, peer: PublicKey) -> Option<Lease> {
+        self.take_held(peer).map(|held| held.lease)
+    }
+
+    /// The same, with what is known of its traffic.
+    pub(super) fn take_held(&mut self, peer: PublicKey) -> Option<Held> {
         let held = self.slots.get_mut(&peer)?.held.take()?;
         let session = held.lease.session();
         let due = if held.warned {
@@ -119,7 +124,7 @@ impl Machine {
             deadlines.clear(idle.next, Due::Lease(session, OfLease::Sample));
         }
         self.sessions.remove(&session);
-        Some(held.lease)
+        Some(held)
     }
 
     /// A lease's time is over, by one of the clocks.
@@ -188,6 +193,29 @@ impl Machine {
         self.close_again(now, session);
     }
 
+    /// A session whose peer has no lease any more is to end, once the peer is off the interface.
+    pub(super) fn end_unleased(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        (peer, user): (PublicKey, UserId),
+        reason: EndReason,
+    ) {
+        let ending = Ending {
+            peer,
+            user,
+            reason,
+            stored: false,
+            failing: false,
+            waiters: Vec::new(),
+        };
+        self.endings.insert(session, ending);
+        match self.slots.get_mut(&peer) {
+            Some(slot) => slot.under_way().leaving.push(session),
+            None => self.left(now, session),
+        }
+    }
+
     pub(super) fn closed(&mut self, now: Now, session: SessionId, result: Result<(), Unavailable>) {
         let Some(ending) = self.endings.get_mut(&session) else {
             return;
@@ -214,7 +242,6 @@ impl Machine {
                 Waiter::Ticket(ticket) => self.count_down(ticket, Some(session)),
             }
         }
-        self.stopped();
     }
 
     /// Has `waiter` told when the session's end is durable.
@@ -224,9 +251,9 @@ impl Machine {
         }
     }
 
-    /// Ends the sessions and attempts in a scope, also those that are ending already: when the
-    /// ticket is answered, none is left.
-    pub(super) fn revoke(&mut self, ticket: u64, scope: &Scope) {
+    /// Ends the sessions and attempts in a scope, also those that are ending already and those that
+    /// a gate which stops leaves in the store: when the ticket is answered, none is left.
+    pub(super) fn revoke(&mut self, now: Now, ticket: u64, scope: &Scope) {
         let peers: Vec<PublicKey> = match scope {
             Scope::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
             Scope::Peer(peer) => vec![*peer],
@@ -239,15 +266,15 @@ impl Machine {
         for peer in peers {
             self.end(peer, EndReason::Revoked);
         }
+        let parked = self.parked.extract_if(.., |session, (peer, user)| {
+            scope.includes(*session, *peer, user)
+        });
+        for (session, who) in parked.collect::<Vec<_>>() {
+            self.end_unleased(now, session, who, EndReason::Revoked);
+        }
         let mut open = Ticket::default();
         for (session, ending) in &mut self.endings {
-            let is_meant = match scope {
-                Scope::Session(wanted) => wanted == session,
-                Scope::Peer(wanted) => *wanted == ending.peer,
-                Scope::User(wanted) => *wanted == ending.user,
-                Scope::All => true,
-            };
-            if is_meant {
+            if scope.includes(*session, ending.peer, &ending.user) {
                 ending.waiters.push(Waiter::Ticket(ticket));
                 open.waiting += 1;
             }
@@ -307,6 +334,18 @@ impl Machine {
             && let Some(Ticket { sessions, .. }) = self.tickets.remove(&ticket)
         {
             self.actions.push_back(Action::Revoked { ticket, sessions });
+        }
+    }
+}
+
+impl Scope {
+    /// Whether a session of this peer and user is meant.
+    fn includes(&self, session: SessionId, peer: PublicKey, user: &UserId) -> bool {
+        match self {
+            Self::Session(wanted) => *wanted == session,
+            Self::Peer(wanted) => *wanted == peer,
+            Self::User(wanted) => wanted == user,
+            Self::All => true,
         }
     }
 }

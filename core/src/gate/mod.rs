@@ -36,6 +36,7 @@ mod renewal;
 mod slot;
 mod standing;
 #[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,7 +45,7 @@ pub use grant::{Grant, Lease, Restored, Terms};
 pub use input::{Action, Event, Input, Intent, Outcome, Scope, Standing, Subject, Unavailable};
 
 use crate::audit::{AuditEvent, AuditKind};
-use crate::id::{AttemptId, LocationId, SessionId};
+use crate::id::{AttemptId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{InvalidPolicy, Policy};
 use crate::time::{Instant, Now};
@@ -66,6 +67,8 @@ pub struct Machine {
     sessions: BTreeMap<SessionId, PublicKey>,
     endings: BTreeMap<SessionId, Ending>,
     tickets: BTreeMap<u64, Ticket>,
+    /// Sessions that a gate which stops leaves in the store.
+    parked: BTreeMap<SessionId, (PublicKey, UserId)>,
     deadlines: Deadlines,
     replays: ReplayWindow,
     actions: VecDeque<Action>,
@@ -107,6 +110,7 @@ impl Machine {
             sessions: BTreeMap::new(),
             endings: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            parked: BTreeMap::new(),
             deadlines: Deadlines::default(),
             replays: ReplayWindow::default(),
             actions: VecDeque::new(),
@@ -184,9 +188,10 @@ impl Machine {
                 session,
                 result,
             } => self.checked(peer, session, result),
-            Input::Revoke { ticket, scope } => self.revoke(ticket, &scope),
+            Input::Revoke { ticket, scope } => self.revoke(now, ticket, &scope),
             Input::Stop => self.stop(),
         }
+        self.stopped();
     }
 
     /// Takes in that time has passed: does what is due, and costs no more than that.
@@ -213,6 +218,7 @@ impl Machine {
         if !samples.is_empty() {
             self.actions.push_back(Action::Sample { peers: samples });
         }
+        self.stopped();
     }
 
     /// The next thing for the shell to do.

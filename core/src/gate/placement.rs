@@ -39,14 +39,15 @@ impl Machine {
             return;
         }
         self.supersede(peer);
-        self.hold(now, Lease::new(grant, session, generation));
+        self.hold(now, Lease::new(grant, session, generation), None);
         self.place(now, peer, Some(waiting), install);
         // A change in the store may have come in while there was no lease yet to end.
         self.check(peer);
     }
 
-    /// Records a lease and arms its deadlines.
-    pub(super) fn hold(&mut self, now: Now, lease: Lease) {
+    /// Records a lease and arms its deadlines. `idle` is what was known of its traffic: a renewal
+    /// is no payload.
+    pub(super) fn hold(&mut self, now: Now, lease: Lease, idle: Option<Box<Idle>>) {
         let (session, peer) = (lease.session(), lease.terms().peer);
         // Deadlines are by session: a lease that shared its session with another's would share
         // its end. None does, unless the store or the generator is broken.
@@ -57,17 +58,12 @@ impl Machine {
         self.sessions.insert(session, peer);
         self.deadlines.set_wall(lease.terms().not_after, session);
         let (armed, warned) = self.arm(now, session, lease.terms());
-        let idle = self.policy.inactivity.map(|limit| {
-            let next = now.instant + limit / 4;
+        let fresh = |limit| Box::new(Idle::new(now.instant, limit));
+        let idle = idle.or_else(|| self.policy.inactivity.map(fresh));
+        if let Some(idle) = &idle {
             let due = Due::Lease(session, OfLease::Sample);
-            self.deadlines.set(next, due);
-            Box::new(Idle {
-                active: now.instant,
-                read: now.instant,
-                bytes: 0,
-                next,
-            })
-        });
+            self.deadlines.set(idle.next, due);
+        }
         self.slots.entry(peer).or_default().held = Some(Held {
             lease,
             armed,
@@ -142,16 +138,17 @@ impl Machine {
             slot.place = Place::Present;
             match (result, slot.under_way().queued.take(), slot.held.is_some()) {
                 (Ok(()), None, true) => self.in_place(*peer),
-                (Ok(()), Some(next), true) => {
+                (Ok(()), Some(next), true) if slot.under_way().leaving.is_empty() => {
                     let waiting = slot.under_way().waiting.take();
                     self.place(now, *peer, waiting, next);
                 }
-                // What a failed installation left behind is unknown: a queued one waits for the
-                // removal, any other lease ends.
-                (Err(Unavailable), Some(next), true) => {
+                // What a failed installation left behind is unknown, and an older session that
+                // ended meanwhile ends by a removal: a queued one waits for that.
+                (_, Some(next), true) => {
                     slot.under_way().queued = Some(next);
                     self.begin_removal(*peer);
                 }
+                // Any other lease ends.
                 (Err(Unavailable), None, true) => {
                     self.end(*peer, EndReason::InterfaceFailed);
                 }
@@ -199,7 +196,6 @@ impl Machine {
             }
         }
         self.reconciled(peers);
-        self.stopped();
     }
 
     /// A peer is off the interface: what waited for that goes on.

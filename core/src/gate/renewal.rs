@@ -6,12 +6,12 @@ use super::attempt::Step;
 use super::deadline::{Due, OfLease};
 use super::grant::{Lease, Terms};
 use super::input::{Action, Event, Intent, Outcome, Unavailable};
-use super::slot::{Install, Waiting};
+use super::slot::{Held, Install, Waiting};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId};
 use crate::key::{PresharedKey, PublicKey};
-use crate::store::{Enrolment, Renewed};
+use crate::store::{EndReason, Enrolment, Renewed};
 use crate::time::Now;
 
 impl Machine {
@@ -101,7 +101,15 @@ impl Machine {
         if self.lease_for(peer, session).is_none() || !self.is_open() {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         }
-        let Some(mut lease) = self.take_lease(peer) else {
+        if terms.are_over(now) {
+            // The store took longer than the lease lasts, or the clock was set.
+            self.end(peer, EndReason::Expired);
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        }
+        let Some(Held {
+            mut lease, idle, ..
+        }) = self.take_held(peer)
+        else {
             return;
         };
         let config = Self::config(&terms, psk);
@@ -111,7 +119,7 @@ impl Machine {
             not_after: terms.not_after,
         };
         lease.extend(terms, generation);
-        self.hold(now, lease);
+        self.hold(now, lease, idle);
         let waiting = Waiting { attempt: id, event };
         self.place(
             now,

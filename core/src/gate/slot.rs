@@ -1,5 +1,7 @@
 //! A peer's place: the lease that it holds and what the interface is doing about it.
 
+use std::time::Duration;
+
 use super::grant::Lease;
 use super::input::Event;
 use crate::id::{AttemptId, SessionId};
@@ -59,6 +61,18 @@ pub(super) struct Idle {
     pub(super) bytes: u64,
     /// When they are read next.
     pub(super) next: Instant,
+}
+
+impl Idle {
+    /// A lease counts as active when it begins.
+    pub(super) fn new(now: Instant, limit: Duration) -> Self {
+        Self {
+            active: now,
+            read: now,
+            bytes: 0,
+            next: now + limit / 4,
+        }
+    }
 }
 
 /// What the interface is doing about a peer.

@@ -27,9 +27,10 @@ impl Machine {
         if self.phase != Phase::Starting {
             return;
         }
+        let mut over = Vec::new();
         for record in unreadable {
             let who = (record.peer, record.user);
-            self.discard(now, record.id, who, EndReason::Unreadable, Vec::new());
+            over.push((record.id, who, EndReason::Unreadable));
         }
         let mut present: BTreeMap<PublicKey, PeerConfig> =
             installed.into_iter().map(|peer| (peer.key, peer)).collect();
@@ -45,7 +46,7 @@ impl Machine {
             let peer = terms.peer;
             if terms.are_over(now) {
                 let who = (peer, terms.user.clone());
-                self.discard(now, session, who, EndReason::Expired, Vec::new());
+                over.push((session, who, EndReason::Expired));
                 continue;
             }
             let config = PeerConfig {
@@ -55,7 +56,7 @@ impl Machine {
             let is_there = present
                 .remove(&peer)
                 .is_some_and(|there| is_same(&there, &config));
-            self.hold(now, Lease::new(grant, session, generation));
+            self.hold(now, Lease::new(grant, session, generation), None);
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
@@ -65,10 +66,15 @@ impl Machine {
                 slot.place = Place::Installing;
                 missing.push(config);
             }
+            // What changed in the store while no gate was there to hear of it.
+            self.check(peer);
         }
         for orphan in present.into_keys() {
             self.slots.entry(orphan).or_default().place = Place::Present;
             self.begin_removal(orphan);
+        }
+        for (session, who, reason) in over {
+            self.end_unleased(now, session, who, reason);
         }
         let under_way = |slot: &super::slot::Slot| slot.place != Place::Present;
         let pending = self.slots.iter().filter(|(_, slot)| under_way(slot));
@@ -163,7 +169,10 @@ impl Machine {
         }
         let peers: Vec<PublicKey> = self.slots.keys().copied().collect();
         for peer in peers {
-            self.take_lease(peer);
+            if let Some(lease) = self.take_lease(peer) {
+                let user = lease.terms().user.clone();
+                self.parked.insert(lease.session(), (peer, user));
+            }
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
@@ -173,7 +182,6 @@ impl Machine {
                 self.begin_removal(peer);
             }
         }
-        self.stopped();
     }
 
     /// Says that the gate has stopped, once nothing is on the interface or under way.

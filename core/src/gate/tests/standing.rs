@@ -1,0 +1,183 @@
+//! Start and stop.
+
+use std::time::Duration;
+
+use super::cast::{BOBS, LAPTOP, location};
+use super::world::{Job, World};
+use crate::channel::message::Request;
+use crate::gate::{Action, Grant, Input, Intent, Machine, Restored, Scope};
+use crate::id::SessionId;
+use crate::interface::PeerConfig;
+use crate::key::PublicKey;
+use crate::seal::{KeyRing, RingKey};
+use crate::store::SessionRecord;
+use crate::testing::StoreFault;
+use crate::testing::fake_interface::{Fault, Operation};
+
+fn admitted() -> World {
+    let mut world = World::new();
+    world.admit(LAPTOP);
+    world
+}
+
+#[test]
+fn a_start_removes_strangers_installs_who_is_missing_and_leaves_the_others_alone() {
+    let mut world = admitted();
+    world.pass(Duration::from_secs(30));
+    world.admit(BOBS);
+    let stranger = PublicKey::from_bytes([5; 32]);
+    let missing = world.installed()[&LAPTOP].clone();
+    world.interface.restart();
+    world
+        .interface
+        .plant(PeerConfig::new(stranger, None, Vec::new()));
+    world.crash();
+    world.settle();
+    // The lease was 30 s longer when it began.
+    let lease = missing.lease.map(|lease| lease - Duration::from_secs(30));
+    let expected = PeerConfig { lease, ..missing };
+    assert_eq!(world.installed()[&LAPTOP], expected);
+    assert!(world.installed().keys().eq([&LAPTOP, &BOBS]));
+
+    let before = world.interface.calls().len();
+    world.crash();
+    world.settle();
+    let calls = world.interface.calls().split_off(before);
+    let mut operations = calls.iter().map(|call| call.operation);
+    assert!(operations.all(|operation| operation == Operation::List));
+    assert!(world.machine.is_open());
+}
+
+#[test]
+fn a_user_who_was_disabled_while_no_gate_ran_does_not_stay() {
+    let mut world = admitted();
+    world.enable_user("ada", false);
+    world.crash();
+    world.settle();
+    assert!(world.installed().is_empty() && world.live().is_empty());
+}
+
+#[test]
+fn a_session_that_ran_out_or_does_not_open_leaves_before_its_end_is_stored() {
+    for is_over in [true, false] {
+        let mut world = admitted();
+        if is_over {
+            world.now.timestamp = world.now.timestamp + world.policy.lease;
+        } else {
+            let key = RingKey::from_bytes([1; 32]);
+            world.ring = KeyRing::new("k2".parse().unwrap(), key);
+        }
+        world.interface.fail_next(Operation::Remove, Fault::Fail);
+        world.crash();
+        world.settle();
+        assert!(!world.machine.is_open() && world.is_installed(LAPTOP));
+        assert_eq!(world.live().len(), 1);
+
+        world.recover();
+        assert!(world.installed().is_empty() && world.live().is_empty());
+    }
+}
+
+#[test]
+fn two_leases_never_share_a_session_and_with_it_their_end() {
+    let mut world = admitted();
+    world.admit(BOBS);
+    let session = SessionId::from_bytes([1; 16]);
+    let restored = |record: SessionRecord| {
+        let restored = Grant::reseal(&record, &world.ring, &world.policy, world.now).unwrap();
+        Restored {
+            session,
+            ..restored
+        }
+    };
+    let start = Input::Start {
+        sessions: world.live().into_iter().map(restored).collect(),
+        unreadable: Vec::new(),
+        installed: Vec::new(),
+    };
+    let mut machine = Machine::new(location(), world.policy.clone(), world.now).unwrap();
+    machine.handle_input(world.now, start);
+    assert_eq!(machine.leases().count(), 1);
+}
+
+#[test]
+fn a_gate_that_can_not_read_its_store_clears_the_interface() {
+    let mut world = admitted();
+    world.store.go_down(StoreFault::Fail);
+    world.crash();
+    assert!(world.installed().is_empty() && !world.machine.is_open());
+    world.recover();
+    assert!(world.is_installed(LAPTOP));
+}
+
+#[test]
+fn a_stop_takes_every_peer_off_and_the_next_start_brings_them_back() {
+    let mut world = admitted();
+    world.input(Input::Stop);
+    world.settle();
+    assert!(!world.is_running() && world.installed().is_empty());
+    assert_eq!(world.live().len(), 1);
+    world.crash();
+    world.settle();
+    assert!(world.is_installed(LAPTOP));
+}
+
+#[test]
+fn a_revocation_reaches_the_sessions_of_a_gate_that_stops() {
+    for has_stopped in [false, true] {
+        let mut world = admitted();
+        world.input(Input::Stop);
+        if has_stopped {
+            world.settle();
+        }
+        let ticket = world.revoke(Scope::Peer(LAPTOP));
+        world.settle();
+        assert_eq!(world.revoked[&ticket].len(), 1);
+        assert!(world.live().is_empty() && !world.is_running());
+    }
+}
+
+#[test]
+fn a_stop_waits_for_a_renewal_that_is_on_its_way() {
+    let mut world = admitted();
+    world.pass(Duration::from_secs(60));
+    let attempt = world.hello(LAPTOP, Intent::Renew(world.session_of(LAPTOP)));
+    world.settle();
+    world.request(attempt, Request::Confirm {});
+    let renewal = world.settle_until(|job| matches!(job, Job::Do(Action::Renew { .. })));
+    let renewal = world.pending.remove(renewal);
+    world.input(Input::Stop);
+    world.settle();
+    assert!(world.is_running());
+    world.pending.push(renewal);
+    world.settle();
+    assert!(!world.is_running());
+}
+
+#[test]
+fn a_stop_refuses_an_answer_that_the_store_refuses() {
+    let mut world = World::new();
+    let attempts = [world.begin(LAPTOP), world.begin(LAPTOP)];
+    world.settle();
+    for attempt in attempts {
+        world.answer_right(attempt);
+    }
+    world.settle_until(|job| matches!(job, Job::Do(Action::Open { .. })));
+    world.input(Input::Stop);
+    world.settle();
+    assert!(!world.is_running());
+    assert_eq!(world.machine.attempt_count(), 0);
+}
+
+#[test]
+fn a_stop_whose_removals_fail_ends_in_a_fence() {
+    let mut world = admitted();
+    world.interface.fail_always(Operation::Remove, Fault::Fail);
+    world.input(Input::Stop);
+    for _ in 0..22 {
+        world.settle();
+        world.pass(Duration::from_millis(500));
+    }
+    world.settle();
+    assert!(world.interface.is_fenced() && !world.is_running());
+}
