@@ -5,6 +5,7 @@ mod protocol;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +18,9 @@ use protocol::Device;
 
 /// Where WireGuard programs put their sockets.
 const FOLDER: &str = "/var/run/wireguard";
+
+/// What keeps a renewed peer's path open: the figure that WireGuard's own documentation names.
+const KEEPALIVE: Duration = Duration::from_secs(25);
 
 /// A WireGuard interface that another program runs and that is configured over a socket. A cheap
 /// handle: clones share it.
@@ -104,7 +108,9 @@ impl Builder {
     pub async fn build(self, key: &PrivateKey) -> Result<Uapi, UapiError> {
         let response = exchange(&self.socket, protocol::GET).await?;
         let device = protocol::parse(&response)?;
-        if device.private_key.as_ref() != Some(key) {
+        // By their public halves: programs keep a private key clamped (RFC 7748, section 5).
+        let public = device.private_key.as_ref().map(PrivateKey::public_key);
+        if public != Some(key.public_key()) {
             return Err(UapiError::OtherKey { name: self.name });
         }
         Ok(Uapi {
@@ -137,9 +143,11 @@ impl InterfaceBackend for Uapi {
                 self.set(&protocol::update(&peer)).await?;
                 continue;
             }
-            // With the endpoint that it had, the interface can begin the new handshake itself.
+            // The client believes in its old session until it hears otherwise. With the endpoint
+            // that it had and a keepalive, the interface begins the new handshake by itself.
             let endpoint = known.and_then(|known| known.activity.endpoint);
             peer.endpoint = peer.endpoint.or(endpoint);
+            peer.keepalive = peer.keepalive.or(Some(KEEPALIVE));
             self.install(vec![peer]).await?;
         }
         Ok(())

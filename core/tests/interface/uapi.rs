@@ -1,0 +1,107 @@
+//! An interface that someone else runs: Debian's wireguard-go.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mfagate::interface::uapi::{Uapi, UapiError};
+use mfagate::interface::{InterfaceBackend, PeerConfig};
+use mfagate::key::{PresharedKey, PrivateKey};
+use mfagate::testing::interface::{InterfaceClient, InterfaceHarness, conformance};
+
+use crate::harness::{GATE, GATE_ADDRESS, Harness};
+use crate::network::{Running, in_new_network, run};
+
+/// A wireguard-go with the gate's key. Sockets are the whole machine's, and so are their names.
+pub(crate) struct WireguardGo {
+    pub(crate) name: String,
+    _program: Running,
+}
+
+impl WireguardGo {
+    pub(crate) async fn start(name: &str, key: &PrivateKey, mut program: Command) -> Self {
+        let name = format!("{name}{}", std::process::id());
+        program.args(["-f", &name]).stdout(Stdio::null());
+        let program = Running(program.stderr(Stdio::null()).spawn().unwrap());
+        let socket = format!("/var/run/wireguard/{name}.sock");
+        while !std::path::Path::new(&socket).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let keys = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(keys.path(), key.expose_base64().as_bytes()).unwrap();
+        let path = keys.path().to_str().unwrap();
+        run(
+            "wg",
+            &["set", &name, "private-key", path, "listen-port", "51820"],
+        );
+        Self {
+            name,
+            _program: program,
+        }
+    }
+}
+
+async fn up(name: &str) -> WireguardGo {
+    let program = WireguardGo::start(name, &GATE, Command::new("wireguard-go")).await;
+    run(
+        "ip",
+        &["address", "add", GATE_ADDRESS, "dev", &program.name],
+    );
+    run("ip", &["link", "set", &program.name, "up"]);
+    program
+}
+
+fn endpoint() -> SocketAddr {
+    "127.0.0.1:51820".parse().unwrap()
+}
+
+#[test]
+fn wireguard_go_keeps_the_backends_contract() {
+    in_new_network(|| async {
+        let program = up("mfga").await;
+        let interface = Uapi::builder(&program.name).renews_in_place();
+        let interface = interface.build(&GATE).await.unwrap();
+        let report = conformance(&Harness::new(interface, endpoint()).await).await;
+        println!("{report:?}");
+    });
+}
+
+#[test]
+fn a_renewal_that_removes_and_adds_lets_the_stream_go_on() {
+    in_new_network(|| async {
+        let program = up("mfgb").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let harness = Harness::new(interface, endpoint()).await;
+        let key = PrivateKey::from_bytes([1; 32]);
+        let psk = |n| Some(PresharedKey::from_bytes([n; 32]));
+        let peer = |n| vec![harness.peer(key.public_key(), psk(n), 1)];
+        harness.backend.install(peer(1)).await.unwrap();
+        let client = harness.client(key.clone(), psk(1), 1).await;
+        let mut stream = client.stream().await.unwrap();
+        assert!(stream.echo(Duration::from_secs(10)).await);
+
+        harness.backend.renew(peer(2)).await.unwrap();
+        client.renew(psk(2), endpoint()).await;
+        assert!(stream.echo(Duration::from_secs(30)).await);
+    });
+}
+
+#[test]
+fn another_key_is_refused_and_a_dead_program_is_no_success() {
+    in_new_network(|| async {
+        let program = up("mfgc").await;
+        let stranger = PrivateKey::from_bytes([1; 32]);
+        let refused = Uapi::builder(&program.name).build(&stranger).await;
+        assert!(matches!(refused, Err(UapiError::OtherKey { .. })));
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let psk = Some(PresharedKey::from_bytes([1; 32]));
+        let key = stranger.public_key();
+        let peer = PeerConfig::new(key, psk, vec!["10.9.0.2/32".parse().unwrap()]);
+        interface.install(vec![peer]).await.unwrap();
+        assert_eq!(interface.list().await.unwrap().len(), 1);
+
+        drop(program);
+        assert!(interface.list().await.is_err());
+        assert!(interface.remove(&[key]).await.is_err());
+    });
+}
