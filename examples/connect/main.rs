@@ -2,19 +2,23 @@
 //!
 //! Exit status: 0 signed out, 1 other failure, 3 denied, 4 unreachable, 5 the session ended.
 
+mod export;
 mod story;
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
 use mfagate::client::{Event, Failure};
 use mfagate::interface::netstack::{Forward, Netstack};
 use mfagate::runtime::{Client, ConnectError, Profile, SignOutError};
+use mfagate_examples::backend::{Backend, Interface, Wanted};
 use mfagate_examples::terminal::Person;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use export::WgQuick;
 
 const DENIED: u8 = 3;
 const UNREACHABLE: u8 = 4;
@@ -25,12 +29,21 @@ const ENDED: u8 = 5;
 struct Arguments {
     /// The profile that the administrator handed out.
     profile: PathBuf,
-    /// Serve SOCKS5 at this loopback address.
+    /// Which WireGuard carries the packets.
+    #[arg(long, value_enum, default_value_t = Backend::Netstack)]
+    backend: Backend,
+    /// The interface's name, where it is one of the system's.
+    #[arg(long, default_value = "mfagate0")]
+    interface: String,
+    /// Serve SOCKS5 at this loopback address (netstack).
     #[arg(long, value_name = "ADDRESS:PORT")]
     socks: Option<SocketAddr>,
-    /// Pass connections to a loopback address on to one inside the tunnel.
+    /// Pass connections to a loopback address on to one inside the tunnel (netstack).
     #[arg(long, value_name = "LOCAL=INSIDE", value_parser = pair)]
     forward: Vec<(SocketAddr, SocketAddr)>,
+    /// Write a file for `wg-quick` instead, good until the session's end, and leave.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backend", "interface", "socks", "forward"])]
+    export: Option<PathBuf>,
 }
 
 fn pair(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
@@ -59,11 +72,14 @@ async fn main() {
 async fn run(arguments: Arguments) -> Result<u8, Box<dyn Error>> {
     let mut stop = Stop::new()?;
     let profile = Profile::read(&arguments.profile)?;
-    let netstack = bring_up(&profile).await?;
+    if let Some(path) = &arguments.export {
+        return export(&profile, path).await;
+    }
+    let interface = bring_up(&profile, &arguments).await?;
     // Whatever is wrong with an address shows before anyone has typed a code.
-    let served = serve(&netstack, &arguments).await?;
+    let served = serve(interface.netstack.as_ref(), &arguments).await?;
     let client = Client::builder(profile)
-        .interface(Arc::new(netstack))
+        .interface(interface.backend)
         .build()?;
     let mut person = Person::new();
     let outcome = tokio::select! {
@@ -110,24 +126,46 @@ async fn session(
     Ok(ENDED)
 }
 
-async fn bring_up(profile: &Profile) -> Result<Netstack, Box<dyn Error>> {
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let mut builder = Netstack::builder(profile.private_key.clone()).listen(any);
-    for address in &profile.addresses {
-        builder = builder.address(*address);
-    }
-    Ok(builder.build().await?)
+async fn bring_up(profile: &Profile, arguments: &Arguments) -> Result<Interface, Box<dyn Error>> {
+    let wanted = Wanted {
+        name: &arguments.interface,
+        key: profile.private_key.clone(),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        addresses: &profile.addresses,
+        routes: &profile.allowed_ips,
+        mtu: profile.mtu,
+    };
+    arguments.backend.bring_up(&wanted).await
 }
 
-async fn serve(netstack: &Netstack, arguments: &Arguments) -> Result<Vec<Forward>, Box<dyn Error>> {
+async fn serve(
+    netstack: Option<&Netstack>,
+    arguments: &Arguments,
+) -> Result<Vec<Forward>, Box<dyn Error>> {
+    let netstack = || netstack.ok_or("--socks and --forward are for the backend netstack");
     let mut served = Vec::new();
     if let Some(at) = arguments.socks {
-        served.push(netstack.socks5(at).await?);
+        served.push(netstack()?.socks5(at).await?);
     }
     for (local, inside) in &arguments.forward {
-        served.push(netstack.forward_local(*local, *inside).await?);
+        served.push(netstack()?.forward_local(*local, *inside).await?);
     }
     Ok(served)
+}
+
+/// Signs in, and leaves the session to whoever has the file.
+async fn export(profile: &Profile, path: &Path) -> Result<u8, Box<dyn Error>> {
+    let client = Client::builder(profile.clone())
+        .interface(Arc::new(WgQuick::new(path, profile)))
+        .build()?;
+    let connected = client.connect(&mut Person::new()).await?;
+    client.detach();
+    println!(
+        "{} is good for {}: `wg-quick up` brings the tunnel up.",
+        path.display(),
+        story::span(connected.ends_in)
+    );
+    Ok(0)
 }
 
 fn status_of(error: &(dyn Error + 'static)) -> u8 {

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfagate::factor::totp::TotpVerifier;
-use mfagate::interface::netstack::{Forward, Netstack};
+use mfagate::interface::InterfaceBackend;
+use mfagate::interface::netstack::Forward;
 use mfagate::runtime::{Gate, GateConfig};
+use mfagate_examples::backend::Wanted;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::passing::Passing;
 use crate::settings::Settings;
 use crate::socket;
 
@@ -31,10 +34,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     );
     let _alone = settings.lock()?;
     let (interface, _forwards) = bring_up(&settings).await?;
+    let _passing = Passing::begin(&settings.interface)?;
     let control = listen(settings.control_listen).await?;
     let admin = listen_admin(&settings.socket())?;
     let at = control.local_addr()?;
-    let gate = Gate::start(config(&settings, interface.clone())?).await?;
+    let gate = Gate::start(config(&settings, Arc::clone(&interface))?).await?;
 
     let stopping = CancellationToken::new();
     let mut servers = JoinSet::new();
@@ -46,7 +50,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
             .with_graceful_shutdown(stop)
             .into_future(),
     );
-    let app = socket::router(gate.clone(), Arc::new(interface));
+    let app = socket::router(gate.clone(), interface);
     let stop = stopping.clone().cancelled_owned();
     servers.spawn(
         axum::serve(admin, app)
@@ -73,27 +77,38 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 }
 
 /// The interface, with the services behind it.
-async fn bring_up(settings: &Settings) -> Result<(Netstack, Vec<Forward>), Box<dyn Error>> {
-    let interface = Netstack::builder(settings.key()?)
-        .listen(settings.wireguard_listen)
-        .address(settings.address)
-        .build()
-        .await?;
-    let forwards = settings
-        .forwards
-        .iter()
-        .map(|forward| interface.forward(forward.at, forward.to))
-        .collect::<Result<_, _>>()?;
-    Ok((interface, forwards))
+async fn bring_up(
+    settings: &Settings,
+) -> Result<(Arc<dyn InterfaceBackend>, Vec<Forward>), Box<dyn Error>> {
+    let wanted = Wanted {
+        name: &settings.interface.name,
+        key: settings.key()?,
+        listen: settings.wireguard_listen,
+        addresses: &[settings.address],
+        routes: &[],
+        mtu: settings.mtu,
+    };
+    let interface = settings.interface.backend.bring_up(&wanted).await?;
+    let mut forwards = Vec::new();
+    for forward in &settings.forwards {
+        let netstack = interface.netstack.as_ref().ok_or(
+            "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+        )?;
+        forwards.push(netstack.forward(forward.at, forward.to)?);
+    }
+    Ok((interface.backend, forwards))
 }
 
-fn config(settings: &Settings, interface: Netstack) -> Result<GateConfig, Box<dyn Error>> {
+fn config(
+    settings: &Settings,
+    interface: Arc<dyn InterfaceBackend>,
+) -> Result<GateConfig, Box<dyn Error>> {
     let mut config = GateConfig::new(
         settings.location.clone(),
         settings.key()?,
         settings.ring()?,
         settings.store()?,
-        Arc::new(interface),
+        interface,
     );
     config.policy.max_age = Duration::from_secs(settings.policy.max_age);
     config.policy.lease = Duration::from_secs(settings.policy.lease);

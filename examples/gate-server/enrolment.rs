@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 use ipnet::IpNet;
@@ -122,7 +123,11 @@ async fn add_peer(
         private_key,
         addresses: vec![address],
         allowed_ips: settings.networks.clone(),
-        keepalive: None,
+        keepalive: settings
+            .keepalive
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        dns: settings.dns.clone(),
+        mtu: settings.mtu,
     };
     let peer = Peer {
         location: settings.location.clone(),

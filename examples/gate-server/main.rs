@@ -3,6 +3,7 @@
 mod audit;
 mod daemon;
 mod enrolment;
+mod passing;
 mod sessions;
 mod settings;
 mod socket;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mfagate_examples::backend::Backend;
 
 use audit::AuditCommand;
 use enrolment::{FactorCommand, PeerCommand, UserCommand};
@@ -54,7 +56,11 @@ enum Command {
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Serve until SIGINT or SIGTERM.
-    Run,
+    Run {
+        /// Which WireGuard, instead of the configuration's.
+        #[arg(long)]
+        backend: Option<Backend>,
+    },
 }
 
 #[tokio::main]
@@ -74,7 +80,7 @@ async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if matches!(arguments.command, Command::Init) {
         return settings::init(&arguments.config);
     }
-    let settings = Settings::read(&arguments.config)?;
+    let mut settings = Settings::read(&arguments.config)?;
     match arguments.command {
         Command::Init => Ok(()),
         Command::User(command) => enrolment::user(&settings, command).await,
@@ -83,6 +89,11 @@ async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Sessions { json } => sessions::list(&settings, json).await,
         Command::Revoke(which) => sessions::revoke(&settings, &which.into()).await,
         Command::Audit(command) => audit::audit(&settings, command).await,
-        Command::Run => daemon::run(settings).await,
+        Command::Run { backend } => {
+            if let Some(backend) = backend {
+                settings.interface.backend = backend;
+            }
+            daemon::run(settings).await
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,6 +17,7 @@ use mfagate::key::PrivateKey;
 use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
+use mfagate_examples::backend::Backend;
 use serde::{Deserialize, Deserializer, de};
 
 const STATE: &str = "state";
@@ -32,12 +33,21 @@ wireguard_listen = "127.0.0.1:51820"
 endpoint = "127.0.0.1:51820"           # what clients are told
 address = "10.9.0.1/24"                # the gate, inside
 networks = ["10.9.0.0/24"]             # what clients route here
+# dns = ["10.9.0.1"]                   # what clients may ask for names
+# mtu = 1420                           # bytes inside the tunnel
+# keepalive = 25                       # seconds: keeps a client's path through a NAT open
+
+[interface]
+backend = "netstack"                   # or userspace, kernel, uapi: these need CAP_NET_ADMIN
+name = "wg0"                           # not for netstack
+forward = false                        # pass packets on to other interfaces of this machine
+masquerade = false                     # ... with this machine's own address
 
 [policy]
 max_age = 28800                        # seconds
 lease = 28800
 
-# [[forwards]]
+# [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside
 # to = "127.0.0.1:8000"
 "#;
@@ -55,6 +65,11 @@ pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: IpNet,
     pub(crate) networks: Vec<IpNet>,
+    #[serde(default)]
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) keepalive: Option<u16>,
+    pub(crate) interface: OnTheSystem,
     pub(crate) policy: Spans,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
@@ -66,6 +81,16 @@ pub(crate) struct Settings {
 pub(crate) struct Spans {
     pub(crate) max_age: u64,
     pub(crate) lease: u64,
+}
+
+/// The interface as the system sees it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OnTheSystem {
+    pub(crate) backend: Backend,
+    pub(crate) name: String,
+    pub(crate) forward: bool,
+    pub(crate) masquerade: bool,
 }
 
 /// A service inside.

@@ -130,6 +130,8 @@ impl Office {
             addresses,
             allowed_ips: vec!["10.9.0.0/24".parse()?],
             keepalive: None,
+            dns: Vec::new(),
+            mtu: None,
         };
         let netstack = Netstack::builder(private_key)
             .listen(ANY_PORT)

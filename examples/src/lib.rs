@@ -1,5 +1,6 @@
 //! What the examples share: the log, the person at the terminal, and things in words.
 
+pub mod backend;
 pub mod terminal;
 
 use std::error::Error;

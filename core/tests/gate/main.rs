@@ -92,6 +92,20 @@ async fn a_restart_opens_live_sessions_again_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_detaches_leaves_its_session_and_its_tunnel() {
+    let office = Office::open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let client = laptop.client();
+    client.connect(&mut office.right_codes()).await.unwrap();
+
+    client.detach();
+
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(office.gate().sessions().len(), 1);
+    assert!(laptop.reach().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_ends_on_time_with_nobody_there() {
     let office = Office::open().await;
     let laptop = office.device("10.9.0.2/32").await;

@@ -128,6 +128,8 @@ impl Office {
             addresses,
             allowed_ips: vec!["10.9.0.0/24".parse().unwrap()],
             keepalive: None,
+            dns: Vec::new(),
+            mtu: None,
         };
         Device { profile, netstack }
     }

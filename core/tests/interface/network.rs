@@ -132,13 +132,3 @@ impl Drop for Host {
         _ = self.holder.wait();
     }
 }
-
-/// A program that is ended with the test.
-pub(crate) struct Running(pub(crate) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.0.kill(); // it may have ended
-        _ = self.0.wait();
-    }
-}

@@ -1,7 +1,7 @@
 //! An interface that someone else runs: Debian's wireguard-go.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mfagate::interface::uapi::{Uapi, UapiError};
@@ -10,7 +10,7 @@ use mfagate::key::{PresharedKey, PrivateKey};
 use mfagate::testing::interface::{InterfaceClient, InterfaceHarness, conformance};
 
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
-use crate::network::{Running, in_new_network, run};
+use crate::network::{in_new_network, run};
 
 /// A wireguard-go with the gate's key. Sockets are the whole machine's, and so are their names.
 pub(crate) struct WireguardGo {
@@ -104,4 +104,14 @@ fn another_key_is_refused_and_a_dead_program_is_no_success() {
         assert!(interface.list().await.is_err());
         assert!(interface.remove(&[key]).await.is_err());
     });
+}
+
+/// A program that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill(); // it may have ended
+        _ = self.0.wait();
+    }
 }

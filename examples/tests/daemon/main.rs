@@ -5,3 +5,7 @@ mod crash;
 mod device;
 mod site;
 mod story;
+mod system;
+
+#[path = "../../../core/tests/interface/network.rs"]
+mod network;

@@ -19,23 +19,35 @@ pub(crate) struct Site {
 impl Site {
     /// What `init` wrote, at ports that are free, with a page inside.
     pub(crate) fn new() -> Self {
+        let site = Self::at("127.0.0.1");
+        let forward = format!("[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n", page());
+        site.configure(|text| text + &forward);
+        site
+    }
+
+    /// What `init` wrote, at ports of this address that are free.
+    pub(crate) fn at(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let control = TcpListener::bind("127.0.0.1:0").unwrap();
-        let wireguard = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let control = TcpListener::bind((address, 0)).unwrap();
+        let wireguard = UdpSocket::bind((address, 0)).unwrap();
         let site = Self {
             folder,
             control: control.local_addr().unwrap(),
             wireguard: wireguard.local_addr().unwrap(),
         };
         site.admin(&["init"]);
-        let path = site.path().join("gate.toml");
-        let text = std::fs::read_to_string(&path)
-            .unwrap()
-            .replace("127.0.0.1:8080", &site.control.to_string())
-            .replace("127.0.0.1:51820", &site.wireguard.to_string());
-        let forward = format!("[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n", page());
-        std::fs::write(path, text + &forward).unwrap();
+        site.configure(|text| {
+            text.replace("127.0.0.1:8080", &site.control.to_string())
+                .replace("127.0.0.1:51820", &site.wireguard.to_string())
+        });
         site
+    }
+
+    /// Edits the configuration.
+    pub(crate) fn configure(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.path().join("gate.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, edit(text)).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -133,6 +133,12 @@ fn nothing_is_half_made_and_whatever_is_wrong_is_named() {
 /// A site with a user, a device's profile and an app.
 fn office() -> (Site, TotpSecret) {
     let site = Site::new();
+    let secret = enrol(&site);
+    (site, secret)
+}
+
+/// Adds a user, a device's profile and an app.
+pub(crate) fn enrol(site: &Site) -> TotpSecret {
     site.admin(&["user", "add", "alice"]);
     let peer = ["peer", "add", "--user", "alice", "--label", "laptop"];
     site.admin(&[peer.as_slice(), &["--address", "10.9.0.2/32"]].concat());
@@ -145,7 +151,7 @@ fn office() -> (Site, TotpSecret) {
     // The code of the step before leaves the present one for later.
     enrolling.enter(&code(&secret, 30));
     assert_eq!(enrolling.status(), Some(0));
-    (site, secret)
+    secret
 }
 
 fn connect(site: &Site) -> Running {
@@ -159,7 +165,7 @@ fn connect(site: &Site) -> Running {
     )
 }
 
-fn code(secret: &TotpSecret, ago: u64) -> String {
+pub(crate) fn code(secret: &TotpSecret, ago: u64) -> String {
     let at = SystemClock::new().now().timestamp - Duration::from_secs(ago);
     secret.code(at).unwrap().expose_secret().to_owned()
 }

@@ -33,6 +33,31 @@ pub(crate) const TEST: &[Need] = &[
         reason: "factor::totp: codes agree with an independent authenticator",
     },
     Need {
+        program: "ip",
+        package: "iproute2",
+        reason: "core/tests/interface: hosts and networks of the tests' own",
+    },
+    Need {
+        program: "nft",
+        package: "nftables",
+        reason: "examples/tests/daemon: gate-server masquerades",
+    },
+    Need {
+        program: "ping",
+        package: "iputils-ping",
+        reason: "core/tests/interface: packets",
+    },
+    Need {
+        program: "wg",
+        package: "wireguard-tools",
+        reason: "core/tests/interface: stock tools, wg-quick among them",
+    },
+    Need {
+        program: "wireguard-go",
+        package: "wireguard-go",
+        reason: "core/tests/interface: WireGuard of another make",
+    },
+    Need {
         program: "python3",
         package: "python3",
         reason: "tests/vectors/check.py: a second implementation agrees with the vectors",

@@ -27,6 +27,8 @@ pub(super) enum Command {
         input: Input,
         begun: oneshot::Sender<broadcast::Receiver<Event>>,
     },
+    /// Stop, and leave the session and the tunnel as they are.
+    Detach,
     /// Sign out, and say when that is done.
     SignOut {
         done: oneshot::Sender<Result<(), SignOutError>>,
@@ -83,6 +85,7 @@ impl Driver {
             let wake = self.sleep_until(slept.0);
             tokio::select! {
                 command = inbox.recv(), if is_open => match command {
+                    Some(Command::Detach) => return,
                     Some(command) => self.take_in(command),
                     None => {
                         is_open = false;
@@ -105,6 +108,7 @@ impl Driver {
 
     fn take_in(&mut self, command: Command) {
         match command {
+            Command::Detach => {}
             Command::Input(input) => self.input(input),
             Command::Begin { input, begun } => {
                 // A caller that is gone already wants nothing begun.

@@ -151,6 +151,12 @@ impl Client {
         wait.await.unwrap_or(Err(SignOutError::Stopped))
     }
 
+    /// Stops without signing out: the session stays live at the gate until its own end, and the
+    /// tunnel as it is. For a program that hands the tunnel on, to `wg-quick` say.
+    pub fn detach(self) {
+        self.command(Command::Detach);
+    }
+
     async fn attempt(
         &self,
         prompt: &mut impl Prompt,

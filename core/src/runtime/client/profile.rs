@@ -1,5 +1,6 @@
 //! What an administrator hands out to a client.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -29,4 +30,9 @@ pub struct Profile {
     pub allowed_ips: Vec<IpNet>,
     /// Persistent keepalive, in whole seconds; `None` is off.
     pub keepalive: Option<Duration>,
+    /// Resolvers inside the tunnel, for whoever sets the device's up: the client itself does not.
+    pub dns: Vec<IpAddr>,
+    /// The largest packet inside the tunnel, in bytes, for whoever makes the interface; `None`
+    /// leaves it to them.
+    pub mtu: Option<u16>,
 }

@@ -41,7 +41,11 @@ impl Profile {
             private_key: fields.parse("private_key", WIREGUARD_KEY)?,
             addresses: fields.list("addresses", PREFIXES)?,
             allowed_ips: fields.list("allowed_ips", PREFIXES)?,
-            keepalive: fields.seconds("keepalive", "a number of seconds, 1 to 65535")?,
+            keepalive: fields
+                .number("keepalive", "a number of seconds, 1 to 65535")?
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            dns: fields.optional_list("dns", "a list of IP addresses")?,
+            mtu: fields.number("mtu", "a number of bytes, 1 to 65535")?,
         };
         match fields.0.into_iter().next() {
             Some((field, _)) => Err(ProfileError::Unknown { field }),
@@ -64,6 +68,13 @@ impl Profile {
         if let Some(keepalive) = self.keepalive {
             let seconds = i64::try_from(keepalive.as_secs()).unwrap_or(i64::MAX);
             table.insert("keepalive".into(), Value::Integer(seconds));
+        }
+        if !self.dns.is_empty() {
+            let dns = self.dns.iter().map(ToString::to_string).collect();
+            table.insert("dns".into(), strings(dns));
+        }
+        if let Some(mtu) = self.mtu {
+            table.insert("mtu".into(), Value::Integer(mtu.into()));
         }
         // The key goes straight into the text that is zeroized, not through the table.
         Zeroizing::new(format!(
@@ -169,20 +180,32 @@ impl Fields {
         all.ok_or(ProfileError::Invalid { field, expected })
     }
 
-    fn seconds(
+    fn optional_list<T: FromStr>(
         &mut self,
         field: &'static str,
         expected: &'static str,
-    ) -> Result<Option<Duration>, ProfileError> {
+    ) -> Result<Vec<T>, ProfileError> {
+        if self.0.contains_key(field) {
+            self.list(field, expected)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    fn number(
+        &mut self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<u16>, ProfileError> {
         let Some(value) = self.0.remove(field) else {
             return Ok(None);
         };
-        let seconds = value
+        let number = value
             .as_integer()
-            .and_then(|seconds| u16::try_from(seconds).ok())
-            .filter(|seconds| *seconds > 0)
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|number| *number > 0)
             .ok_or(ProfileError::Invalid { field, expected })?;
-        Ok(Some(Duration::from_secs(seconds.into())))
+        Ok(Some(number))
     }
 }
 
@@ -230,6 +253,8 @@ mod tests {
             addresses: vec!["10.0.0.2/32".parse().unwrap()],
             allowed_ips: vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
             keepalive: Some(Duration::from_secs(25)),
+            dns: vec!["10.0.0.1".parse().unwrap()],
+            mtu: Some(1380),
         }
     }
 
@@ -264,6 +289,8 @@ mod tests {
             replace("keepalive = 25", "keepalive = 0"),
             replace("[\"10.0.0.2/32\"]", "\"10.0.0.2/32\""),
             replace("fd00::/64", "fd00::/640"),
+            replace("\"10.0.0.1\"", "\"10.0.0\""),
+            replace("mtu = 1380", "mtu = -1"),
             replace("location_key = ", "location_kay = "),
             replace("control = ", "controls = "),
             replace("keepalive = ", "keep_alive = "),

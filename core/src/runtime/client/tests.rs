@@ -95,6 +95,8 @@ fn profile(gate: &ScriptedGate) -> Profile {
         addresses: vec!["10.0.0.2/32".parse().expect("a prefix")],
         allowed_ips: vec!["10.0.0.0/24".parse().expect("a prefix")],
         keepalive: Some(Duration::from_secs(25)),
+        dns: Vec::new(),
+        mtu: None,
     }
 }
 
