@@ -63,6 +63,11 @@ pub(crate) const VM: &[Need] = &[
         reason: "core/tests/kernel: the machine's file system",
     },
     Need {
+        program: "bash",
+        package: "bash",
+        reason: "core/tests/kernel: runs what a test does by hand",
+    },
+    Need {
         program: "ip",
         package: "iproute2",
         reason: "core/tests/kernel: network namespaces, and an interface made by hand",

@@ -45,7 +45,7 @@ const MODULES: &[&str] = &[
 ];
 
 /// Programs of the host that tests call in the machine, besides those of busybox.
-const PROGRAMS: &[&str] = &["ip", "wg"];
+const PROGRAMS: &[&str] = &["bash", "ip", "wg"];
 
 /// All of it, boot to power-off, on a slow machine.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -74,7 +74,7 @@ pub(super) fn command(name: &str, executable: &str, filter: Option<&str>) -> Str
     });
     format!(
         "echo; echo '{MARK} begin {name}'\n\
-         RUST_BACKTRACE=1 {executable} --ignored --nocapture --test-threads=1{filter} 2>&1\n\
+         {executable} --ignored --nocapture --test-threads=1{filter} 2>&1\n\
          status=$?; echo; echo \"{MARK} end {name} $status\"\n"
     )
 }
