@@ -1,6 +1,7 @@
 //! The kernel's WireGuard under the backend, with real packets. `cargo xtask test` runs this as
 //! root in a virtual machine of its own, one test after the other.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 #![expect(
     clippy::disallowed_methods,
     reason = "what is measured is measured by the machine's clock"

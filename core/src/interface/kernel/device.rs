@@ -1,4 +1,8 @@
 //! A WireGuard interface of the kernel, by calls that block until the kernel has done it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's attributes are many and will be more: what isn't asked for is passed over"
+)]
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,6 +13,7 @@ use ipnet::IpNet;
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_wireguard::{
     WireguardAttribute as Attribute, WireguardCmd, WireguardDeviceFlags, WireguardMessage,
+    WireguardPeer,
 };
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -37,6 +42,14 @@ pub(super) struct Identity {
     pub(super) name: String,
     pub(super) key: PublicKey,
     pub(super) port: u16,
+}
+
+/// What the kernel tells of an interface.
+#[derive(Default)]
+struct Read {
+    peers: Vec<Told>,
+    key: Option<PublicKey>,
+    port: u16,
 }
 
 impl Device {
@@ -110,10 +123,8 @@ impl Device {
     }
 
     fn identity(&mut self, name: &str) -> Result<Identity, KernelError> {
-        let (key, port) = self
-            .read(|_, _| Ok(()))
-            .map_err(|error| system("read", error))?
-            .1;
+        let read = self.read(|_, _| Ok(()));
+        let Read { key, port, .. } = read.map_err(|error| system("read", error))?;
         let key = key.ok_or_else(|| KernelError::NoKey {
             name: name.to_owned(),
         })?;
@@ -135,7 +146,7 @@ impl Device {
     fn put(
         &mut self,
         peers: &[PeerConfig],
-        entries: impl Fn(&PeerConfig, &Known) -> Vec<netlink_packet_wireguard::WireguardPeer>,
+        entries: impl Fn(&PeerConfig, &Known) -> Vec<WireguardPeer>,
     ) -> io::Result<()> {
         let messages = peer::messages(peers.iter().map(|peer| entries(peer, &self.known)));
         // Until the kernel says that it did as told, what a peer has is not known.
@@ -160,7 +171,7 @@ impl Device {
     }
 
     pub(super) fn list(&mut self) -> io::Result<Vec<PeerConfig>> {
-        let peers = self.read(peer::collect)?.0;
+        let peers = self.read(peer::collect)?.peers;
         let peers: Vec<_> = peers.into_iter().map(|told| told.config).collect();
         self.known = peers
             .iter()
@@ -170,7 +181,7 @@ impl Device {
     }
 
     pub(super) fn activity(&mut self, keys: &BTreeSet<PublicKey>) -> io::Result<Vec<Activity>> {
-        let peers = self.read(peer::collect)?.0;
+        let peers = self.read(peer::collect)?.peers;
         let peers = peers.into_iter().map(|told| told.activity);
         Ok(peers.filter(|told| keys.contains(&told.key)).collect())
     }
@@ -217,20 +228,19 @@ impl Device {
         self.generic.request(message, 0, |_| Ok(()))
     }
 
-    /// Reads the peers by `collect`, and the interface's own key and port.
+    /// Reads the interface, its peers by `collect`.
     fn read(
         &mut self,
-        collect: fn(&mut Vec<Told>, &netlink_packet_wireguard::WireguardPeer) -> io::Result<()>,
-    ) -> io::Result<(Vec<Told>, (Option<PublicKey>, u16))> {
+        collect: fn(&mut Vec<Told>, &WireguardPeer) -> io::Result<()>,
+    ) -> io::Result<Read> {
         let message = self.message(WireguardCmd::GetDevice, Vec::new());
-        let begin = || (Vec::new(), (None, 0));
-        self.generic.dump(&message, begin, |told, part| {
-            let (peers, (key, port)) = told;
+        self.generic.dump(&message, Read::default, |read, part| {
             for attribute in &part.payload.attributes {
                 match attribute {
-                    Attribute::PublicKey(bytes) => *key = Some(PublicKey::from_bytes(*bytes)),
-                    Attribute::ListenPort(number) => *port = *number,
+                    Attribute::PublicKey(bytes) => read.key = Some(PublicKey::from_bytes(*bytes)),
+                    Attribute::ListenPort(port) => read.port = *port,
                     Attribute::Peers(entries) => {
+                        let peers = &mut read.peers;
                         entries.iter().try_for_each(|entry| collect(peers, entry))?;
                     }
                     _ => {}
