@@ -106,7 +106,7 @@ async fn a_list_is_never_short_while_another_program_changes_the_interface() {
         for round in 0_u32.. {
             let one = usize::try_from(round).unwrap() % passing.len();
             other.install(vec![passing[one].clone()]).await.unwrap();
-            tokio::time::sleep(Duration::from_micros(100)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
             other.remove(&[passing[one].key]).await.unwrap();
         }
     });
@@ -123,8 +123,9 @@ async fn a_list_is_never_short_while_another_program_changes_the_interface() {
         }
     }
     churn.abort();
+    _ = churn.await;
     println!("{lists} whole lists, {refused} given up");
-    assert!(lists > 0);
+    assert!(gate.list().await.unwrap().len() >= 400);
 }
 
 #[tokio::test]
