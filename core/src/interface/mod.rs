@@ -2,6 +2,8 @@
 //!
 //! A backend does as it is told. It holds no policy, no deadlines and no sessions.
 
+#[cfg(all(feature = "kernel", target_os = "linux"))]
+pub mod kernel;
 #[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
 mod link;
 #[cfg(feature = "netstack")]

@@ -64,6 +64,46 @@ pub(crate) const TEST: &[Need] = &[
     },
 ];
 
+/// What the tests in a virtual machine need, besides: a part of `cargo xtask test`.
+pub(crate) const VM: &[Need] = &[
+    C_COMPILER,
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        reason: "core/tests/kernel: a machine with a kernel that has WireGuard",
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        reason: "core/tests/kernel: what the machine is set up with",
+    },
+    Need {
+        program: "depmod",
+        package: "kmod",
+        reason: "core/tests/kernel: the machine's kernel modules and their order",
+    },
+    Need {
+        program: "cpio",
+        package: "cpio",
+        reason: "core/tests/kernel: the machine's file system",
+    },
+    Need {
+        program: "bash",
+        package: "bash",
+        reason: "core/tests/kernel: runs what a test does by hand",
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        reason: "core/tests/kernel: network namespaces, and an interface made by hand",
+    },
+    Need {
+        program: "wg",
+        package: "wireguard-tools",
+        reason: "core/tests/kernel: a second implementation's view of the interface",
+    },
+];
+
 /// What `cargo xtask bench` needs.
 pub(crate) const BENCH: &[Need] = &[
     C_COMPILER,
@@ -128,6 +168,24 @@ fn install(packages: &[&str]) -> Result<(), Failure> {
             "this is no Debian machine: install what these packages hold, then try again: {list}"
         )));
     }
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    // Package lists may be fresh enough; a mirror may also fail once.
+    for _ in 0..3 {
+        if apt(&install)?.is_ok() {
+            return Ok(());
+        }
+        let _updated = update();
+    }
+    apt(&install)?
+}
+
+/// Fetches the lists of packages anew.
+pub(crate) fn update() -> Result<(), Failure> {
+    apt(&["update"])?
+}
+
+/// Runs `apt-get` as root, or through `sudo`. The outer error is that neither can be had.
+fn apt(arguments: &[&str]) -> Result<Result<(), Failure>, Failure> {
     let is_root = output(program("id").arg("-u"))?.trim() == "0";
     let sudo: &[&str] = if is_root {
         &["env"]
@@ -139,28 +197,17 @@ fn install(packages: &[&str]) -> Result<(), Failure> {
         &["sudo", "-n", "env"]
     } else {
         return Err(Failure(format!(
-            "neither root nor `sudo` without a password: run `apt-get install {list}` as root, \
-             then try again"
+            "neither root nor `sudo` without a password: run `apt-get {}` as root, then try again",
+            arguments.join(" ")
         )));
     };
-    let apt = |arguments: &[&str]| {
-        let mut command = program(sudo.first().copied().unwrap_or("env"));
-        command
-            .args(sudo.iter().skip(1))
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"])
-            .args(["-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"])
-            .args(arguments);
-        run(&mut command)
-    };
-    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
-    // Package lists may be fresh enough; a mirror may also fail once.
-    for _ in 0..3 {
-        if apt(&install).is_ok() {
-            return Ok(());
-        }
-        let _updated = apt(&["update"]);
-    }
-    apt(&install)
+    let mut command = program(sudo.first().copied().unwrap_or("env"));
+    command
+        .args(sudo.iter().skip(1))
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"])
+        .args(["-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"])
+        .args(arguments);
+    Ok(run(&mut command))
 }
 
 #[cfg(test)]
@@ -175,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_need_names_a_package_and_the_test_that_needs_it() {
-        for need in [BUILD, TEST, BENCH, FUZZ].concat() {
+        for need in [BUILD, TEST, VM, BENCH, FUZZ].concat() {
             assert!(
                 !need.package.is_empty() && need.reason.contains(':'),
                 "{need:?}"

@@ -9,6 +9,7 @@ mod house;
 mod quickstart;
 mod tally;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Task {
     Check,
     /// All tests, with all set-up, on a Debian machine that has only Rust.
     Test,
+    /// The tests that need the kernel's own WireGuard, in a virtual machine: a part of `test`.
+    Vm(vm::Arguments),
     /// The benches, as a table and in target/bench/report.json.
     Bench(bench::Arguments),
     /// Every fuzz target in tests/fuzz, each for a bounded time.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Check => check::run(),
         Task::Test => test::run(),
+        Task::Vm(arguments) => vm::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };

@@ -2,7 +2,7 @@
 
 use crate::command::{self, Failure, cargo, program, workspace};
 use crate::tally::Tally;
-use crate::{debian, quickstart};
+use crate::{debian, quickstart, vm};
 
 /// What `cargo test` runs and counts by itself: units, integration and doc tests; tests inside
 /// the examples; and the client-only core.
@@ -13,7 +13,7 @@ const CARGO_TESTS: &[&str] = &[
 ];
 
 pub(crate) fn run() -> Result<(), Failure> {
-    debian::ensure(debian::TEST)?;
+    debian::ensure(&[debian::TEST, debian::VM].concat())?;
     let mut tests = Tally::default();
     for arguments in CARGO_TESTS {
         tests.take(
@@ -24,6 +24,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let mut steps = Tally::default();
     quickstart::run(&mut steps);
     check_vectors(&mut steps);
+    vm::take(&mut steps, None);
     println!("\nSteps that cargo test does not count:");
     println!("{}", steps.line());
     match (tests.verdict(), steps.verdict()) {

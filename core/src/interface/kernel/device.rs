@@ -1,0 +1,293 @@
+//! A WireGuard interface of the kernel, by calls that block until the kernel has done it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's attributes are many and will be more: what isn't asked for is passed over"
+)]
+
+use std::collections::BTreeSet;
+use std::io;
+
+use defguard_wireguard_rs::net::IpAddrMask;
+use defguard_wireguard_rs::{Kernel, WGApi, WireguardInterfaceApi};
+use ipnet::IpNet;
+use netlink_packet_generic::GenlMessage;
+use netlink_packet_wireguard::{
+    WireguardAttribute as Attribute, WireguardCmd, WireguardDeviceFlags, WireguardMessage,
+    WireguardPeer,
+};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use rustix::io::Errno;
+
+use super::link::{self, Made};
+use super::netlink::{Connection, Wiped, wireguard_family};
+use super::peer::{self, Known, Told};
+use super::{Builder, KernelError};
+use crate::interface::{Activity, PeerConfig};
+use crate::key::PublicKey;
+
+/// The interface, and the sockets that reach it.
+pub(super) struct Device {
+    generic: Connection,
+    route: Connection,
+    family: u16,
+    index: u32,
+    known: Known,
+    /// Last, so that the link goes when the sockets have gone. `None` for one that was adopted.
+    made: Option<Made>,
+}
+
+/// What there is to know of an interface besides its peers.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) key: PublicKey,
+    pub(super) port: u16,
+}
+
+/// What the kernel tells of an interface.
+#[derive(Default)]
+struct Read {
+    peers: Vec<Told>,
+    key: Option<PublicKey>,
+    port: u16,
+}
+
+impl Device {
+    /// Makes the interface. Dropping what is made so far, as every `?` does, removes it.
+    pub(super) fn create(builder: &Builder) -> Result<(Self, Identity), KernelError> {
+        let name = &builder.name;
+        let made = Made::wireguard(name, builder.mtu).map_err(|error| not_made(error, name))?;
+        let index = made.index();
+        let mut device = Self::open(index, Some(made))?;
+        device
+            .configure(builder)
+            .map_err(|error| system("configure", error))?;
+        for address in &builder.addresses {
+            add_address(name, *address)?;
+        }
+        link::set_up(&mut device.route, index, true).map_err(
+            |error| match Errno::from_io_error(&error) {
+                Some(Errno::ADDRINUSE) => KernelError::PortInUse {
+                    port: builder.listen_port,
+                },
+                _ => system("take up", error),
+            },
+        )?;
+        let identity = device.identity(name)?;
+        Ok((device, identity))
+    }
+
+    /// Takes one that is there, with the peers that are on it.
+    pub(super) fn adopt(name: &str) -> Result<(Self, Identity), KernelError> {
+        let mut route = route()?;
+        let found = link::find(&mut route, name).map_err(|error| {
+            if link::is_gone(&error) {
+                KernelError::Missing {
+                    name: name.to_owned(),
+                }
+            } else {
+                system("find", error)
+            }
+        })?;
+        if !found.is_wireguard {
+            return Err(KernelError::NotWireGuard {
+                name: name.to_owned(),
+            });
+        }
+        let mut device = Self::open(found.index, None)?;
+        let identity = device.identity(name)?;
+        Ok((device, identity))
+    }
+
+    fn open(index: u32, made: Option<Made>) -> Result<Self, KernelError> {
+        let mut generic =
+            Connection::open(NETLINK_GENERIC).map_err(|error| system("reach", error))?;
+        let family = wireguard_family(&mut generic).map_err(|_| KernelError::NoWireGuard)?;
+        Ok(Self {
+            generic,
+            route: route()?,
+            family,
+            index,
+            known: Known::new(),
+            made,
+        })
+    }
+
+    fn configure(&mut self, builder: &Builder) -> io::Result<()> {
+        let mut attributes = vec![
+            Attribute::PrivateKey(*builder.key.expose_secret()),
+            Attribute::ListenPort(builder.listen_port),
+        ];
+        attributes.extend(builder.fwmark.map(Attribute::Fwmark));
+        self.set(attributes)
+    }
+
+    fn identity(&mut self, name: &str) -> Result<Identity, KernelError> {
+        let read = self.read(|_, _| Ok(()));
+        let Read { key, port, .. } = read.map_err(|error| system("read", error))?;
+        let key = key.ok_or_else(|| KernelError::NoKey {
+            name: name.to_owned(),
+        })?;
+        Ok(Identity {
+            name: name.to_owned(),
+            key,
+            port,
+        })
+    }
+
+    pub(super) fn install(&mut self, peers: &[PeerConfig]) -> io::Result<()> {
+        self.put(peers, |peer, _| peer::to_install(peer))
+    }
+
+    pub(super) fn renew(&mut self, peers: &[PeerConfig]) -> io::Result<()> {
+        self.put(peers, peer::to_renew)
+    }
+
+    fn put(
+        &mut self,
+        peers: &[PeerConfig],
+        entries: impl Fn(&PeerConfig, &Known) -> Vec<WireguardPeer>,
+    ) -> io::Result<()> {
+        let messages = peer::messages(peers.iter().map(|peer| entries(peer, &self.known)));
+        // Until the kernel says that it did as told, what a peer has is not known.
+        self.forget(peers.iter().map(|peer| &peer.key));
+        self.send(messages)?;
+        let put = peers.iter().map(|peer| (peer.key, peer::networks(peer)));
+        self.known.extend(put);
+        Ok(())
+    }
+
+    /// Stops the traffic of these peers, and leaves them there.
+    pub(super) fn shut(&mut self, keys: &[PublicKey]) -> io::Result<()> {
+        self.forget(keys);
+        self.send(peer::messages(keys.iter().map(peer::to_shut)))
+    }
+
+    /// Removes these peers. The kernel acknowledges when no packet of theirs is left: it takes the
+    /// peer from its tables, waits for whoever still looks at them, and drains the peer's queues.
+    pub(super) fn remove(&mut self, keys: &[PublicKey]) -> io::Result<()> {
+        self.forget(keys);
+        self.send(peer::messages(keys.iter().map(peer::to_remove)))
+    }
+
+    pub(super) fn list(&mut self) -> io::Result<Vec<PeerConfig>> {
+        let peers = self.read(peer::collect)?.peers;
+        let peers: Vec<_> = peers.into_iter().map(|told| told.config).collect();
+        self.known = peers
+            .iter()
+            .map(|peer| (peer.key, peer::networks(peer)))
+            .collect();
+        Ok(peers)
+    }
+
+    pub(super) fn activity(&mut self, keys: &BTreeSet<PublicKey>) -> io::Result<Vec<Activity>> {
+        let peers = self.read(peer::collect)?.peers;
+        let peers = peers.into_iter().map(|told| told.activity);
+        Ok(peers.filter(|told| keys.contains(&told.key)).collect())
+    }
+
+    /// Takes the link down, and all peers off, and does the one even when the other fails.
+    pub(super) fn fence(&mut self) -> io::Result<()> {
+        self.known.clear();
+        let down = link::set_up(&mut self.route, self.index, false);
+        let cleared = self.set(vec![Attribute::Flags(WireguardDeviceFlags::ReplacePeers)]);
+        // An interface that is gone passes nothing.
+        for outcome in [down, cleared] {
+            outcome.or_else(|error| {
+                if link::is_gone(&error) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes an interface that was made here, and leaves one that was adopted.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        self.made.as_mut().map_or(Ok(()), Made::remove)
+    }
+
+    fn forget<'a>(&mut self, keys: impl IntoIterator<Item = &'a PublicKey>) {
+        for key in keys {
+            self.known.remove(key);
+        }
+    }
+
+    fn send(&mut self, messages: Vec<Wiped>) -> io::Result<()> {
+        for mut message in messages {
+            let peers = std::mem::take(&mut message.0);
+            self.set(vec![Attribute::Peers(peers)])?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, attributes: Vec<Attribute>) -> io::Result<()> {
+        let message = self.message(WireguardCmd::SetDevice, attributes);
+        self.generic.request(message, 0, |_| Ok(()))
+    }
+
+    /// Reads the interface, its peers by `collect`.
+    fn read(
+        &mut self,
+        collect: fn(&mut Vec<Told>, &WireguardPeer) -> io::Result<()>,
+    ) -> io::Result<Read> {
+        let message = self.message(WireguardCmd::GetDevice, Vec::new());
+        self.generic.dump(&message, Read::default, |read, part| {
+            for attribute in &part.payload.attributes {
+                match attribute {
+                    Attribute::PublicKey(bytes) => read.key = Some(PublicKey::from_bytes(*bytes)),
+                    Attribute::ListenPort(port) => read.port = *port,
+                    Attribute::Peers(entries) => {
+                        let peers = &mut read.peers;
+                        entries.iter().try_for_each(|entry| collect(peers, entry))?;
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// By the link's number: a link that someone else makes under the same name is not ours.
+    fn message(&self, cmd: WireguardCmd, more: Vec<Attribute>) -> GenlMessage<WireguardMessage> {
+        let mut attributes = vec![Attribute::IfIndex(self.index)];
+        attributes.extend(more);
+        let mut message = GenlMessage::from_payload(WireguardMessage { cmd, attributes });
+        message.set_resolved_family_id(self.family);
+        message
+    }
+}
+
+/// Gives an interface an address, by the crate that knows how on every system.
+fn add_address(name: &str, address: IpNet) -> Result<(), KernelError> {
+    let mask = IpAddrMask::new(address.addr(), address.prefix_len());
+    WGApi::<Kernel>::new(name)
+        .and_then(|api| api.assign_address(&mask))
+        .map_err(|source| KernelError::Address {
+            address,
+            source: Box::new(source),
+        })
+}
+
+fn route() -> Result<Connection, KernelError> {
+    Connection::open(NETLINK_ROUTE).map_err(|error| system("reach", error))
+}
+
+fn not_made(error: io::Error, name: &str) -> KernelError {
+    match Errno::from_io_error(&error) {
+        Some(Errno::EXIST) => KernelError::NameInUse {
+            name: name.to_owned(),
+        },
+        Some(Errno::OPNOTSUPP) => KernelError::NoWireGuard,
+        _ => system("make", error),
+    }
+}
+
+fn system(doing: &'static str, source: io::Error) -> KernelError {
+    match Errno::from_io_error(&source) {
+        Some(Errno::PERM | Errno::ACCESS) => KernelError::NoPrivilege,
+        _ => KernelError::System { doing, source },
+    }
+}

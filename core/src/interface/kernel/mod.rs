@@ -1,0 +1,365 @@
+#![doc = include_str!("docs.md")]
+
+mod device;
+mod link;
+mod netlink;
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use tokio::sync::Mutex;
+
+use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::{PrivateKey, PublicKey};
+use device::{Device, Identity};
+
+/// Peers of a batch that go to the kernel in one turn. Other calls come in between turns.
+const TURN: usize = 256;
+
+/// A WireGuard interface of the Linux kernel. A cheap handle: clones share the interface.
+///
+/// One that this process [made](Builder::create) is removed with the last handle, or by
+/// [`close`](Self::close); one that it [adopted](Self::adopt) is left as it is.
+#[derive(Clone)]
+pub struct KernelInterface {
+    identity: Arc<Identity>,
+    device: Arc<Mutex<Device>>,
+    is_down: Arc<AtomicBool>,
+}
+
+/// What a [`KernelInterface`] is made of.
+#[derive(Debug)]
+pub struct Builder {
+    name: String,
+    key: PrivateKey,
+    listen_port: u16,
+    addresses: Vec<IpNet>,
+    mtu: Option<u32>,
+    fwmark: Option<u32>,
+}
+
+impl KernelInterface {
+    /// Begins with the interface's name, such as `wg0`, and its private key.
+    pub fn builder(name: impl Into<String>, key: PrivateKey) -> Builder {
+        Builder {
+            name: name.into(),
+            key,
+            listen_port: 0,
+            addresses: Vec::new(),
+            mtu: None,
+            fwmark: None,
+        }
+    }
+
+    /// Takes an interface that is there, and leaves its key, its addresses and its peers as they
+    /// are: what is not leased goes when a gate reconciles. Within a tokio runtime.
+    ///
+    /// Cancel safe: nothing changes.
+    ///
+    /// # Errors
+    /// [`KernelError::Missing`], [`KernelError::NotWireGuard`], [`KernelError::NoKey`],
+    /// [`KernelError::NoPrivilege`].
+    pub async fn adopt(name: impl Into<String>) -> Result<Self, KernelError> {
+        let name = name.into();
+        check_name(&name)?;
+        opened(move || Device::adopt(&name)).await
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// The interface's public key.
+    pub fn public_key(&self) -> PublicKey {
+        self.identity.key
+    }
+
+    /// The UDP port that WireGuard listens on, at every address of the machine.
+    pub fn listen_port(&self) -> u16 {
+        self.identity.port
+    }
+
+    /// Removes an interface that this process made, with all that is on it, and leaves one that it
+    /// adopted. This handle and its clones are of no use afterwards.
+    ///
+    /// Cancel safe: once begun, it is done.
+    ///
+    /// # Errors
+    /// [`KernelError::System`].
+    pub async fn close(&self) -> Result<(), KernelError> {
+        self.is_down.store(true, Ordering::SeqCst);
+        let closed = self.turn(Device::close).await;
+        closed.map_err(|source| KernelError::System {
+            doing: "remove",
+            source,
+        })
+    }
+
+    /// One turn of blocking calls. Turns are taken one after the other, in the order in which they
+    /// were asked for, even when whoever asked has given up: so what a dropped call still does, it
+    /// has done before the next begins.
+    async fn turn<T: Send + 'static>(
+        &self,
+        calls: impl FnOnce(&mut Device) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut device = Arc::clone(&self.device).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || calls(&mut device)).await;
+        done.map_err(io::Error::other)?
+    }
+
+    /// A turn, unless the interface was taken down.
+    async fn turn_if_up<T: Send + 'static>(
+        &self,
+        calls: impl FnOnce(&mut Device) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, InterfaceError> {
+        let is_down = Arc::clone(&self.is_down);
+        let done = self.turn(move |device| {
+            if is_down.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            calls(device).map(Some)
+        });
+        match done.await {
+            Ok(Some(done)) => Ok(done),
+            Ok(None) => Err(InterfaceError::Down),
+            Err(error) if link::is_gone(&error) => Err(InterfaceError::Down),
+            Err(source) => Err(failed("change or read", source)),
+        }
+    }
+
+    /// The kernel says that it has put a peer with the interface's own key, and has not.
+    fn refuse_own_key(&self, peers: &[PeerConfig]) -> Result<(), InterfaceError> {
+        if peers.iter().any(|peer| peer.key == self.identity.key) {
+            return Err(InterfaceError::Backend(Box::new(KernelError::OwnKey)));
+        }
+        Ok(())
+    }
+}
+
+impl Builder {
+    /// The UDP port to listen on. Without it, or with 0: one of the kernel's choice.
+    #[must_use]
+    pub const fn listen_port(mut self, port: u16) -> Self {
+        self.listen_port = port;
+        self
+    }
+
+    /// An address of the interface's own inside the tunnel. Its network is routed to the
+    /// interface.
+    #[must_use]
+    pub fn address(mut self, address: IpNet) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The longest packet inside the tunnel, in bytes. Without it: 1420.
+    #[must_use]
+    pub const fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = Some(bytes);
+        self
+    }
+
+    /// The mark that the kernel puts on WireGuard's own packets, for rules of routing.
+    #[must_use]
+    pub const fn fwmark(mut self, mark: u32) -> Self {
+        self.fwmark = Some(mark);
+        self
+    }
+
+    /// Makes the interface and takes it up, with no peers on it. Within a tokio runtime.
+    ///
+    /// Cancel safe: an interface that nobody waits for any more is removed, as after an error.
+    ///
+    /// # Errors
+    /// [`KernelError`]; the interface is then not there.
+    pub async fn create(self) -> Result<KernelInterface, KernelError> {
+        check_name(&self.name)?;
+        opened(move || Device::create(&self)).await
+    }
+}
+
+impl std::fmt::Debug for KernelInterface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelInterface")
+            .field("name", &self.name())
+            .field("listen_port", &self.listen_port())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl InterfaceBackend for KernelInterface {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.refuse_own_key(&peers)?;
+        for turn in turns(peers) {
+            self.turn_if_up(move |device| device.install(&turn)).await?;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.refuse_own_key(&peers)?;
+        for turn in turns(peers) {
+            self.turn_if_up(move |device| device.renew(&turn)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        // The kernel takes its time to drain each peer: none of the others passes anything
+        // meanwhile.
+        if peers.len() > 1 {
+            let keys = peers.to_vec();
+            self.turn_if_up(move |device| device.shut(&keys)).await?;
+        }
+        for turn in peers.chunks(TURN) {
+            let turn = turn.to_vec();
+            self.turn_if_up(move |device| device.remove(&turn)).await?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.turn_if_up(Device::list).await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        let keys: BTreeSet<_> = peers.iter().copied().collect();
+        self.turn_if_up(move |device| device.activity(&keys)).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.is_down.store(true, Ordering::SeqCst);
+        let fenced = self.turn(Device::fence).await;
+        fenced.map_err(|source| failed("take down", source))
+    }
+}
+
+/// Makes or takes an interface where it may block.
+async fn opened(
+    open: impl FnOnce() -> Result<(Device, Identity), KernelError> + Send + 'static,
+) -> Result<KernelInterface, KernelError> {
+    let done = tokio::task::spawn_blocking(open).await;
+    let (device, identity) = done.map_err(|error| KernelError::System {
+        doing: "open",
+        source: io::Error::other(error),
+    })??;
+    Ok(KernelInterface {
+        identity: Arc::new(identity),
+        device: Arc::new(Mutex::new(device)),
+        is_down: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+/// A batch in parts, each of which is forgotten when it is done.
+fn turns(mut peers: Vec<PeerConfig>) -> impl Iterator<Item = Vec<PeerConfig>> {
+    std::iter::from_fn(move || {
+        let rest = peers.split_off(peers.len().min(TURN));
+        let turn = std::mem::replace(&mut peers, rest);
+        (!turn.is_empty()).then_some(turn)
+    })
+}
+
+/// The kernel cuts or refuses other names, each in its own way.
+fn check_name(name: &str) -> Result<(), KernelError> {
+    let is_plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    if (1..=15).contains(&name.len()) && is_plain && !matches!(name, "." | "..") {
+        Ok(())
+    } else {
+        Err(KernelError::Name)
+    }
+}
+
+fn failed(doing: &'static str, source: io::Error) -> InterfaceError {
+    InterfaceError::Backend(Box::new(KernelError::System { doing, source }))
+}
+
+/// Why there is no interface, or why it did not do as told; and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// Not a name that an interface can have.
+    #[error(
+        "an interface's name has 1 to 15 letters, digits, dots, dashes and underscores: pick another"
+    )]
+    Name,
+    /// There is an interface of that name.
+    #[error(
+        "there is an interface `{name}` already: pick another name, adopt it, or remove it with `ip link delete {name}`"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// There is no interface of that name.
+    #[error(
+        "there is no interface `{name}` in this network namespace: make one, or see `ip link` for its name"
+    )]
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// The interface is one of another kind.
+    #[error("the interface `{name}` is not one of WireGuard's: pick another name")]
+    NotWireGuard {
+        /// The name.
+        name: String,
+    },
+    /// The interface that was to be adopted has no private key.
+    #[error(
+        "the interface `{name}` has no private key: give it one with `wg set`, or make a new interface"
+    )]
+    NoKey {
+        /// The name.
+        name: String,
+    },
+    /// Another program has the UDP port.
+    #[error(
+        "UDP port {port} is in use: stop the program that has it (see `ss -lup`), or pick another port"
+    )]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
+    /// The process may not change network interfaces.
+    #[error(
+        "this process may not change network interfaces: run it as root, or give it the capability CAP_NET_ADMIN (with systemd, `AmbientCapabilities=CAP_NET_ADMIN`)"
+    )]
+    NoPrivilege,
+    /// The kernel has no WireGuard.
+    #[error(
+        "this kernel has no WireGuard: load it with `modprobe wireguard`, or run a kernel from 5.6 on that has it; a container uses its host's"
+    )]
+    NoWireGuard,
+    /// An address could not be given to the interface.
+    #[error("the interface can't have the address {address}: check that it is one of a machine")]
+    Address {
+        /// The address.
+        address: IpNet,
+        /// What the system says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A peer has the interface's own key.
+    #[error("a peer can't have the interface's own key: one of the two must make a new key")]
+    OwnKey,
+    /// The kernel refused or failed.
+    #[error("the kernel did not {doing} the WireGuard interface")]
+    System {
+        /// What it was asked to do.
+        doing: &'static str,
+        /// What it says.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,94 @@
+//! The suite for backends: its clients are WireGuard of another implementation, in this process.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfagate::interface::kernel::KernelInterface;
+use mfagate::interface::netstack::{NetStream, Netstack};
+use mfagate::interface::{InterfaceBackend, PeerConfig};
+use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
+use mfagate::testing::interface::{
+    InterfaceClient, InterfaceHarness, InterfaceStream, conformance,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::gate;
+
+const ECHO: &str = "10.9.0.1:7";
+
+struct Harness(KernelInterface);
+struct Client(Netstack);
+struct Stream(NetStream);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn it_keeps_the_backends_contract() {
+    let gate = gate().await;
+    serve_echo().await;
+    let report = conformance(&Harness(gate)).await;
+    println!("{report:?}");
+}
+
+async fn serve_echo() {
+    let listener = TcpListener::bind(ECHO).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.split();
+                _ = tokio::io::copy(&mut from, &mut to).await;
+            });
+        }
+    });
+}
+
+#[async_trait]
+impl InterfaceHarness for Harness {
+    type Client = Client;
+
+    fn backend(&self) -> &dyn InterfaceBackend {
+        &self.0
+    }
+
+    async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {
+        let inner = format!("10.9.0.{}/32", 10 + slot).parse().unwrap();
+        let client = Netstack::builder(key).address(inner).build().await.unwrap();
+        let gate = ([127, 0, 0, 1], self.0.listen_port()).into();
+        let everything = vec!["10.9.0.0/24".parse().unwrap()];
+        let peer = PeerConfig::new(self.0.public_key(), psk, everything).with_endpoint(gate);
+        client.install(vec![peer]).await.unwrap();
+        Client(client)
+    }
+
+    fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig {
+        let inner = format!("10.9.0.{}/32", 10 + slot).parse().unwrap();
+        PeerConfig::new(key, psk, vec![inner])
+    }
+}
+
+#[async_trait]
+impl InterfaceClient for Client {
+    async fn probe(&self, limit: Duration) -> bool {
+        let connected = self.0.connect_within(ECHO.parse().unwrap(), limit).await;
+        match connected {
+            Ok(stream) => Stream(stream).echo(limit).await,
+            Err(_) => false,
+        }
+    }
+
+    async fn stream(&self) -> Option<Box<dyn InterfaceStream>> {
+        let stream = self.0.connect(ECHO.parse().unwrap()).await.ok()?;
+        Some(Box::new(Stream(stream)))
+    }
+}
+
+#[async_trait]
+impl InterfaceStream for Stream {
+    async fn echo(&mut self, limit: Duration) -> bool {
+        let exchange = async {
+            self.0.write_all(b"ping").await?;
+            self.0.read_exact(&mut [0; 4]).await
+        };
+        matches!(tokio::time::timeout(limit, exchange).await, Ok(Ok(_)))
+    }
+}

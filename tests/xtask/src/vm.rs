@@ -1,0 +1,134 @@
+//! Tests that need the kernel's own WireGuard: run in a virtual machine that boots Debian's cloud
+//! kernel with nothing but these tests on it.
+//!
+//! The machine is always emulated. It is slower than a host with `/dev/kvm`, and the same on every
+//! host: what is measured in it says that something happens, and little of how fast.
+
+mod boot;
+mod image;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::{Failure, cargo, output, workspace};
+use crate::debian;
+use crate::tally::Tally;
+
+/// A test executable of the workspace that runs in the machine.
+#[derive(Debug)]
+struct Job {
+    /// What the step is called, and where the source is.
+    name: &'static str,
+    /// Its name as a target of cargo's.
+    target: &'static str,
+}
+
+/// Every test executable of which the machine runs the ignored tests.
+const JOBS: &[Job] = &[Job {
+    name: "core/tests/kernel",
+    target: "kernel",
+}];
+
+/// Kernel modules that the machine loads, with whatever these need.
+const MODULES: &[&str] = &[
+    "wireguard",
+    "veth",
+    "dummy",
+    "nf_tables",
+    "nft_ct",
+    "nft_limit",
+    "nft_log",
+    "nft_reject_inet",
+];
+
+/// Programs of the host that tests call in the machine, besides those of busybox.
+const PROGRAMS: &[&str] = &["bash", "ip", "wg"];
+
+/// All of it, boot to power-off, on a slow machine.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Which tests to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only tests whose names contain this.
+    filter: Option<String>,
+}
+
+/// `cargo xtask vm`: these tests alone.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    debian::ensure(debian::VM)?;
+    let mut steps = Tally::default();
+    take(&mut steps, arguments.filter.as_deref());
+    println!("{}", steps.line());
+    steps.verdict()
+}
+
+/// Takes each test executable as a step of its own.
+pub(crate) fn take(steps: &mut Tally, filter: Option<&str>) {
+    let console = prepared(filter).and_then(|machine| boot::run(&machine, LIMIT));
+    for job in JOBS {
+        let step = format!("kernel WireGuard in a VM: {}", job.name);
+        let outcome = match &console {
+            Ok(console) => boot::verdict(console, job.name),
+            Err(failure) => Err(Failure(failure.0.clone())),
+        };
+        steps.take(&step, outcome);
+    }
+}
+
+/// Builds the tests, and a machine with them on it.
+fn prepared(filter: Option<&str>) -> Result<boot::Machine, Failure> {
+    let folder = workspace().join("target/vm");
+    let kernel = image::kernel(&folder)?;
+    let mut built = Vec::new();
+    for job in JOBS {
+        built.push((job.name, executable(job.target)?));
+    }
+    let tests = tree::Tests {
+        executables: &built,
+        filter,
+    };
+    let initramfs = tree::pack(&folder, &kernel, &tests)?;
+    Ok(boot::Machine {
+        kernel: kernel.image,
+        initramfs,
+    })
+}
+
+/// Builds a test executable as `cargo xtask test` built it before, and says where it is.
+fn executable(target: &str) -> Result<PathBuf, Failure> {
+    let arguments =
+        format!("test --workspace --all-features --test {target} --no-run --message-format json");
+    let lines = output(&mut cargo(&arguments))?;
+    executable_in(&lines, target)
+        .ok_or_else(|| Failure(format!("cargo did not say where the test `{target}` is")))
+}
+
+fn executable_in(lines: &str, target: &str) -> Option<PathBuf> {
+    lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(target))
+        .find_map(|message| {
+            let path = message.get("executable").and_then(Value::as_str)?;
+            Some(Path::new(path).to_path_buf())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_one_of_its_target() {
+        let lines = r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/a"}
+            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":null}
+            no JSON
+            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":"/b"}"#;
+        assert_eq!(executable_in(lines, "kernel"), Some(PathBuf::from("/b")));
+        assert_eq!(executable_in(lines, "none"), None);
+    }
+}
