@@ -2,6 +2,8 @@
 //!
 //! A backend does as it is told. It holds no policy, no deadlines and no sessions.
 
+#[cfg(all(feature = "lease-guard", target_os = "linux"))]
+pub mod lease_guard;
 #[cfg(feature = "netstack")]
 pub mod netstack;
 
