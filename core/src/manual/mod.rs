@@ -12,3 +12,7 @@ pub mod expiry {}
 #[cfg(feature = "gate")]
 #[doc = include_str!("writing_a_store.md")]
 pub mod writing_a_store {}
+
+#[cfg(all(feature = "lease-guard", target_os = "linux"))]
+#[doc = include_str!("lease_guard.md")]
+pub mod lease_guard {}

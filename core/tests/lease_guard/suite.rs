@@ -22,7 +22,7 @@ use crate::{HOUR, guard};
 async fn a_guarded_interface_conforms() {
     let ground = Arc::new(Ground::new());
     let fake = Arc::new(FakeInterface::new());
-    let guard = guard(&ground, &fake).await;
+    let guard = guard(&ground, &fake);
     let harness = Harness {
         ground,
         fake,
@@ -117,8 +117,10 @@ impl InterfaceClient for Client {
     }
 
     async fn stream(&self) -> Option<Box<dyn InterfaceStream>> {
-        let has_session = self.has_session().await;
-        has_session.then(|| Box::new(Stream(self.clone())) as Box<dyn InterfaceStream>)
+        if !self.has_session().await {
+            return None;
+        }
+        Some(Box::new(Stream(self.clone())))
     }
 }
 

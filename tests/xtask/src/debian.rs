@@ -37,6 +37,21 @@ pub(crate) const TEST: &[Need] = &[
         package: "python3",
         reason: "tests/vectors/check.py: a second implementation agrees with the vectors",
     },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        reason: "core/tests/lease_guard: network namespaces with real packets in them",
+    },
+    Need {
+        program: "nft",
+        package: "nftables",
+        reason: "core/tests/lease_guard: an operator's own rules beside the guard's",
+    },
+    Need {
+        program: "sysctl",
+        package: "procps",
+        reason: "core/tests/lease_guard: forwarding inside a namespace",
+    },
 ];
 
 /// What `cargo xtask bench` needs.
@@ -89,12 +104,12 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
 }
 
 fn is_installed(name: &str) -> bool {
-    // `openssl` answers to `version`, not to `--version`, in its older releases.
-    exists(name)
-        || program(name)
-            .arg("version")
-            .output()
-            .is_ok_and(|output| output.status.success())
+    // `openssl` answers to `version` in its older releases, and `ip` to `-V`.
+    let answers = |to| {
+        let output = program(name).arg(to).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    exists(name) || answers("version") || answers("-V")
 }
 
 fn install(packages: &[&str]) -> Result<(), Failure> {
