@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfagate::interface::InterfaceBackend;
-use mfagate::interface::lease_guard::{GuardError, LeaseGuard};
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::testing::fake_interface::FakeInterface;
 
 use crate::ground::{Flow, Ground, Place, Steady, WG};
-use crate::{HOUR, IN, NETWORKS, OUT, PATHS, guard, key, none_passes, open, peer};
+use crate::{HOUR, IN, NETWORKS, OUT, PATHS, guard, key, none_passes, peer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_guard_over_the_table_of_an_old_one_loses_no_packet() {
@@ -24,7 +24,12 @@ async fn a_new_guard_over_the_table_of_an_old_one_loses_no_packet() {
     let flows = [IN, OUT].map(|path| Steady::begin(&ground, path));
     for _ in 0..20 {
         drop(old);
-        old = reopened(&ground, &inner).await;
+        ground.within(Place::Gate, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let shut = runtime.expect("a runtime").block_on(LeaseGuard::shut(WG));
+            shut.expect("it is shut, and takes nobody's lease");
+        });
+        old = guard(&ground, &inner);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let listed = old.list().await.unwrap();
@@ -41,16 +46,6 @@ async fn a_new_guard_over_the_table_of_an_old_one_loses_no_packet() {
     );
     old.remove(&[key(1)]).await.unwrap();
     assert!(none_passes(&ground), "an old lease after its removal");
-}
-
-/// A new guard where the old one's thread may not have ended yet.
-async fn reopened(ground: &Ground, inner: &Arc<FakeInterface>) -> LeaseGuard {
-    loop {
-        match open(ground, inner) {
-            Err(GuardError::Taken { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
-            other => return other.expect("a guard"),
-        }
-    }
 }
 
 /// How long the child's lease is; its presence makes this test binary the child.
@@ -128,7 +123,7 @@ async fn a_live_flow_does_not_notice_a_sigkill_and_the_next_start() {
 
     let inner = Arc::new(FakeInterface::new());
     inner.plant(peer(1, &NETWORKS, HOUR)); // as the kernel's WireGuard would have kept it
-    let guard = reopened(&ground, &inner).await;
+    let guard = guard(&ground, &inner);
     let listed = guard.list().await.unwrap();
     assert_eq!(listed[0].allowed_ips.len(), NETWORKS.len());
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -17,6 +17,10 @@ use crate::time::{Clock, Instant};
 /// How often a transaction is tried again after what it was about changed under it.
 const TRIES: u32 = 5;
 
+/// How often, and after how long, a table that has an owner is asked for again.
+const HANDOVERS: u32 = 100;
+const HANDOVER: Duration = Duration::from_millis(10);
+
 #[derive(Debug)]
 pub(super) struct Table {
     connection: Connection,
@@ -141,8 +145,18 @@ impl Table {
     }
 
     /// Makes what is missing of the table. Where the kernel knows owners, it gets one.
+    ///
+    /// A process that was killed, or a guard that was dropped, holds the table a moment longer.
     fn make(&mut self) -> Result<(), GuardError> {
-        match self.make_with(OWNED) {
+        let mut made = self.make_with(OWNED);
+        for _ in 0..HANDOVERS {
+            if !matches!(made, Err(Trouble::Refused(Errno::PERM))) {
+                break;
+            }
+            std::thread::sleep(HANDOVER);
+            made = self.make_with(OWNED);
+        }
+        match made {
             Ok(()) => Ok(()),
             Err(Trouble::Refused(Errno::OPNOTSUPP | Errno::INVAL)) => match self.make_with(PLAIN) {
                 Ok(()) => Ok(()),
