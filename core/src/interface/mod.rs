@@ -4,6 +4,8 @@
 
 #[cfg(all(feature = "kernel", target_os = "linux"))]
 pub mod kernel;
+#[cfg(all(feature = "lease-guard", target_os = "linux"))]
+pub mod lease_guard;
 #[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
 mod link;
 #[cfg(feature = "netstack")]

@@ -35,12 +35,12 @@ pub(crate) const TEST: &[Need] = &[
     Need {
         program: "ip",
         package: "iproute2",
-        reason: "core/tests/interface: hosts and networks of the tests' own",
+        reason: "core/tests/{interface,lease_guard}: hosts and networks of the tests' own",
     },
     Need {
         program: "nft",
         package: "nftables",
-        reason: "examples/tests/daemon: gate-server masquerades",
+        reason: "core/tests/lease_guard: an operator's own rules; examples/tests/daemon: masquerading",
     },
     Need {
         program: "ping",
@@ -61,6 +61,11 @@ pub(crate) const TEST: &[Need] = &[
         program: "python3",
         package: "python3",
         reason: "tests/vectors/check.py: a second implementation agrees with the vectors",
+    },
+    Need {
+        program: "sysctl",
+        package: "procps",
+        reason: "core/tests/lease_guard: forwarding inside a namespace",
     },
 ];
 

@@ -1,0 +1,153 @@
+//! The elements of the two sets: networks, each with the time that it has left.
+
+use std::time::Duration;
+
+use netlink_packet_core::{NlaBuffer, NlasIterator, parse_u32_be, parse_u64_be};
+
+use super::interval::{Edge, Family, Interval, pair};
+use super::message::{Ask, Attributes, Messages};
+use super::rules::{DATA_VALUE, IN_TABLE, LIST_ELEMENT, set};
+
+/// How many networks one transaction takes: what its messages fill stays well below the usual
+/// send buffer of 208 KiB, and the elements of one message below the 64 KiB of an attribute.
+pub(super) const CHUNK: usize = 500;
+
+/// `NFTA_SET_ELEM_LIST_SET`, `NFTA_SET_ELEM_LIST_ELEMENTS`.
+const IN_SET: u16 = 2;
+const ELEMENTS: u16 = 3;
+/// `NFTA_SET_ELEM_KEY`, `NFTA_SET_ELEM_FLAGS`, `NFTA_SET_ELEM_TIMEOUT`,
+/// `NFTA_SET_ELEM_EXPIRATION`.
+const KEY: u16 = 1;
+const FLAGS: u16 = 3;
+const TIMEOUT: u16 = 4;
+const EXPIRATION: u16 = 5;
+/// `NFT_SET_ELEM_INTERVAL_END`.
+const IS_END: u32 = 1;
+/// The least time there is. Zero would mean "for ever".
+const LEAST: Duration = Duration::from_millis(1);
+
+/// Puts these networks in the sets, each with exactly this time from now on, whatever it had
+/// before. What has no time left is taken out.
+///
+/// Adding an element that is there changes nothing before Linux 6.12, and deleting one that isn't
+/// there is an error before 6.3's own message for it; so each is added, deleted and added again,
+/// which is one step to everybody outside of the transaction.
+pub(super) fn put(messages: &mut Messages, table: &str, leases: &[(Interval, Duration)]) {
+    for family in Family::BOTH {
+        let of_family = || leases.iter().filter(move |lease| lease.0.family == family);
+        change(messages, Ask::NewElement, table, family, of_family());
+        change(messages, Ask::DelElement, table, family, of_family());
+        let last = of_family().filter(|(_, left)| *left >= LEAST);
+        change(messages, Ask::NewElement, table, family, last);
+    }
+}
+
+/// Takes these networks out of the sets, where they are in.
+pub(super) fn take(messages: &mut Messages, table: &str, networks: &[Interval]) {
+    let over: Vec<_> = networks.iter().map(|net| (*net, Duration::ZERO)).collect();
+    put(messages, table, &over);
+}
+
+/// Takes everything out of both sets.
+pub(super) fn clear(messages: &mut Messages, table: &str) {
+    for family in Family::BOTH {
+        messages.ask(Ask::DelElement, |old| {
+            old.text(IN_TABLE, table);
+            old.text(IN_SET, set(family));
+        });
+    }
+}
+
+/// Which set a listing is of.
+pub(super) fn of_set(list: &mut Attributes<'_>, table: &str, family: Family) {
+    list.text(IN_TABLE, table);
+    list.text(IN_SET, set(family));
+}
+
+/// The networks in a listing of a set, with the time that each has left.
+pub(super) fn read(family: Family, listing: &[Vec<u8>]) -> Option<Vec<(Interval, Duration)>> {
+    let mut edges = Vec::new();
+    for message in listing {
+        let Some(elements) = find(message, ELEMENTS)? else {
+            continue;
+        };
+        for element in NlasIterator::new(elements) {
+            edges.push(read_element(family, element.ok()?.value())?);
+        }
+    }
+    Some(pair(family, edges))
+}
+
+fn change<'a>(
+    messages: &mut Messages,
+    ask: Ask,
+    table: &str,
+    family: Family,
+    leases: impl Iterator<Item = &'a (Interval, Duration)>,
+) {
+    let mut leases = leases.peekable();
+    if leases.peek().is_none() {
+        return; // without a list of elements, a deletion is of all
+    }
+    messages.ask(ask, |change| {
+        of_set(change, table, family);
+        change.nested(ELEMENTS, |elements| {
+            for (network, left) in leases {
+                let timeout = (ask == Ask::NewElement).then_some(*left);
+                element(elements, family, network.start, timeout, false);
+                if let Some(end) = network.end {
+                    element(elements, family, end, None, true);
+                }
+            }
+        });
+    });
+}
+
+fn element(
+    elements: &mut Attributes<'_>,
+    family: Family,
+    address: u128,
+    timeout: Option<Duration>,
+    is_end: bool,
+) {
+    elements.nested(LIST_ELEMENT, |element| {
+        element.nested(KEY, |key| key.bytes(DATA_VALUE, &family.bytes(address)));
+        if is_end {
+            element.u32(FLAGS, IS_END);
+        }
+        if let Some(left) = timeout {
+            let millis = u64::try_from(left.max(LEAST).as_millis()).unwrap_or(u64::MAX);
+            element.u64(TIMEOUT, millis);
+        }
+    });
+}
+
+fn read_element(family: Family, element: &[u8]) -> Option<Edge<Duration>> {
+    let key = find(find(element, KEY)??, DATA_VALUE)??;
+    let flags = find(element, FLAGS)?.map_or(Some(0), |flags| parse_u32_be(flags).ok())?;
+    let left = find(element, EXPIRATION)?.map_or(Some(0), |left| parse_u64_be(left).ok())?;
+    let is_start = flags & IS_END == 0;
+    Some(Edge {
+        address: family.address(key)?,
+        start: is_start.then_some(Duration::from_millis(left)),
+    })
+}
+
+/// The value of an attribute: the outer `None` is a message that can't be read, the inner one an
+/// attribute that isn't there.
+#[expect(
+    clippy::option_option,
+    reason = "not there and not readable are told apart"
+)]
+fn find(attributes: &[u8], kind: u16) -> Option<Option<&[u8]>> {
+    let mut position = 0;
+    while position < attributes.len() {
+        let attribute = NlaBuffer::new_checked(attributes.get(position..)?).ok()?;
+        let length = usize::from(attribute.length());
+        if attribute.kind() == kind {
+            return Some(attributes.get(position + 4..position + length));
+        }
+        position += length.next_multiple_of(4);
+    }
+    Some(None)
+}
