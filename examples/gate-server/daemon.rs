@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mfagate::factor::totp::TotpVerifier;
 use mfagate::interface::InterfaceBackend;
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::Forward;
 use mfagate::runtime::{Gate, GateConfig};
 use mfagate_examples::backend::Wanted;
@@ -34,6 +35,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     );
     let _alone = settings.lock()?;
     let (interface, _forwards) = bring_up(&settings).await?;
+    let guard = guard(&settings, &interface).await?;
+    let interface: Arc<dyn InterfaceBackend> = match &guard {
+        Some(guard) => guard.clone(),
+        None => interface,
+    };
     let _passing = Passing::begin(&settings.interface)?;
     let control = listen(settings.control_listen).await?;
     let admin = listen_admin(&settings.socket())?;
@@ -66,6 +72,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     };
     gate.shutdown().await;
     stopping.cancel();
+    if let Some(guard) = guard {
+        guard.close().await?;
+    }
     if tokio::time::timeout(LINGER, servers.join_all())
         .await
         .is_err()
@@ -97,6 +106,19 @@ async fn bring_up(
         forwards.push(netstack.forward(forward.at, forward.to)?);
     }
     Ok((interface.backend, forwards))
+}
+
+/// Where it is wanted, what has the kernel end each lease.
+async fn guard(
+    settings: &Settings,
+    interface: &Arc<dyn InterfaceBackend>,
+) -> Result<Option<Arc<LeaseGuard>>, Box<dyn Error>> {
+    if !settings.interface.lease_guard {
+        return Ok(None);
+    }
+    let name = &settings.interface.name;
+    let guard = LeaseGuard::around(Arc::clone(interface), name).await?;
+    Ok(Some(Arc::new(guard)))
 }
 
 fn config(

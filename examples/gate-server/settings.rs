@@ -40,6 +40,7 @@ networks = ["10.9.0.0/24"]             # what clients route here
 [interface]
 backend = "netstack"                   # or userspace, kernel, uapi: these need CAP_NET_ADMIN
 name = "wg0"                           # not for netstack
+lease_guard = false                    # the kernel ends leases, also without this daemon
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
 
@@ -89,6 +90,7 @@ pub(crate) struct Spans {
 pub(crate) struct OnTheSystem {
     pub(crate) backend: Backend,
     pub(crate) name: String,
+    pub(crate) lease_guard: bool,
     pub(crate) forward: bool,
     pub(crate) masquerade: bool,
 }

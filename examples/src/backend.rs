@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use mfagate::interface::InterfaceBackend;
+use mfagate::interface::kernel::{KernelError, KernelInterface};
 use mfagate::interface::netstack::Netstack;
 use mfagate::interface::uapi::Uapi;
 use mfagate::interface::userspace::Userspace;
@@ -21,6 +22,8 @@ pub enum Backend {
     Netstack,
     /// In this process, on a TUN device.
     Userspace,
+    /// The kernel's.
+    Kernel,
     /// Another program's, over its configuration socket.
     Uapi,
 }
@@ -83,9 +86,38 @@ impl Backend {
                 }
                 builder.build().await?.into()
             }
+            Self::Kernel => kernel(wanted).await?.into(),
             Self::Uapi => Uapi::builder(*name).build(key).await?.into(),
         })
     }
+}
+
+/// The kernel's interface: a new one, or the one that a killed process left.
+async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, Box<dyn Error>> {
+    let Wanted { name, key, .. } = wanted;
+    match KernelInterface::adopt(*name).await {
+        Err(KernelError::Missing { .. }) => {}
+        Ok(left) if left.public_key() == key.public_key() => return Ok(left),
+        Ok(_) => {
+            return Err(format!(
+                "there is an interface {name} with another key: pick another name, or remove it (`ip link delete {name}`)"
+            )
+            .into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let mut builder = KernelInterface::builder(*name, key.clone());
+    builder = builder.listen_port(wanted.listen.port());
+    for address in wanted.addresses {
+        builder = builder.address(*address);
+    }
+    for route in wanted.routes {
+        builder = builder.route(*route);
+    }
+    if let Some(mtu) = wanted.mtu {
+        builder = builder.mtu(mtu.into());
+    }
+    Ok(builder.create().await?)
 }
 
 impl<B: InterfaceBackend> From<B> for Interface {

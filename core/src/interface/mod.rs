@@ -6,7 +6,10 @@
 pub mod kernel;
 #[cfg(all(feature = "lease-guard", target_os = "linux"))]
 pub mod lease_guard;
-#[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "kernel", feature = "uapi", feature = "userspace"),
+    target_os = "linux"
+))]
 mod link;
 #[cfg(feature = "netstack")]
 pub mod netstack;
@@ -22,7 +25,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-#[cfg(all(any(feature = "uapi", feature = "userspace"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "kernel", feature = "uapi", feature = "userspace"),
+    target_os = "linux"
+))]
 pub use link::LinkError;
 
 use crate::key::{PresharedKey, PublicKey};

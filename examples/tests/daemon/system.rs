@@ -1,7 +1,10 @@
 //! Both programs on interfaces of the system, on two hosts, with pings for packets.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
@@ -64,11 +67,7 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
         let site = site();
         let secret = enrol(&site);
         let _daemon = run_on_a_tun_device(&site);
-        // The name is the interface's, and wireguard-go's sockets are the whole machine's.
-        let file = site.path().join(format!("mfgq{}.conf", std::process::id()));
-        let mut connect = host.command(env!("CARGO_BIN_EXE_connect"));
-        let profile = site.path().join("profile.toml");
-        let mut connect = Running::start(connect.arg(profile).arg("--export").arg(&file));
+        let (mut connect, file) = export(&host, &site);
         connect.enter(&code(&secret, 0));
         connect.wait_for("is good for");
         assert_eq!(connect.status(), Some(0));
@@ -80,6 +79,113 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
         assert!(!host.reaches(INSIDE, 2));
         drop(tunnel);
     });
+}
+
+#[test]
+fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
+    const LEASE: Duration = Duration::from_secs(6);
+    in_new_network(|| async {
+        let host = Host::joined();
+        let site = Site::at(HERE);
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        site.configure(|text| {
+            text.replace("backend = \"netstack\"", "backend = \"uapi\"")
+                .replace("name = \"wg0\"", &format!("name = \"{}\"", interface.name))
+                .replace("lease_guard = false", "lease_guard = true")
+                .replace("lease = 28800", &format!("lease = {}", LEASE.as_secs()))
+        });
+        let mut daemon = site.run();
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let latest_end = SystemTime::now() + LEASE;
+        let _tunnel = WgQuick::up(&host, file.to_str().unwrap());
+        assert!(host.reaches(INSIDE, 3));
+
+        let mut ping = host.command("ping");
+        ping.args(["-D", "-n", "-i", "0.05", "-w", "9", &INSIDE.to_string()]);
+        let flow = ping.stdout(Stdio::piped()).spawn().unwrap();
+        daemon.child.kill().unwrap();
+        let said = flow.wait_with_output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let last = said.lines().filter_map(replied_at).last();
+        let last = SystemTime::UNIX_EPOCH + last.expect("packets passed before");
+        assert!(last > latest_end - Duration::from_secs(2), "cut too early");
+        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        println!(
+            "last packet: {:?} after the end",
+            last.duration_since(latest_end)
+        );
+        assert!(run("wg", &["show", &interface.name, "peers"]).len() > 1);
+
+        let mut daemon = site.run();
+        assert_eq!(run("wg", &["show", &interface.name, "peers"]), "");
+        assert!(!host.reaches(INSIDE, 1));
+        assert!(run("nft", &["list", "tables"]).contains("mfagate"));
+        daemon.interrupt();
+        assert_eq!(daemon.status(), Some(0));
+        assert!(!run("nft", &["list", "tables"]).contains("mfagate"));
+    });
+}
+
+/// When a line of `ping -D` says that a reply came.
+fn replied_at(line: &str) -> Option<Duration> {
+    let (at, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let at = Duration::from_secs_f64(at.parse().ok()?);
+    rest.contains("bytes from").then_some(at)
+}
+
+/// An interface that is not the daemon's, and outlives it: Debian's wireguard-go with its key.
+struct ForeignInterface {
+    name: String,
+    program: Child,
+}
+
+impl ForeignInterface {
+    fn up(site: &Site) -> Self {
+        let name = format!("mfgk{}", std::process::id());
+        let program = Command::new("wireguard-go").args(["-f", &name]).spawn();
+        let interface = Self {
+            name,
+            program: program.unwrap(),
+        };
+        let name = &interface.name;
+        let socket = format!("/var/run/wireguard/{name}.sock");
+        while !std::path::Path::new(&socket).exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let key = site.path().join("state/gate.key");
+        let port = site.wireguard.port().to_string();
+        let key = ["private-key", key.to_str().unwrap()];
+        run(
+            "wg",
+            &[&["set", name, "listen-port", &port], key.as_slice()].concat(),
+        );
+        run("ip", &["address", "add", "10.9.0.1/24", "dev", name]);
+        run("ip", &["link", "set", name, "up"]);
+        interface
+    }
+}
+
+impl Drop for ForeignInterface {
+    fn drop(&mut self) {
+        _ = self.program.kill(); // it may have ended
+        _ = self.program.wait();
+    }
+}
+
+/// Begins to sign in for a file of `wg-quick`.
+fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
+    // The name is the interface's, and wireguard-go's sockets are the whole machine's.
+    static NTH: AtomicU32 = AtomicU32::new(0);
+    let nth = NTH.fetch_add(1, Ordering::Relaxed);
+    let name = format!("mfgq{}{nth}.conf", std::process::id());
+    let file = site.path().join(name);
+    let mut connect = host.command(env!("CARGO_BIN_EXE_connect"));
+    let profile = site.path().join("profile.toml");
+    let connect = Running::start(connect.arg(profile).arg("--export").arg(&file));
+    (connect, file)
 }
 
 /// A tunnel of the stock tools; it goes down with the test.

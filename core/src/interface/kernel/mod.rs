@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::Mutex;
 
+use crate::interface::link::{Link, LinkError};
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use device::{Device, Identity};
@@ -41,6 +42,7 @@ pub struct Builder {
     key: PrivateKey,
     listen_port: u16,
     addresses: Vec<IpNet>,
+    routes: Vec<IpNet>,
     mtu: Option<u32>,
     fwmark: Option<u32>,
 }
@@ -53,6 +55,7 @@ impl KernelInterface {
             key,
             listen_port: 0,
             addresses: Vec::new(),
+            routes: Vec::new(),
             mtu: None,
             fwmark: None,
         }
@@ -160,6 +163,13 @@ impl Builder {
         self
     }
 
+    /// A network that the system is to reach through the interface.
+    #[must_use]
+    pub fn route(mut self, network: IpNet) -> Self {
+        self.routes.push(network);
+        self
+    }
+
     /// The longest packet inside the tunnel, in bytes. Without it: 1420.
     #[must_use]
     pub const fn mtu(mut self, bytes: u32) -> Self {
@@ -180,9 +190,23 @@ impl Builder {
     ///
     /// # Errors
     /// [`KernelError`]; the interface is then not there.
-    pub async fn create(self) -> Result<KernelInterface, KernelError> {
+    pub async fn create(mut self) -> Result<KernelInterface, KernelError> {
         check_name(&self.name)?;
-        opened(move || Device::create(&self)).await
+        let routes = std::mem::take(&mut self.routes);
+        // From here on the interface goes with its handle, and its routes with it.
+        let interface = opened(move || Device::create(&self)).await?;
+        if routes.is_empty() {
+            return Ok(interface);
+        }
+        let name = interface.name();
+        let link = Link::find(name).await?;
+        let link = link.ok_or_else(|| KernelError::Missing {
+            name: name.to_owned(),
+        })?;
+        for route in routes {
+            link.add_route(route.trunc()).await?;
+        }
+        Ok(interface)
     }
 }
 
@@ -341,6 +365,9 @@ pub enum KernelError {
         "this kernel has no WireGuard: load it with `modprobe wireguard`, or run a kernel from 5.6 on that has it; a container uses its host's"
     )]
     NoWireGuard,
+    /// A route could not be made.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// An address could not be given to the interface.
     #[error("the interface can't have the address {address}: check that it is one of a machine")]
     Address {
