@@ -192,12 +192,39 @@ pub enum Intent {
 /// Whether the store still backs a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The session is live, its peer and owner are enrolled and enabled.
+    /// The session is live, its peer and owner are enrolled and enabled, and its addresses are
+    /// still the peer's.
     Good,
     /// The session has been ended elsewhere.
     Ended(EndReason),
-    /// The peer or its owner is gone or disabled.
+    /// The peer or its owner is gone, disabled or another, or an address is not the peer's any
+    /// more.
     NotEligible,
+}
+
+impl Standing {
+    /// Judges what the store says of a session and of its peer.
+    pub fn of(session: Option<&SessionRecord>, enrolment: Option<&Enrolment>) -> Self {
+        let (Some(session), Some(Enrolment { peer, user, .. })) = (session, enrolment) else {
+            return match session.and_then(|session| session.ended) {
+                Some((reason, _)) => Self::Ended(reason),
+                None => Self::NotEligible,
+            };
+        };
+        if let Some((reason, _)) = session.ended {
+            return Self::Ended(reason);
+        }
+        let has = |address| peer.allowed_ips.contains(address);
+        let is_eligible = peer.enabled
+            && user.enabled
+            && user.id == session.user
+            && session.allowed_ips.iter().all(has);
+        if is_eligible {
+            Self::Good
+        } else {
+            Self::NotEligible
+        }
+    }
 }
 
 /// Which sessions to end.

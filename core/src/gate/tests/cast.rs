@@ -69,8 +69,18 @@ pub(super) fn put_user(store: &dyn PeerStore, name: &str, enabled: bool, now: Ti
 }
 
 pub(super) fn put_peer(store: &dyn PeerStore, key: PublicKey, enabled: bool, now: Timestamp) {
-    let event = AuditEvent::new(now, AuditKind::PeerPut { enabled });
     let address = format!("10.0.0.{}/32", key.as_bytes()[0]);
+    put_peer_at(store, key, &address, enabled, now);
+}
+
+pub(super) fn put_peer_at(
+    store: &dyn PeerStore,
+    key: PublicKey,
+    address: &str,
+    enabled: bool,
+    now: Timestamp,
+) {
+    let event = AuditEvent::new(now, AuditKind::PeerPut { enabled });
     let peer = Peer {
         location: location(),
         key,

@@ -257,17 +257,8 @@ impl World {
     }
 
     fn standing(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
-        match known(ready(self.store.session(session)))?.map(|record| record.ended) {
-            Some(None) => {}
-            Some(Some((reason, _))) => return Ok(Standing::Ended(reason)),
-            None => return Ok(Standing::NotEligible),
-        }
-        let found = known(ready(self.store.enrolment(&cast::location(), &peer)))?;
-        let is_eligible = found.is_some_and(|found| found.peer.enabled && found.user.enabled);
-        Ok(if is_eligible {
-            Standing::Good
-        } else {
-            Standing::NotEligible
-        })
+        let record = known(ready(self.store.session(session)))?;
+        let enrolment = known(ready(self.store.enrolment(&cast::location(), &peer)))?;
+        Ok(Standing::of(record.as_ref(), enrolment.as_ref()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::{BOBS, LAPTOP, location};
+use super::cast::{BOBS, LAPTOP, location, put_peer_at};
 use super::world::{Job, World};
 use crate::channel::message::Request;
 use crate::gate::{Action, Grant, Input, Intent, Machine, Restored, Scope};
@@ -53,6 +53,21 @@ fn a_user_who_was_disabled_while_no_gate_ran_does_not_stay() {
     let mut world = admitted();
     world.enable_user("ada", false);
     world.crash();
+    world.settle();
+    assert!(world.installed().is_empty() && world.live().is_empty());
+}
+
+#[test]
+fn a_peer_whose_address_is_taken_away_does_not_stay() {
+    let mut world = admitted();
+    put_peer_at(
+        &world.disk,
+        LAPTOP,
+        "10.0.9.9/32",
+        true,
+        world.now.timestamp,
+    );
+    world.notice();
     world.settle();
     assert!(world.installed().is_empty() && world.live().is_empty());
 }

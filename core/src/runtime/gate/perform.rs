@@ -95,7 +95,7 @@ impl Shared {
                 attempt,
                 grant,
                 event,
-            } => self.open(attempt, grant, *event).await?,
+            } => self.open(attempt, grant, *event).await,
             Action::Renew {
                 attempt,
                 session,
@@ -233,20 +233,24 @@ impl Shared {
 
     /// Makes an admission durable. The preshared key is derived first and sealed to the session's
     /// terms: the store never sees it.
-    async fn open(&self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Option<Input> {
-        let Ok(session) = SessionId::generate() else {
-            // The grant is dropped, and the attempt runs into its end.
-            tracing::error!("the system has no randomness to give");
-            return None;
+    async fn open(&self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Input {
+        let (session, result) = match SessionId::generate() {
+            Ok(session) => {
+                event.session = Some(session);
+                let opened = self.open_session(attempt, session, &grant, event).await;
+                (session, opened)
+            }
+            Err(error) => {
+                let failed = self.failed("name a session", &error);
+                (nobodys(attempt), Err(failed))
+            }
         };
-        event.session = Some(session);
-        let result = self.open_session(attempt, session, &grant, event).await;
-        Some(Input::Opened {
+        Input::Opened {
             attempt,
             grant,
             session,
             result,
-        })
+        }
     }
 
     async fn open_session(
@@ -385,20 +389,8 @@ impl Shared {
         let record = self
             .ask_store("session", async move { store.session(session).await })
             .await?;
-        match record.map(|record| record.ended) {
-            Some(None) => {}
-            Some(Some((reason, _))) => return Ok(Standing::Ended(reason)),
-            None => return Ok(Standing::NotEligible),
-        }
-        let eligible = self
-            .find(peer)
-            .await?
-            .is_some_and(|found| found.peer.enabled && found.user.enabled);
-        Ok(if eligible {
-            Standing::Good
-        } else {
-            Standing::NotEligible
-        })
+        let enrolment = self.find(peer).await?;
+        Ok(Standing::of(record.as_ref(), enrolment.as_ref()))
     }
 
     pub(super) async fn ask_store<T: Send + 'static>(
@@ -445,6 +437,13 @@ async fn guarded<T: Send + 'static>(
             Err(Unavailable)
         }
     }
+}
+
+/// The name of a session that is none, as nothing was stored under it.
+fn nobodys(attempt: AttemptId) -> SessionId {
+    let mut name = [0; 16];
+    name.copy_from_slice(&attempt.as_bytes()[..16]);
+    SessionId::from_bytes(name)
 }
 
 fn context<'a>(
