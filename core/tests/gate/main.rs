@@ -5,6 +5,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod adoption;
 mod office;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod floor;
 mod gate;
+mod interface;
 mod machine;
 mod measure;
 mod memory;
@@ -34,7 +35,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut report = Report::new(arguments.only);
-    let outcome = machine::rows(&mut report).and_then(|()| gate::rows(&mut report));
+    let outcome = machine::rows(&mut report)
+        .and_then(|()| gate::rows(&mut report))
+        .and_then(|()| interface::rows(&mut report));
     print!("{}", report.table());
     if let Err(error) = outcome.and_then(|()| report.write(&arguments.report)) {
         eprintln!("benches: {error}");

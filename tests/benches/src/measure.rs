@@ -113,6 +113,13 @@ pub(crate) fn micros(span: Duration) -> f64 {
     span.as_secs_f64() * 1e6
 }
 
+/// How long a future takes, and what comes of it.
+pub(crate) async fn time_async<T>(future: impl Future<Output = T>) -> (Duration, T) {
+    let start = Instant::now();
+    let value = future.await;
+    (start.elapsed(), value)
+}
+
 fn time(batch: u32, call: &mut impl FnMut()) -> Duration {
     let batch = batch.max(1);
     let start = Instant::now();

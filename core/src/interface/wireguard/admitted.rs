@@ -45,6 +45,13 @@ impl Admitted {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Networks::default();
     }
 
+    /// The peers that hold one of these very networks.
+    pub(super) fn holders(&self, networks: &[IpNet]) -> BTreeSet<PublicKey> {
+        let admitted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = |network: &IpNet| admitted.owners.get(&network.trunc()).copied();
+        networks.iter().filter_map(owner).collect()
+    }
+
     /// The installed peer that holds the address, by the longest prefix.
     pub(super) fn holder(&self, address: IpAddr) -> Option<PublicKey> {
         let admitted = self.0.read().unwrap_or_else(PoisonError::into_inner);

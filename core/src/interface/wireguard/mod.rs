@@ -151,9 +151,10 @@ impl WireGuard {
             tunnels.remove(&peer.key);
             self.shared.shut_out(&peer.key);
             // An address moves with all that belongs to it: its earlier holder's connections break.
-            for (holder, left) in tunnels.take_addresses(&peer) {
+            for holder in admitted.holders(&peer.allowed_ips) {
+                let left = tunnels.take_networks(&holder, &peer.allowed_ips);
                 self.shared.shut_out(&holder);
-                admitted.insert(holder, &left);
+                admitted.insert(holder, &left.unwrap_or_default());
             }
             admitted.insert(peer.key, &peer.allowed_ips);
             tunnels.insert(peer);

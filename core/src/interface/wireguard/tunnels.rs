@@ -99,13 +99,14 @@ impl Tunnels {
         self.unsent.retain(|(to, ..)| to.as_ref() != Some(peer));
     }
 
-    /// Takes a peer's addresses from those that hold them; gives what these have left.
-    pub(super) fn take_addresses(&mut self, peer: &PeerConfig) -> Vec<(PublicKey, Vec<IpNet>)> {
-        let wanted: Vec<IpNet> = peer.allowed_ips.iter().map(IpNet::trunc).collect();
-        self.peers
-            .iter_mut()
-            .filter_map(|(key, tunnel)| Some((*key, tunnel.give_up(&wanted)?)))
-            .collect()
+    /// Takes networks from a peer that holds some of them; gives what it has left.
+    pub(super) fn take_networks(
+        &mut self,
+        holder: &PublicKey,
+        networks: &[IpNet],
+    ) -> Option<Vec<IpNet>> {
+        let wanted: Vec<IpNet> = networks.iter().map(IpNet::trunc).collect();
+        self.peers.get_mut(holder)?.give_up(&wanted)
     }
 
     pub(super) fn list(&self) -> Vec<PeerConfig> {

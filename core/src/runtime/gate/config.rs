@@ -1,5 +1,6 @@
 //! What a gate is made of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::assurance::FactorKind;
 use crate::factor::MfaVerifier;
 use crate::id::LocationId;
 use crate::interface::{InterfaceBackend, InterfaceError};
-use crate::key::PrivateKey;
+use crate::key::{PrivateKey, PublicKey};
 use crate::policy::{InvalidPolicy, Policy};
 use crate::runtime::SystemClock;
 use crate::seal::KeyRing;
@@ -35,6 +36,10 @@ pub struct GateConfig {
     pub clock: Arc<dyn Clock>,
     /// How long the gate waits for others.
     pub timeouts: Timeouts,
+    /// Peers of an adopted interface that this gate leaves alone, there or not: they pass without
+    /// MFA, for as long as whoever put them there likes. It neither removes nor admits them. A
+    /// lease guard around the interface shuts them out all the same.
+    pub danger_unmanaged_peers: BTreeSet<PublicKey>,
 }
 
 impl GateConfig {
@@ -56,6 +61,7 @@ impl GateConfig {
             verifiers: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             timeouts: Timeouts::default(),
+            danger_unmanaged_peers: BTreeSet::new(),
         }
     }
 }

@@ -39,6 +39,7 @@ pub(super) async fn start(
         verifiers,
         clock,
         timeouts,
+        danger_unmanaged_peers,
     } = config;
     let verifiers: std::collections::BTreeMap<_, _> = verifiers
         .into_iter()
@@ -65,6 +66,7 @@ pub(super) async fn start(
         verifiers,
         clock,
         timeouts,
+        unmanaged: danger_unmanaged_peers,
         wake: Notify::new(),
         alarm: AtomicU64::new(0),
         events,
@@ -108,9 +110,11 @@ pub(super) async fn start(
 
 async fn read_interface(shared: &Arc<Shared>) -> Result<Vec<PeerConfig>, StartError> {
     let listed = tokio::time::timeout(shared.timeouts.start, shared.interface.list()).await;
-    listed
+    let mut peers = listed
         .map_err(|_| StartError::NotReconciled)?
-        .map_err(StartError::Interface)
+        .map_err(StartError::Interface)?;
+    peers.retain(|peer| !shared.unmanaged.contains(&peer.key));
+    Ok(peers)
 }
 
 /// The sessions of earlier runs: those that open under the ring are restored, the others end.
@@ -127,6 +131,11 @@ async fn read_sessions(
     let now = shared.now();
     let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
     for record in records {
+        if shared.unmanaged.contains(&record.peer) {
+            tracing::warn!(session = %record.id, "a session of a peer that is left alone ends");
+            unreadable.push(record);
+            continue;
+        }
         match Grant::reseal(&record, &shared.ring, policy, now) {
             Ok(restored) => sessions.push(restored),
             Err(error) => {

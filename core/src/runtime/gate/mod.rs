@@ -16,7 +16,7 @@ mod conversation;
 mod driver;
 mod perform;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,6 +83,8 @@ struct Shared {
     verifiers: BTreeMap<FactorKind, Arc<dyn MfaVerifier>>,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
+    /// Left alone on the interface, and never admitted.
+    unmanaged: BTreeSet<PublicKey>,
     /// Woken when the machine has an earlier deadline than the one that is slept for.
     wake: Notify,
     /// What is slept for, by the monotonic clock in nanoseconds; read and set under the machine's

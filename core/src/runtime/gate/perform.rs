@@ -166,7 +166,11 @@ impl Shared {
         })
     }
 
+    /// A peer that is left alone counts as not enrolled.
     async fn find(&self, peer: PublicKey) -> Result<Option<crate::store::Enrolment>, Unavailable> {
+        if self.unmanaged.contains(&peer) {
+            return Ok(None);
+        }
         let (store, location) = (Arc::clone(&self.store), self.location.clone());
         self.ask_store("enrolment", async move {
             store.enrolment(&location, &peer).await
