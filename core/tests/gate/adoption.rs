@@ -33,7 +33,7 @@ async fn what_holds_no_lease_goes_and_what_is_to_be_left_alone_stays() {
 
     let gate = Gate::start(config).await.unwrap();
     let left: Vec<_> = interface.installed().into_values().collect();
-    assert_eq!(left, [hand_made.clone()]);
+    assert_eq!(left, std::slice::from_ref(&hand_made));
 
     gate.shutdown().await;
     let left: Vec<_> = interface.installed().into_values().collect();
