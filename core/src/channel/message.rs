@@ -86,7 +86,8 @@ pub enum Reply {
         /// How long the attempt stays open, in milliseconds.
         expires_in_ms: u64,
     },
-    /// The answer was refused. The attempt stays open while `retry` says so.
+    /// The answer was refused. The attempt stays open for another until its time is
+    /// over.
     Denied {
         /// Why, and what is left.
         denied: Denied,

@@ -43,6 +43,8 @@ pub enum StoreFault {
     Hang,
     /// The call takes effect and never returns.
     ApplyThenHang,
+    /// Nothing happens, and the call panics.
+    Panic,
 }
 
 /// A call that a store can be asked for.
@@ -89,7 +91,7 @@ pub enum StoreCall {
     AppendAudit,
     /// [`PeerStore::audit`]
     Audit,
-    /// [`PeerStore::watch`]: every fault is an error at once.
+    /// [`PeerStore::watch`]: every fault is an error at once, or a panic when it is read.
     Watch,
 }
 
@@ -178,6 +180,7 @@ impl FaultyStore {
             Some(StoreFault::Fail) => Err(injected()),
             Some(StoreFault::ApplyThenFail) => work.await.and_then(|_| Err(injected())),
             Some(StoreFault::Hang) => std::future::pending().await,
+            Some(StoreFault::Panic) => panic!("a fault that a test asked for"),
             Some(StoreFault::ApplyThenHang) => {
                 drop(work.await);
                 std::future::pending().await
@@ -340,12 +343,13 @@ impl PeerStore for FaultyStore {
     fn watch(&self) -> ChangeStream {
         match self.fault(StoreCall::Watch) {
             None => self.inner.watch(),
+            Some(StoreFault::Panic) => Box::pin(Fails(None)),
             Some(_) => Box::pin(Fails(Some(injected()))),
         }
     }
 }
 
-/// A stream of one error.
+/// A stream of one error; without one, it panics.
 struct Fails(Option<StoreError>);
 
 impl futures_core::Stream for Fails {
@@ -355,7 +359,8 @@ impl futures_core::Stream for Fails {
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
-        std::task::Poll::Ready(self.0.take().map(Err))
+        let error = self.0.take().expect("a fault that a test asked for");
+        std::task::Poll::Ready(Some(Err(error)))
     }
 }
 

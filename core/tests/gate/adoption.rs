@@ -8,34 +8,74 @@ use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::MemoryStore;
-use mfagate::testing::fake_interface::FakeInterface;
+use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
+use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
 
 const STATIC: PublicKey = PublicKey::from_bytes([1; 32]);
 const ORPHAN: PublicKey = PublicKey::from_bytes([2; 32]);
 
-#[tokio::test]
-async fn what_holds_no_lease_goes_and_what_is_to_be_left_alone_stays() {
-    let interface = Arc::new(FakeInterface::default());
-    let psk = Some(PresharedKey::from_bytes([1; 32]));
-    let hand_made = PeerConfig::new(STATIC, None, vec!["10.9.0.8/32".parse().unwrap()]);
-    interface.plant(hand_made.clone());
-    interface.plant(PeerConfig::new(ORPHAN, psk, Vec::new()));
+fn config(interface: &Arc<FakeInterface>, store: FaultyStore) -> GateConfig {
     let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
     let mut config = GateConfig::new(
         "office".parse().unwrap(),
         PrivateKey::generate().unwrap(),
         ring,
-        Arc::new(MemoryStore::default()),
+        Arc::new(store),
         interface.clone(),
     );
     config.verifiers.push(Arc::new(TotpVerifier::new()));
     config.danger_unmanaged_peers.insert(STATIC);
+    config
+}
 
-    let gate = Gate::start(config).await.unwrap();
-    let left: Vec<_> = interface.installed().into_values().collect();
-    assert_eq!(left, std::slice::from_ref(&hand_made));
+/// An interface with a peer of each kind on it, and the one that is to be left alone.
+fn interface() -> (Arc<FakeInterface>, PeerConfig) {
+    let interface = Arc::new(FakeInterface::default());
+    let psk = Some(PresharedKey::from_bytes([1; 32]));
+    let hand_made = PeerConfig::new(STATIC, None, vec!["10.9.0.8/32".parse().unwrap()]);
+    interface.plant(hand_made.clone());
+    interface.plant(PeerConfig::new(ORPHAN, psk, Vec::new()));
+    (interface, hand_made)
+}
 
+fn left(interface: &FakeInterface) -> Vec<PeerConfig> {
+    interface.installed().into_values().collect()
+}
+
+#[tokio::test]
+async fn what_holds_no_lease_goes_and_what_is_to_be_left_alone_stays() {
+    let (interface, hand_made) = interface();
+    let store = FaultyStore::new(MemoryStore::default());
+    let gate = Gate::start(config(&interface, store)).await.unwrap();
+    assert_eq!(left(&interface), std::slice::from_ref(&hand_made));
     gate.shutdown().await;
-    let left: Vec<_> = interface.installed().into_values().collect();
-    assert_eq!(left, [hand_made]);
+    assert_eq!(left(&interface), [hand_made]);
+}
+
+#[tokio::test]
+async fn invariant_7_a_gate_that_does_not_start_leaves_nobody_on_the_interface() {
+    for fault in [StoreFault::Fail, StoreFault::Panic] {
+        let (interface, hand_made) = interface();
+        let store = FaultyStore::new(MemoryStore::default());
+        store.fail_next(StoreCall::LiveSessions, fault);
+        assert!(Gate::start(config(&interface, store)).await.is_err());
+        assert_eq!(left(&interface), [hand_made], "{fault:?}");
+    }
+    let spoil: [fn(&mut GateConfig); 2] = [
+        |config| config.policy.lease = std::time::Duration::ZERO,
+        |config| config.verifiers.clear(),
+    ];
+    for spoil in spoil {
+        let (interface, hand_made) = interface();
+        let mut config = config(&interface, FaultyStore::new(MemoryStore::default()));
+        spoil(&mut config);
+        assert!(Gate::start(config).await.is_err());
+        assert_eq!(left(&interface), [hand_made]);
+    }
+    let (interface, _) = interface();
+    interface.fail_next(Operation::List, Fault::Fail);
+    interface.fail_next(Operation::List, Fault::Fail);
+    let store = FaultyStore::new(MemoryStore::default());
+    assert!(Gate::start(config(&interface, store)).await.is_err());
+    assert!(interface.is_fenced());
 }

@@ -16,6 +16,7 @@ use mfagate::gate::Scope;
 use mfagate::key::PrivateKey;
 use mfagate::runtime::{Client, ConnectError};
 use mfagate::testing::SecretWatch;
+use mfagate::testing::{StoreCall, StoreFault};
 use office::{Codes, Office};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +105,19 @@ async fn a_client_that_detaches_leaves_its_session_and_its_tunnel() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(office.gate().sessions().len(), 1);
     assert!(laptop.reach().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_7_a_store_whose_changes_panic_is_followed_again() {
+    let office = Office::open_with(|store| store.fail_next(StoreCall::Watch, StoreFault::Panic));
+    let office = office.await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let client = laptop.client();
+    client.connect(&mut office.right_codes()).await.unwrap();
+
+    office.disable_user().await;
+
+    office.until(|gate| gate.sessions().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

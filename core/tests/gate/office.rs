@@ -17,7 +17,7 @@ use mfagate::runtime::{Client, Gate, GateConfig, Profile, Prompt};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
 use mfagate::store::{Peer, PeerStore};
-use mfagate::testing::SimClock;
+use mfagate::testing::{FaultyStore, SimClock};
 use mfagate::time::{Clock, Timestamp};
 use tokio::task::JoinHandle;
 
@@ -41,9 +41,15 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open() -> Self {
+        Self::open_with(|_| ()).await
+    }
+
+    /// Opens with a store that fails as it is told to.
+    pub(crate) async fn open_with(prepare: impl FnOnce(&FaultyStore)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn PeerStore> =
-            Arc::new(SqliteStore::open(folder.path().join("gate.db")).unwrap());
+        let store = FaultyStore::new(SqliteStore::open(folder.path().join("gate.db")).unwrap());
+        prepare(&store);
+        let store: Arc<dyn PeerStore> = Arc::new(store);
         let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
         let clock = SimClock::default();
         // Today, so that a client on the real clock is within the window.
@@ -78,6 +84,10 @@ impl Office {
             server,
             _folder: folder,
         }
+    }
+
+    pub(crate) async fn disable_user(&self) {
+        self.registrar.put_user(&self.user, false).await.unwrap();
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -1,5 +1,6 @@
 //! Start, the passing of time, the store's changes, and stop.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,15 +8,17 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::conversation::Conversations;
+use super::perform::guarded;
 use super::{EVENTS_KEPT, GateConfig, Shared, StartError};
 use crate::channel::Responder;
-use crate::gate::{Event, Grant, Input, Machine};
+use crate::gate::{Event, Grant, Input, Machine, Unavailable};
 use crate::interface::{InterfaceBackend, PeerConfig};
+use crate::key::PublicKey;
 use crate::policy::Policy;
-use crate::store::ChangeSet;
+use crate::store::{ChangeSet, ChangeStream};
 use crate::time::Instant;
 
 /// The longest sleep while anything is due at all: a system that slept, or whose clock was set, is
@@ -24,11 +27,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How long after the store's changes broke off they are asked for again.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Brings a gate up, with its tasks.
+/// Brings a gate up, with its tasks. Where that fails, for whatever reason, peers of an earlier run
+/// leave the interface.
 pub(super) async fn start(
     config: GateConfig,
     stop: CancellationToken,
 ) -> Result<Arc<Shared>, StartError> {
+    let interface = Arc::clone(&config.interface);
+    let unmanaged = config.danger_unmanaged_peers.clone();
+    let limit = config.timeouts.interface;
+    let started = bring_up(config, stop).await;
+    if started.is_err() {
+        clear(interface, &unmanaged, limit).await;
+    }
+    started
+}
+
+async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Shared>, StartError> {
     let GateConfig {
         location,
         private_key,
@@ -79,13 +94,7 @@ pub(super) async fn start(
     let installed = read_interface(&shared).await?;
     // From before the sessions are read, so that no change falls in between.
     let changes = shared.store.watch();
-    let input = match read_sessions(&shared, &policy, installed.clone()).await {
-        Ok(input) => input,
-        Err(error) => {
-            clear(&shared, &installed).await;
-            return Err(error);
-        }
-    };
+    let input = read_sessions(&shared, &policy, installed).await?;
     shared.tasks.spawn(drive(Arc::clone(&shared)));
     shared.tasks.spawn(watch(Arc::clone(&shared), changes));
     shared.input(input);
@@ -109,7 +118,9 @@ pub(super) async fn start(
 }
 
 async fn read_interface(shared: &Arc<Shared>) -> Result<Vec<PeerConfig>, StartError> {
-    let listed = tokio::time::timeout(shared.timeouts.start, shared.interface.list()).await;
+    let interface = Arc::clone(&shared.interface);
+    let list = async move { interface.list().await };
+    let listed = guarded(shared.timeouts.start, list).await;
     let mut peers = listed
         .map_err(|_| StartError::NotReconciled)?
         .map_err(StartError::Interface)?;
@@ -123,8 +134,9 @@ async fn read_sessions(
     policy: &Policy,
     installed: Vec<PeerConfig>,
 ) -> Result<Input, StartError> {
-    let read = shared.store.live_sessions(&shared.location);
-    let read = tokio::time::timeout(shared.timeouts.start, read).await;
+    let (store, location) = (Arc::clone(&shared.store), shared.location.clone());
+    let read = async move { store.live_sessions(&location).await };
+    let read = guarded(shared.timeouts.start, read).await;
     let records = read
         .map_err(|_| StartError::NotReconciled)?
         .map_err(StartError::Store)?;
@@ -152,15 +164,31 @@ async fn read_sessions(
     })
 }
 
-/// Takes every peer off an interface whose store can't be read; takes the interface down if that
+/// Takes every peer off an interface that no gate came up for; takes the interface down if that
 /// fails.
-async fn clear(shared: &Arc<Shared>, installed: &[PeerConfig]) {
-    let peers: Vec<_> = installed.iter().map(|peer| peer.key).collect();
-    let interface: &dyn InterfaceBackend = &*shared.interface;
-    let removed = tokio::time::timeout(shared.timeouts.interface, interface.remove(&peers)).await;
-    if !matches!(removed, Ok(Ok(()))) {
-        tracing::error!(location = %shared.location, "taking the interface down");
-        _ = tokio::time::timeout(shared.timeouts.interface, interface.fence()).await;
+async fn clear(
+    interface: Arc<dyn InterfaceBackend>,
+    unmanaged: &BTreeSet<PublicKey>,
+    limit: Duration,
+) {
+    let called = Arc::clone(&interface);
+    let list = guarded(limit, async move { called.list().await }).await;
+    let removed = match list {
+        Ok(Ok(peers)) => {
+            let peers = peers.into_iter().map(|peer| peer.key);
+            let peers: Vec<_> = peers.filter(|peer| !unmanaged.contains(peer)).collect();
+            let called = Arc::clone(&interface);
+            let remove = async move { called.remove(&peers).await };
+            matches!(guarded(limit, remove).await, Ok(Ok(())))
+        }
+        Ok(Err(_)) | Err(Unavailable) => false,
+    };
+    if !removed {
+        tracing::error!("the gate did not start: taking the interface down");
+        let fence = async move { interface.fence().await };
+        if !matches!(guarded(limit, fence).await, Ok(Ok(()))) {
+            tracing::error!("the interface could not be taken down: do it by hand");
+        }
     }
 }
 
@@ -214,45 +242,65 @@ impl Shared {
     }
 }
 
-/// Tells the machine what changes in the store, by whoever.
-async fn watch(shared: Arc<Shared>, mut changes: crate::store::ChangeStream) {
+/// Tells the machine of the store's changes until the gate stops. The store's own code runs in a
+/// task of its own: where it panics, the changes have broken off like any other time.
+async fn watch(shared: Arc<Shared>, changes: ChangeStream) {
+    let mut changes = Some(changes);
     loop {
-        let next = poll_fn(|context| changes.as_mut().poll_next(context));
-        let next = tokio::select! {
-            next = next => next,
+        let following = tokio::spawn(follow(Arc::clone(&shared), changes.take()));
+        let following = AbortOnDropHandle::new(following);
+        tokio::select! {
+            ended = following => if ended.is_err() {
+                tracing::error!(location = %shared.location, "the store panicked");
+            },
             () = shared.stop.cancelled() => return,
-        };
-        match next {
-            Some(Ok(ChangeSet {
-                sessions,
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+/// Follows the store's changes until they break off. Without a stream it listens anew, and has
+/// every lease checked, since changes may have been missed.
+async fn follow(shared: Arc<Shared>, changes: Option<ChangeStream>) {
+    let mut changes = match changes {
+        Some(changes) => changes,
+        None => {
+            let changes = shared.store.watch();
+            let machine = shared.machine();
+            let peers = machine.leases().map(|lease| lease.terms().peer).collect();
+            drop(machine);
+            shared.input(changed(ChangeSet {
                 peers,
-                users,
-            })) => {
-                shared.input(Input::Changed {
-                    sessions,
-                    peers,
-                    users,
-                });
-                continue;
-            }
+                ..ChangeSet::default()
+            }));
+            changes
+        }
+    };
+    loop {
+        match poll_fn(|context| changes.as_mut().poll_next(context)).await {
+            Some(Ok(set)) => shared.input(changed(set)),
             Some(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(location = %shared.location, error, "the store's changes broke off");
+                return;
             }
-            None => tracing::warn!(location = %shared.location, "the store's changes ended"),
+            None => {
+                tracing::warn!(location = %shared.location, "the store's changes ended");
+                return;
+            }
         }
-        // Changes may have been missed: listens anew, and has every lease checked.
-        tokio::time::sleep(WATCH_AGAIN).await;
-        changes = shared.store.watch();
-        let peers = shared
-            .machine()
-            .leases()
-            .map(|lease| lease.terms().peer)
-            .collect();
-        shared.input(Input::Changed {
-            sessions: Vec::new(),
-            peers,
-            users: Vec::new(),
-        });
+    }
+}
+
+fn changed(set: ChangeSet) -> Input {
+    let ChangeSet {
+        sessions,
+        peers,
+        users,
+    } = set;
+    Input::Changed {
+        sessions,
+        peers,
+        users,
     }
 }

@@ -247,11 +247,12 @@ impl Shared {
     /// Lets the machine take a step, and drains it.
     fn advance(self: &Arc<Self>, step: impl FnOnce(&mut Machine, Now)) {
         let now = self.now();
+        let mut told = Vec::new();
         let (actions, is_sooner): (Vec<Action>, bool) = {
             let mut machine = self.machine();
             step(&mut machine, now);
             while let Some(event) = machine.poll_event() {
-                tracing::info!(location = %self.location, ?event, "gate");
+                told.push(event.clone());
                 _ = self.events.send(event); // nobody may be listening
             }
             let actions = std::iter::from_fn(|| machine.poll_action()).collect();
@@ -261,6 +262,10 @@ impl Shared {
             let is_sooner = next.is_some_and(|(at, _)| at < alarm || now.instant >= alarm);
             (actions, is_sooner)
         };
+        // A log that blocks holds up no other peer.
+        for event in told {
+            tracing::info!(location = %self.location, ?event, "gate");
+        }
         for action in actions {
             self.perform(action);
         }

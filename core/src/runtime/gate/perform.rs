@@ -422,7 +422,7 @@ impl Shared {
 }
 
 /// Runs foreign code: a panic is a failure and ends there, and so does a call that takes too long.
-async fn guarded<T: Send + 'static>(
+pub(super) async fn guarded<T: Send + 'static>(
     limit: Duration,
     call: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Unavailable> {
