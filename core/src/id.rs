@@ -145,6 +145,11 @@ name! {
     LocationId
 }
 
+name! {
+    /// A group of users, for the policy.
+    GroupId
+}
+
 random_id! {
     /// An enrolled credential: random 128 bits.
     FactorId, 16
@@ -156,6 +161,29 @@ random_id! {
 random_id! {
     /// The handle of one run of the MFA ceremony: random 256 bits, known to its client and its gate.
     AttemptId, 32
+}
+
+/// What makes a credential unlike all others of its kind, such as a WebAuthn credential id: 1 to
+/// 1023 bytes (WebAuthn Level 3, section 7.1). Not secret.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialId(Vec<u8>);
+
+impl CredentialId {
+    /// One from its bytes; `None` when there are none, or more than 1023.
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        (1..=1023).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CredentialId({})", HEXLOWER.encode(&self.0))
+    }
 }
 
 /// How often a peer has been admitted: each session of a (location, peer) has a greater one than

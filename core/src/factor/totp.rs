@@ -280,6 +280,8 @@ impl MfaVerifier for TotpVerifier {
                 phishing_resistant: false,
                 user_verified: false,
                 replay_resistant: true,
+                verifier_bound: false,
+                hardware: false,
                 authenticated_at: context.now,
             },
             consume: Some(step),

@@ -91,6 +91,8 @@ impl MfaVerifier for Reader {
                 phishing_resistant: true,
                 user_verified: false,
                 replay_resistant: true,
+                verifier_bound: false,
+                hardware: false,
                 authenticated_at: context.now,
             },
             consume: None,

@@ -118,6 +118,8 @@ impl Verifier {
                 phishing_resistant: false,
                 user_verified: false,
                 replay_resistant: false,
+                verifier_bound: false,
+                hardware: false,
                 authenticated_at: context.now,
             },
             consume: None,

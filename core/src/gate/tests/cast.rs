@@ -136,6 +136,8 @@ pub(super) fn verify(
             phishing_resistant: false,
             user_verified: false,
             replay_resistant: true,
+            verifier_bound: false,
+            hardware: false,
             authenticated_at: now,
         },
         consume: Some(step),

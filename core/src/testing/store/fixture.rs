@@ -114,6 +114,8 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         phishing_resistant: false,
         user_verified: false,
         replay_resistant: true,
+        verifier_bound: false,
+        hardware: false,
         authenticated_at: START,
     };
     NewSession {

@@ -52,6 +52,8 @@ pub(super) fn assurance(at: Timestamp) -> Assurance {
         phishing_resistant: false,
         user_verified: false,
         replay_resistant: true,
+        verifier_bound: false,
+        hardware: false,
         authenticated_at: at,
     }
 }

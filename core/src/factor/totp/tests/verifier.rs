@@ -94,6 +94,8 @@ async fn a_right_code_proves_possession_and_takes_its_step() {
                 phishing_resistant: false,
                 user_verified: false,
                 replay_resistant: true,
+                verifier_bound: false,
+                hardware: false,
                 authenticated_at: NOW,
             },
             consume: Some(phone.totp.step(NOW)),
