@@ -4,6 +4,7 @@
 //! It knows bytes and keys. What may be admitted, when a message is fresh and how bodies travel is
 //! decided elsewhere.
 
+pub mod binding;
 pub mod message;
 pub mod transport;
 

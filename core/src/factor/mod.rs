@@ -6,11 +6,14 @@
 #[cfg(feature = "totp")]
 pub mod totp;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::assurance::{Assurance, FactorKind};
+use crate::channel::binding::Binding;
 use crate::channel::message::{Answer, Challenge};
-use crate::id::{AttemptId, FactorId, LocationId, UserId};
+use crate::id::{AttemptId, CredentialId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::seal::Secret;
 use crate::store::FactorRecord;
@@ -20,29 +23,69 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Context<'a> {
+    /// Where the peer wants in, and by which peer.
+    pub scene: Scene<'a>,
+    /// The enrolled factor as the store has it.
+    pub factor: &'a FactorRecord,
+    /// The factor's secret, opened.
+    pub secret: &'a Secret,
+    /// What the verifier asked to remember when it asked; `None` while it is to ask.
+    pub state: Option<&'a Secret>,
+}
+
+/// What a verifier may know of the attempt in which a factor is enrolled.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Enrolling<'a> {
+    /// Where, and by which peer.
+    pub scene: Scene<'a>,
+    /// The factors that the user has.
+    pub factors: &'a [FactorRecord],
+    /// What the verifier asked to remember when it asked; `None` while it is to ask.
+    pub state: Option<&'a Secret>,
+}
+
+/// An attempt: who, where and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
     /// Where the peer wants in.
     pub location: &'a LocationId,
+    /// The location's public key, which clients know it by.
+    pub location_key: &'a PublicKey,
     /// The peer that wants in.
     pub peer: &'a PublicKey,
     /// Its owner.
     pub user: &'a UserId,
     /// The run of the ceremony.
     pub attempt: &'a AttemptId,
-    /// The enrolled factor as the store has it.
-    pub factor: &'a FactorRecord,
-    /// The factor's secret, opened.
-    pub secret: &'a Secret,
     /// The wall clock of the gate.
     pub now: Timestamp,
+    /// When the attempt is over.
+    pub expires: Timestamp,
+}
+
+impl Scene<'_> {
+    /// What a proof is bound to, so that it is worth nothing in another attempt, for another peer
+    /// or at another location.
+    pub const fn binding(&self) -> Binding<'_> {
+        Binding {
+            location: self.location_key,
+            peer: self.peer,
+            attempt: self.attempt,
+        }
+    }
 }
 
 /// Checks answers for one kind of factor.
 ///
 /// # Contract
 /// - `verify` compares secrets in constant time and is free of side effects that a second call
-///   would notice: what must happen once (a one-time code's step) goes into [`Proof::consume`],
-///   and the store does it atomically with the admission.
-/// - Both calls may be dropped at any await; the gate treats that, an error, a panic and a
+///   would notice: what must happen once (a one-time code's step, a recovery code's end) goes into
+///   [`Proof::consume`] and [`Proof::update`], and the store does it atomically with the admission.
+/// - What a verifier must remember between a question and its answer (a nonce, a ceremony's state)
+///   goes into [`Asked::state`]. The gate keeps it under the attempt while the question stands:
+///   until a right answer, another question, or the attempt's end. One answer is judged at a time.
+/// - All calls may be dropped at any await; the gate treats that, an error, a panic and a
 ///   time-out alike: not admitted.
 /// - Calls for different attempts run at the same time and must not wait on one another.
 #[async_trait]
@@ -54,14 +97,71 @@ pub trait MfaVerifier: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`VerifyError`], see its variants.
-    async fn challenge(&self, context: &Context<'_>) -> Result<Challenge, VerifyError>;
+    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError>;
 
-    /// Whether `answer` is right.
+    /// Whether `answer` is right, or what to ask next.
     ///
     /// # Errors
-    /// [`VerifyError::Wrong`] or [`VerifyError::Replayed`] for an answer that is not; the others
-    /// when it could not be judged.
-    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Proof, VerifyError>;
+    /// [`VerifyError::Wrong`], [`VerifyError::Replayed`] or [`VerifyError::Expired`] for an answer
+    /// that is not; the others when it could not be judged.
+    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError>;
+
+    /// What to ask of a user who enrols a factor of this kind from a client.
+    ///
+    /// # Errors
+    /// [`VerifyError::NotEnrollable`], which is what the trait's own does; else as
+    /// [`challenge`](Self::challenge).
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+        _ = enrolling;
+        Err(VerifyError::NotEnrollable)
+    }
+
+    /// Whether the answer to [`register`](Self::register) proves that the user holds the new
+    /// factor, or what to ask next.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register) and [`verify`](Self::verify).
+    async fn enrol(
+        &self,
+        enrolling: &Enrolling<'_>,
+        answer: &Answer,
+    ) -> Result<Registration, VerifyError> {
+        _ = (enrolling, answer);
+        Err(VerifyError::NotEnrollable)
+    }
+}
+
+/// A question to the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What to ask.
+    pub challenge: Challenge,
+    /// What the verifier must remember to judge the answer.
+    pub state: Option<Secret>,
+}
+
+impl From<Challenge> for Asked {
+    fn from(challenge: Challenge) -> Self {
+        Self {
+            challenge,
+            state: None,
+        }
+    }
+}
+
+/// What became of an answer that is not wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The factor is passed.
+    Proven(Box<Proof>),
+    /// There is more to ask, or to wait for. Not a failure, and not counted as one.
+    Ask(Asked),
+}
+
+impl From<Proof> for Verdict {
+    fn from(proof: Proof) -> Self {
+        Self::Proven(Box::new(proof))
+    }
 }
 
 /// A right answer.
@@ -74,6 +174,45 @@ pub struct Proof {
     /// A number that only grows, taken by this answer: for a one-time password, its time step. The
     /// store accepts each step of a factor once, and none that is not greater than the last.
     pub consume: Option<u64>,
+    /// The factor's secret from now on, where the answer changes it: a recovery code is gone, a
+    /// counter has grown. The store puts it in the place of the one that was read, if that is still
+    /// there, in the transaction that admits.
+    pub update: Option<Secret>,
+    /// When the lease is to end at the latest for what was proven, if before the policy's end.
+    pub not_after: Option<Timestamp>,
+}
+
+impl Proof {
+    /// A proof of no more than the assurance, that uses nothing up.
+    pub const fn new(factor: FactorId, assurance: Assurance) -> Self {
+        Self {
+            factor,
+            assurance,
+            consume: None,
+            update: None,
+            not_after: None,
+        }
+    }
+}
+
+/// What became of an answer in an enrolment that is not wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registration {
+    /// The user holds the new factor.
+    Proven(Credential),
+    /// There is more to ask, or to wait for.
+    Ask(Asked),
+}
+
+/// A new factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its secret and parameters.
+    pub secret: Secret,
+    /// The step that the proof took, as in [`Proof::consume`].
+    pub consume: Option<u64>,
+    /// What makes it unlike all others of its kind, where two users must not have the same.
+    pub id: Option<CredentialId>,
 }
 
 /// Why an answer was not accepted.
@@ -86,10 +225,29 @@ pub enum VerifyError {
     /// The answer was right once, and has been used. Counted as a failure.
     #[error("the answer has been used before")]
     Replayed,
+    /// The answer came too late for its challenge. Counted as a failure.
+    #[error("the answer came too late")]
+    Expired,
     /// The answer is of another shape than the challenge asked for. Not counted.
     #[error("the answer does not fit the challenge")]
     Unfit,
+    /// The verifier has been asked too often and does nothing until then. Not counted.
+    #[error("asked too often: wait before the next time")]
+    Busy {
+        /// How long to wait.
+        retry: Duration,
+    },
+    /// Factors of this kind, or this very one, can't be enrolled by a client.
+    #[error("the factor can't be enrolled")]
+    NotEnrollable,
     /// The verifier could not judge. Not counted, and not admitted.
     #[error("the factor can't be verified now")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl VerifyError {
+    /// The verifier could not judge, for this reason.
+    pub fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Backend(error.into())
+    }
 }

@@ -4,15 +4,24 @@
 //! Each message is one JSON object, `{"type": …, …}`, inside the encrypted channel. Every field is
 //! there: what a field may leave open is `null`, not absent.
 
-use std::fmt;
+mod answer;
+mod bytes;
+mod challenge;
+mod code;
+
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{ChannelError, text};
+pub use answer::{Answer, Hidden};
+pub use bytes::{Ciphertext, EncapsulationKey, Nonce, Share};
+pub use challenge::{Challenge, Offer, Protection, Redirect, Workload};
+pub use code::{Code, ParseCodeError};
+
+use super::ChannelError;
 use crate::assurance::FactorKind;
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FactorId, SessionId};
 use crate::time::Timestamp;
 
 /// The payload of the handshake's first message: what the client wants.
@@ -25,6 +34,8 @@ pub enum Hello {
         sent_at: Timestamp,
         /// The client's X-Wing encapsulation key for the grant.
         encapsulation_key: EncapsulationKey,
+        /// What the client says of its device, for the gate's authoriser. Nobody vouches for it.
+        posture: Posture,
     },
     /// Begin an attempt to renew a live session without a factor.
     Renew {
@@ -34,6 +45,18 @@ pub enum Hello {
         session: SessionId,
         /// The client's X-Wing encapsulation key for the grant.
         encapsulation_key: EncapsulationKey,
+    },
+    /// Begin an attempt to enrol a factor.
+    Enrol {
+        /// The client's wall clock, for the gate's replay window.
+        sent_at: Timestamp,
+        /// The kind of the factor to be.
+        kind: FactorKind,
+        /// A label for people: "phone".
+        label: String,
+        /// A one-time enrolment token. Without one, the policy's factors are asked for first.
+        #[serde(deserialize_with = "Option::deserialize")]
+        token: Option<Hidden>,
     },
     /// Ask what became of a session.
     Status {
@@ -60,6 +83,11 @@ pub enum Request {
         /// The answer.
         answer: Answer,
     },
+    /// Asks for the challenge of another factor on offer, or for a fresh one of the same.
+    Choose {
+        /// The factor.
+        factor: FactorId,
+    },
     /// Confirms that the client is live, where no challenge was asked (a renewal).
     Confirm {},
     /// Gives the attempt up.
@@ -74,8 +102,13 @@ pub enum Reply {
     Challenge {
         /// The handle of the attempt, for the requests that follow.
         attempt: AttemptId,
+        /// The factor that is asked for; `None` while one is being enrolled.
+        #[serde(deserialize_with = "Option::deserialize")]
+        factor: Option<Offer>,
         /// What to answer.
         challenge: Challenge,
+        /// The factors that would do in its place.
+        others: Vec<Offer>,
         /// How long the attempt stays open, in milliseconds.
         expires_in_ms: u64,
     },
@@ -91,6 +124,11 @@ pub enum Reply {
     Denied {
         /// Why, and what is left.
         denied: Denied,
+    },
+    /// The factor is enrolled. Ends the attempt.
+    Enrolled {
+        /// The factor.
+        factor: FactorId,
     },
     /// The lease is in force: the peer is on the interface.
     Granted {
@@ -111,94 +149,40 @@ pub enum Reply {
     Done {},
 }
 
-/// What the user is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Challenge {
-    /// A code from the factor.
-    Code {
-        /// The kind of the factor.
-        kind: FactorKind,
-        /// The label that the user gave the factor: "phone".
-        label: String,
-        /// How many digits the code has.
-        digits: u8,
-        /// Whether the factor has a wait now: answers are refused until then.
-        #[serde(deserialize_with = "Option::deserialize")]
-        locked_for_ms: Option<u64>,
-    },
-}
+/// What a client says of its device, by name: at most 32 entries of at most 256 bytes each.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Posture(BTreeMap<String, String>);
 
-/// What the user answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Answer {
-    /// A code.
-    Code {
-        /// The code.
-        code: Code,
-    },
-}
+impl Posture {
+    const MOST: usize = 32;
+    const LONGEST: usize = 256;
 
-/// A one-time code as the user typed it: digits, spaces and hyphens dropped. Never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop)]
-pub struct Code(String);
+    /// What was said; `None` when it is too much.
+    pub fn new(said: BTreeMap<String, String>) -> Option<Self> {
+        let is_short = |text: &String| text.len() <= Self::LONGEST;
+        let fits = said.len() <= Self::MOST
+            && said.iter().all(|(name, value)| is_short(name) && is_short(value));
+        fits.then_some(Self(said))
+    }
 
-impl Code {
-    const SHORTEST: usize = 6;
-    const LONGEST: usize = 10;
+    /// What was said of one thing.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
 
-    /// The digits. Whoever calls this is answerable for where they go.
-    pub fn expose_secret(&self) -> &str {
-        &self.0
+    /// All that was said, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
 
-impl std::str::FromStr for Code {
-    type Err = ParseCodeError;
-
-    fn from_str(text: &str) -> Result<Self, ParseCodeError> {
-        // With room for any code, so that no copy is left behind by growing.
-        let mut code = Self(String::with_capacity(Self::LONGEST));
-        for digit in text.chars().filter(|c| !matches!(c, ' ' | '-')) {
-            if !digit.is_ascii_digit() || code.0.len() == Self::LONGEST {
-                return Err(ParseCodeError);
-            }
-            code.0.push(digit);
-        }
-        if code.0.len() < Self::SHORTEST {
-            return Err(ParseCodeError);
-        }
-        Ok(code)
-    }
-}
-
-impl TryFrom<String> for Code {
-    type Error = ParseCodeError;
-
-    fn try_from(text: String) -> Result<Self, ParseCodeError> {
-        zeroize::Zeroizing::new(text).parse()
-    }
-}
-
-impl<'de> Deserialize<'de> for Code {
+impl<'de> Deserialize<'de> for Posture {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::deserialize(deserializer, "6 to 10 digits", |text| text.parse().ok())
+        let said = BTreeMap::deserialize(deserializer)?;
+        Self::new(said).ok_or_else(|| serde::de::Error::custom("too much is said of the device"))
     }
 }
-
-impl fmt::Debug for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Code([redacted])")
-    }
-}
-
-/// A text that is not a one-time code. It does not repeat the text, which may be a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a one-time code: expected 6 to 10 digits")]
-pub struct ParseCodeError;
 
 /// Why an answer was refused, and what is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +213,12 @@ pub enum DeniedReason {
     Disabled,
     /// The answer does not fit the challenge. Not counted.
     Unfit,
+    /// It came too late for its challenge: choose the factor again for a fresh one.
+    Expired,
+    /// Asked too often: not before the time given. Not counted.
+    Busy,
+    /// Another sign-in changed the factor meanwhile. Not counted: answer again.
+    Overtaken,
 }
 
 /// A lease, as its client learns of it. The preshared key is not in it: both ends derive it.
@@ -243,6 +233,8 @@ pub struct Granted {
     pub renewable_ms: u64,
     /// The client's own addresses inside the tunnel.
     pub addresses: Vec<IpNet>,
+    /// Whether the client is to end the session when its device wakes or is unlocked.
+    pub end_on_wake: bool,
     /// The gate's X-Wing ciphertext.
     pub ciphertext: Ciphertext,
     /// The gate's random share of the preshared key.
@@ -313,6 +305,18 @@ pub enum Refusal {
     OutOfOrder {},
     /// The session to renew is not live, or can't be renewed without a factor any more.
     NotRenewable {},
+    /// What the factors proved is less than the policy asks for.
+    Assurance {},
+    /// The gate's authoriser said no.
+    NotAuthorised {},
+    /// The policy admits nobody at this time of day or week.
+    OutsideHours {},
+    /// The user has as many sessions as the policy allows.
+    TooManySessions {},
+    /// The enrolment token is not good, or not for this.
+    BadToken {},
+    /// A factor of this kind can't be enrolled by a client, or this very one is enrolled already.
+    NotEnrollable {},
     /// The gate can't decide now: its store, a verifier or its interface does not answer.
     Unavailable {},
 }
@@ -333,54 +337,6 @@ macro_rules! from_json {
 }
 
 from_json!(Hello, Request, Reply);
-
-macro_rules! bytes {
-    ($(#[$doc:meta])* $name:ident, $len:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq)]
-        pub struct $name(pub(crate) Box<[u8; $len]>);
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({} bytes)"), self.0.len())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                // One of these types is secret: its text is zeroized too.
-                let text = zeroize::Zeroizing::new(data_encoding::BASE64.encode(&*self.0));
-                serializer.serialize_str(&text)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let expected = concat!(stringify!($len), " bytes as Base64");
-                text::deserialize(deserializer, expected, text::bytes).map(Self)
-            }
-        }
-    };
-}
-
-bytes! {
-    /// An X-Wing encapsulation key: 1216 bytes, public.
-    EncapsulationKey, 1216
-}
-bytes! {
-    /// An X-Wing ciphertext: 1120 bytes, public.
-    Ciphertext, 1120
-}
-bytes! {
-    /// A random share of a preshared key: 32 bytes, secret.
-    Share, 32
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
 
 /// Milliseconds of a span, for a message.
 #[cfg(any(feature = "gate", test))]
