@@ -28,7 +28,13 @@ impl Machine {
             return;
         };
         let source = attempt.source;
-        let terms = Terms::begin(self.location.clone(), &candidate.peer, &self.policy, since);
+        let terms = Terms::begin(
+            self.location.clone(),
+            &candidate.peer,
+            Box::new([proof.factor]),
+            &self.policy,
+            since,
+        );
         let kind = AuditKind::Admitted {
             not_after: terms.not_after,
             factors: vec![proof.assurance.kind.clone()],
@@ -85,7 +91,9 @@ impl Machine {
             refused @ (Opened::Replayed { .. }
             | Opened::Locked { .. }
             | Opened::FactorGone { .. }
-            | Opened::PeerGone) => {
+            | Opened::Overtaken { .. }
+            | Opened::PeerGone
+            | Opened::TooMany) => {
                 for ticket in revoked_by {
                     self.count_down(ticket, None);
                 }
@@ -137,7 +145,7 @@ impl Machine {
                 self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }
             Opened::PeerGone => self.finish(id, Outcome::Refused(Refusal::NotEnrolled {})),
-            Opened::Opened { .. } => {
+            Opened::Overtaken { .. } | Opened::TooMany | Opened::Opened { .. } => {
                 self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
             }
         }

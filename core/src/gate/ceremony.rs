@@ -352,6 +352,8 @@ impl Machine {
         let reason = match reason {
             FailureReason::Wrong => DeniedReason::Wrong,
             FailureReason::Replayed => DeniedReason::Replayed,
+            // Nothing here says so yet.
+            FailureReason::Expired => DeniedReason::Wrong,
         };
         match result {
             Ok(FailureRecorded::Counted(lock)) => {

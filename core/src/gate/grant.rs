@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::factor::Proof;
-use crate::id::{Generation, LocationId, SessionId, UserId};
+use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::Policy;
 use crate::seal::{KeyRing, Row, SealError};
@@ -127,6 +127,8 @@ pub struct Terms {
     pub renewable_until: Timestamp,
     /// Up to when the lease can be renewed without a factor, by the monotonic clock.
     pub renewable_ends: Instant,
+    /// The factors that were passed.
+    pub factors: Box<[FactorId]>,
 }
 
 impl Terms {
@@ -134,6 +136,7 @@ impl Terms {
     pub(super) fn begin(
         location: LocationId,
         peer: &crate::store::Peer,
+        factors: Box<[FactorId]>,
         policy: &Policy,
         now: Now,
     ) -> Self {
@@ -148,6 +151,7 @@ impl Terms {
             ends: now.instant + lease,
             renewable_until: now.timestamp + policy.max_age,
             renewable_ends: now.instant + policy.max_age,
+            factors,
         }
     }
 
@@ -169,6 +173,7 @@ impl Terms {
             ends: left(not_after, policy.lease),
             renewable_until,
             renewable_ends: left(renewable_until, policy.max_age),
+            factors: record.factors.as_slice().into(),
         }
     }
 
@@ -191,6 +196,7 @@ impl Terms {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            factors: &self.factors,
         }
     }
 

@@ -285,9 +285,11 @@ impl Shared {
                 .map(|proof| Consume {
                     factor: proof.factor,
                     step: proof.consume,
+                    swap: None,
                 })
                 .collect(),
             throttle: self.throttle,
+            most_per_user: None,
             event,
         };
         let store = Arc::clone(&self.store);
