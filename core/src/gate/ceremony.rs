@@ -8,7 +8,7 @@ use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Challenge, Denied, DeniedReason, Refusal, Request, millis};
 use crate::factor::{Proof, VerifyError};
 use crate::id::{AttemptId, FactorId};
-use crate::policy::Lock;
+use crate::policy::{Lock, Next};
 use crate::store::{Enrolment, FactorRecord, FactorState, Failure, FailureReason, FailureRecorded};
 use crate::time::Now;
 
@@ -162,7 +162,11 @@ impl Machine {
                 .filter(|factor| factor.kind == kind && factor.state == FactorState::Active);
             active.next().cloned()
         };
-        let Some(factor) = self.policy.any_of.clone().into_iter().find_map(usable) else {
+        let offered = match self.policy.next(&[]) {
+            Next::Ask(kinds) => kinds,
+            Next::Done => Vec::new(),
+        };
+        let Some(factor) = offered.into_iter().find_map(usable) else {
             return self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
         };
         let candidate = self.candidate(enrolment, factor);

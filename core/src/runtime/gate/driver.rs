@@ -60,11 +60,7 @@ async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Sha
         .into_iter()
         .map(|verifier| (verifier.kind(), verifier))
         .collect();
-    if let Some(kind) = policy
-        .any_of
-        .iter()
-        .find(|kind| !verifiers.contains_key(kind))
-    {
+    if let Some(kind) = policy.kinds().find(|kind| !verifiers.contains_key(kind)) {
         return Err(StartError::NoVerifier { kind: kind.clone() });
     }
     let machine = Machine::new(location.clone(), policy.clone(), clock.now())?;

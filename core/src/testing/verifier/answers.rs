@@ -30,6 +30,8 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         phishing_resistant,
         user_verified: _, // what the authenticator does is not to be seen from here
         replay_resistant,
+        verifier_bound: _,
+        hardware: _,
         authenticated_at,
     } = proof.assurance;
     assert_eq!(kind, trial.kind(), "a proof is of the verifier's kind");
