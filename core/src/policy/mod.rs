@@ -1,9 +1,11 @@
 //! What a location asks of those who want in: plain data, no behaviour of its own.
 
+mod roaming;
 mod throttle;
 
 use std::time::Duration;
 
+pub use roaming::EndpointChange;
 pub use throttle::{Failures, Lock, Throttle};
 
 use crate::assurance::FactorKind;
@@ -22,6 +24,8 @@ pub struct Policy {
     pub lease: Duration,
     /// End a lease after this long without payload; `None` does not look.
     pub inactivity: Option<Duration>,
+    /// What to do when a peer goes on from another address.
+    pub endpoint_change: EndpointChange,
     /// How long before a lease's end an [`Event::Ending`](crate::gate::Event::Ending) warns.
     pub warn_before: Duration,
     /// How long an attempt may take from its first message to its grant.
@@ -47,6 +51,7 @@ impl Default for Policy {
             max_age: working_day,
             lease: working_day,
             inactivity: None,
+            endpoint_change: EndpointChange::Off,
             warn_before: Duration::from_secs(5 * 60),
             attempt_ttl: Duration::from_secs(5 * 60),
             attempts_per_peer: 4,

@@ -111,6 +111,7 @@ impl ChangeSet {
             | AuditKind::Denied { .. }
             | AuditKind::LockedOut
             | AuditKind::NotEligible
+            | AuditKind::EndpointChanged { .. }
             | AuditKind::Fenced => {}
         }
         changes

@@ -221,6 +221,8 @@ pub enum EndReason {
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
+    /// Its peer went on from another address, and the policy asks for the factors anew.
+    EndpointChanged,
     /// An administrator or the embedder ended it.
     Revoked,
     /// Its own client ended it.
@@ -238,6 +240,7 @@ impl From<EndReason> for Ended {
         match reason {
             EndReason::Expired => Self::Expired,
             EndReason::Inactive => Self::Inactive,
+            EndReason::EndpointChanged => Self::EndpointChanged,
             EndReason::Revoked | EndReason::Unreadable => Self::Revoked,
             EndReason::SignedOut => Self::SignedOut,
             EndReason::Superseded => Self::Superseded,

@@ -191,6 +191,38 @@ async fn a_renewal_loses_no_packet_of_a_hundred_a_second() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn activity_tells_where_a_peer_is_and_that_the_kernel_has_seen_no_proof_of_it() {
+    let gate = gate().await;
+    let site = Site::new(&gate);
+    let epoch = Instant::now();
+    let receiver = Receiver::start(UdpSocket::bind("10.9.0.1:11").unwrap(), epoch);
+    gate.install(vec![admitted(psk(1))]).await.unwrap();
+    let every = Duration::from_millis(10);
+    let mut sender = Sender::start(site.socket("10.9.0.2:11"), "10.9.0.1:11", every, epoch);
+    for (address, elsewhere) in [("192.168.77.2", "192.168.77.3"), ("192.168.77.3", "")] {
+        receiver.wait_for(20);
+        let seen = gate.activity(&[client()]).await.unwrap();
+        let [seen] = &seen[..] else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(
+            seen.endpoint.map(|at| at.ip().to_string()).as_deref(),
+            Some(address)
+        );
+        assert!(!seen.is_endpoint_proven && seen.last_handshake.is_some());
+        if !elsewhere.is_empty() {
+            sh(&format!(
+                "ip -n client address add {elsewhere}/24 dev veth1
+                 ip -n client address delete {address}/24 dev veth1
+                 ip -n client address replace {elsewhere}/24 dev veth1"
+            ));
+        }
+    }
+    sender.stop();
+}
+
 /// Both namespaces read one clock, so each packet carries when it was sent. None that was sent
 /// after `remove` returned may arrive, in either direction: that is exact, however slow the machine
 /// is. When the last one was *read* is printed as well; it includes the reading thread's wait for
