@@ -100,6 +100,7 @@ fn the_json_of_what_a_gate_replies() {
         None,
         Some(Ended::Expired),
         Some(Ended::Inactive),
+        Some(Ended::EndpointChanged),
         Some(Ended::Revoked),
         Some(Ended::SignedOut),
         Some(Ended::Superseded),

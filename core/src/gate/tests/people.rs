@@ -69,11 +69,19 @@ impl World {
         ticket
     }
 
+    /// A peer goes on from here.
+    pub(super) fn is_at(&mut self, peer: PublicKey, endpoint: &str) {
+        self.places.insert(peer, endpoint.parse().unwrap());
+        self.traffic(peer);
+    }
+
     /// Payload flows to and from a peer, if it is there.
     pub(super) fn traffic(&mut self, peer: PublicKey) {
         self.bytes += 10_000_000;
         let mut activity = Activity::silent(peer);
         activity.received = self.bytes;
+        activity.endpoint = self.places.get(&peer).copied();
+        activity.is_endpoint_proven = activity.endpoint.is_some();
         if self.interface.installed().contains_key(&peer) {
             self.interface.set_activity(activity);
             self.model.sees_traffic(peer, self.now);
