@@ -44,10 +44,10 @@ mod roaming;
 mod rules;
 mod slot;
 mod standing;
-mod verdict;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

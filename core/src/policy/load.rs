@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::check::Turn;
 use super::{
-    EndpointChange, GroupRule, InvalidPolicy, Policy, RenewalRule, Requirement, Step, Throttle, Window, human,
+    EndpointChange, GroupRule, InvalidPolicy, Policy, RenewalRule, Requirement, Step, Throttle,
+    Window, human,
 };
 
 /// How serde reads and writes a [`Policy`]. Nothing is checked here.

@@ -12,8 +12,8 @@ mod level;
 mod load;
 mod preset;
 mod requirement;
-mod step;
 mod roaming;
+mod step;
 mod throttle;
 mod window;
 

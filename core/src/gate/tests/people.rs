@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cast::{self, PEERS, USERS};
 use super::world::{World, ready, spread};
 use crate::audit::{AuditEvent, AuditKind};
-use crate::channel::message::{Answer, Request};
+use crate::channel::message::{Answer, Posture, Request};
 use crate::gate::{Input, Intent, Lease, Outcome, Scope};
 use crate::id::{AttemptId, FactorId, SessionId};
 use crate::interface::{Activity, PeerConfig};
@@ -22,6 +22,7 @@ impl World {
             ephemeral: *attempt.as_bytes(),
             sent_at: self.now.timestamp,
             intent,
+            posture: Posture::default(),
             source: None,
         });
         attempt

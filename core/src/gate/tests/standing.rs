@@ -119,7 +119,8 @@ fn two_leases_never_share_a_session_and_with_it_their_end() {
     world.admit(BOBS);
     let session = SessionId::from_bytes([1; 16]);
     let restored = |record: SessionRecord| {
-        let restored = Grant::reseal(&record, &world.ring, &world.policy, world.now).unwrap();
+        let rules = std::sync::Arc::new(world.policy.clone());
+        let restored = Grant::reseal(&record, &world.ring, rules, world.now).unwrap();
         Restored {
             session,
             ..restored

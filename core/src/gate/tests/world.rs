@@ -139,7 +139,8 @@ impl World {
         };
         let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
         for record in records {
-            match Grant::reseal(&record, &self.ring, &self.policy, self.now) {
+            let rules = std::sync::Arc::new(self.policy.clone());
+            match Grant::reseal(&record, &self.ring, rules, self.now) {
                 Ok(restored) => sessions.push(restored),
                 Err(_) => unreadable.push(record),
             }
