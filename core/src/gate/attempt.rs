@@ -40,8 +40,6 @@ pub(super) struct Attempt {
     pub(super) step: Step,
     /// The factors that were passed, in that order.
     pub(super) passed: Vec<Passed>,
-    /// When the first of their answers came in: what they prove is no younger than that.
-    pub(super) verified_at: Option<Now>,
     /// Whoever revoked the peer or its owner while this attempt was past recall.
     pub(super) revoked_by: Vec<u64>,
 }

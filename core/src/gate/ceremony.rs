@@ -78,7 +78,6 @@ impl Machine {
                 expires_at: now.timestamp + self.policy.attempt_ttl,
                 step,
                 passed: Vec::new(),
-                verified_at: None,
                 revoked_by: Vec::new(),
             },
         );
