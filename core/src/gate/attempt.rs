@@ -30,6 +30,8 @@ pub(super) struct Attempt {
     pub(super) intent: Intent,
     pub(super) expires: Instant,
     pub(super) step: Step,
+    /// Whether the store has told of changes since the enrolment was asked for.
+    pub(super) is_dated: bool,
     /// Whoever revoked the peer or its owner while this attempt was past recall.
     pub(super) revoked_by: Vec<u64>,
 }
@@ -128,6 +130,13 @@ impl Attempts {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&AttemptId, &Attempt)> {
         self.by_id.iter()
+    }
+
+    /// The store has told of changes.
+    pub(super) fn date(&mut self) {
+        for attempt in self.by_id.values_mut() {
+            attempt.is_dated = true;
+        }
     }
 
     /// Adds an attempt; `false` when the handle is taken.

@@ -76,6 +76,7 @@ impl Machine {
                 intent: hello.intent,
                 expires,
                 step,
+                is_dated: false,
                 revoked_by: Vec::new(),
             },
         );
@@ -229,6 +230,7 @@ impl Machine {
         match (request, std::mem::replace(&mut attempt.step, Step::Finding)) {
             (Request::Answer { answer }, Step::AwaitingAnswer(candidate)) => {
                 attempt.step = Step::Refreshing(candidate, answer, now);
+                attempt.is_dated = false;
                 let peer = attempt.peer;
                 self.actions.push_back(Action::Find { attempt: id, peer });
             }
