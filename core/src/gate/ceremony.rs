@@ -77,6 +77,7 @@ impl Machine {
                 expires,
                 expires_at: now.timestamp + self.policy.attempt_ttl,
                 step,
+                is_dated: false,
                 passed: Vec::new(),
                 revoked_by: Vec::new(),
             },
