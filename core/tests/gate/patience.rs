@@ -11,11 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::audit::{AuditEvent, AuditKind};
-use mfagate::channel::message::{Answer, Challenge, Hello, Refusal, Reply, Request};
+use mfagate::channel::message::{Answer, Hello, Refusal, Reply, Request};
 use mfagate::channel::{DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
-use mfagate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
 use mfagate::gate::Scope;
 use mfagate::id::{LocationId, SessionId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
@@ -59,12 +59,12 @@ impl MfaVerifier for Moody {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Challenge, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
         TotpVerifier::new().challenge(context).await
     }
 
-    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Proof, VerifyError> {
-        let mood = self.0.lock().unwrap().remove(context.peer);
+    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
+        let mood = self.0.lock().unwrap().remove(context.scene.peer);
         match mood {
             None => TotpVerifier::new().verify(context, answer).await,
             Some(Mood::Hangs) => std::future::pending().await,
@@ -183,6 +183,7 @@ impl Visitor {
         let hello = Hello::Begin {
             sent_at: now,
             encapsulation_key,
+            posture: mfagate::channel::message::Posture::default(),
         };
         let (channel, body) = Initiator::begin(&self.key, &self.gate.public_key(), &hello).unwrap();
         let body = self.gate.handle(body, None).await.unwrap();
@@ -379,6 +380,7 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
     let owner = mfagate::store::User {
         id: user.clone(),
         enabled: true,
+        groups: Vec::new(),
     };
     store.put_user(owner, event).await.unwrap();
     let event = AuditEvent::new(now, AuditKind::PeerPut { enabled: true });
@@ -407,6 +409,7 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
         assurance: Vec::new(),
         consume: Vec::new(),
         throttle: mfagate::policy::Throttle::default(),
+        most_per_user: None,
         event: AuditEvent::new(now, kind),
     };
     store.open_session(session).await.unwrap();
