@@ -132,8 +132,7 @@ fn config(
         settings.store()?,
         interface,
     );
-    config.policy.max_age = Duration::from_secs(settings.policy.max_age);
-    config.policy.lease = Duration::from_secs(settings.policy.lease);
+    config.policy = settings.policy.clone();
     config.verifiers.push(Arc::new(TotpVerifier::new()));
     Ok(config)
 }

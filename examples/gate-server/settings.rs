@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use mfagate::enrol::Registrar;
 use mfagate::id::LocationId;
 use mfagate::key::PrivateKey;
+use mfagate::policy::Policy;
 use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
@@ -44,9 +45,10 @@ lease_guard = false                    # the kernel ends leases, also without th
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
 
-[policy]
-max_age = 28800                        # seconds
-lease = 28800
+[policy]                               # `gate-server policy explain` says what it comes to
+steps = [{ any_of = ["totp"] }]
+max_age = "8h"
+lease = "8h"
 
 # [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside
@@ -71,17 +73,9 @@ pub(crate) struct Settings {
     pub(crate) mtu: Option<u16>,
     pub(crate) keepalive: Option<u16>,
     pub(crate) interface: OnTheSystem,
-    pub(crate) policy: Spans,
+    pub(crate) policy: Policy,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
-}
-
-/// The policy's spans, in seconds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Spans {
-    pub(crate) max_age: u64,
-    pub(crate) lease: u64,
 }
 
 /// The interface as the system sees it.
@@ -120,6 +114,9 @@ impl Settings {
                 config.display()
             )
         })?;
+        // First, since it knows the line of a fault where serde knows that of the table.
+        Policy::from_toml_table(&text, "policy")
+            .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut settings: Self =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
         settings.state = config

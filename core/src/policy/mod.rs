@@ -13,6 +13,8 @@ mod load;
 mod preset;
 mod requirement;
 mod step;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod window;
 

@@ -3,6 +3,7 @@
 
 mod crash;
 mod device;
+mod policy;
 mod site;
 mod story;
 mod system;

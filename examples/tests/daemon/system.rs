@@ -96,7 +96,10 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
             text.replace("backend = \"netstack\"", "backend = \"uapi\"")
                 .replace("name = \"wg0\"", &format!("name = \"{}\"", interface.name))
                 .replace("lease_guard = false", "lease_guard = true")
-                .replace("lease = 28800", &format!("lease = {}", LEASE.as_secs()))
+                .replace(
+                    "lease = \"8h\"",
+                    &format!("lease = \"{}s\"", LEASE.as_secs()),
+                )
         });
         let mut daemon = site.run();
         let (mut connect, file) = export(&host, &site);
