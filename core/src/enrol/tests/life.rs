@@ -7,7 +7,7 @@ use crate::seal::Secret;
 use crate::store::{EnrolmentToken, User};
 
 impl Desk {
-    async fn add(&self, label: &str) -> FactorId {
+    async fn add_active(&self, label: &str) -> FactorId {
         let secret = Secret::new(label.as_bytes().to_vec());
         let (kind, none) = (FactorKind::PASSWORD, None);
         let added = self
@@ -51,7 +51,7 @@ async fn a_user_keeps_their_groups_when_disabled_and_stays_so_in_other_groups() 
 #[tokio::test]
 async fn a_factor_that_is_added_is_active_and_opens_with_the_ring() {
     let desk = Desk::open().await;
-    let id = desk.add("a pin").await;
+    let id = desk.add_active("a pin").await;
     let record = desk.factor(id).await;
     assert_eq!(record.state, FactorState::Active);
     assert_eq!(record.label, "a pin");
@@ -81,7 +81,7 @@ async fn a_factor_that_is_added_is_active_and_opens_with_the_ring() {
 async fn the_last_factor_goes_only_when_that_is_said() {
     let desk = Desk::open().await;
     let registrar = &desk.registrar;
-    let (one, two) = (desk.add("one").await, desk.add("two").await);
+    let (one, two) = (desk.add_active("one").await, desk.add_active("two").await);
     registrar.suspend_factor(&desk.user, one).await.unwrap();
     assert_eq!(desk.last_audit().await, AuditKind::FactorSuspended);
     for refused in [
@@ -115,7 +115,7 @@ async fn the_last_factor_goes_only_when_that_is_said() {
 async fn what_does_not_fit_a_factor_or_its_owner_is_refused() {
     let desk = Desk::open().await;
     let registrar = &desk.registrar;
-    let (one, _) = (desk.add("one").await, desk.add("two").await);
+    let (one, _) = (desk.add_active("one").await, desk.add_active("two").await);
     registrar
         .rename_factor(&desk.user, one, "first")
         .await
@@ -180,10 +180,7 @@ async fn a_token_is_shown_once_and_kept_as_its_digest() {
         let refused = registrar.remove_token(user, id).await;
         assert!(matches!(refused, Err(EnrolError::NoToken)));
     }
-    registrar
-        .remove_token(&desk.user, issued.id)
-        .await
-        .unwrap();
+    registrar.remove_token(&desk.user, issued.id).await.unwrap();
     let token = issued.id;
     assert_eq!(desk.last_audit().await, AuditKind::TokenRemoved { token });
     assert!(registrar.tokens(&desk.user).await.unwrap().is_empty());
@@ -202,7 +199,10 @@ async fn a_token_lasts_neither_no_time_nor_for_ever() {
         (Duration::from_secs(30 * 24 * 3600 + 1), false),
         (Duration::MAX, false),
     ] {
-        let issued = desk.registrar.issue_token(&desk.user, Vec::new(), ttl).await;
+        let issued = desk
+            .registrar
+            .issue_token(&desk.user, Vec::new(), ttl)
+            .await;
         let refused = matches!(issued, Err(EnrolError::TokenLifetime));
         assert_eq!(issued.is_ok(), good, "{ttl:?}");
         assert_eq!(refused, !good, "{ttl:?}");
