@@ -3,6 +3,8 @@
 //! A verifier decides whether an answer is right. It does not count failures, store anything or
 //! admit anybody: the gate does, and only the gate can turn a [`Proof`] into a lease.
 
+#[cfg(feature = "device-key")]
+pub mod device_key;
 #[cfg(feature = "totp")]
 pub mod totp;
 
