@@ -36,6 +36,8 @@ mod private_file;
 #[cfg(feature = "gate")]
 pub mod audit;
 #[cfg(feature = "gate")]
+pub mod authorise;
+#[cfg(feature = "gate")]
 pub mod enrol;
 #[cfg(feature = "gate")]
 pub mod factor;
