@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 
 use crate::channel::binding::{Binding, Purpose};
 use crate::channel::message::{Answer, Challenge, Nonce, Protection};
+use crate::id::AttemptId;
 use crate::key::PublicKey;
 use crate::signature::{Signature, VerifyingKey};
 use crate::time::Timestamp;
@@ -82,7 +83,9 @@ impl SignError {
     }
 }
 
-/// Answers a location's questions to a device key, as one peer.
+/// Answers a location's questions to a device key, as one peer. What it signs names its own location
+/// and its own peer, whoever asks: a gate elsewhere, or one that was asked by another peer, gets
+/// nothing that is worth anything there.
 #[derive(Clone)]
 pub struct DeviceKeyProver {
     signer: Arc<dyn Signer>,
@@ -114,7 +117,7 @@ impl DeviceKeyProver {
     }
 
     /// Answers [`Challenge::Signature`] or [`Challenge::RegisterKey`] in the attempt that it came
-    /// in. Cancel safe: dropped, nothing is signed for anybody.
+    /// in. Cancel safe: dropped, nothing leaves the client.
     ///
     /// A question whose time is over by the client's clock is answered: whether it is, the gate's
     /// clock decides.
@@ -123,16 +126,10 @@ impl DeviceKeyProver {
     /// [`ProveError`]; nothing was signed but for [`ProveError::Inconsistent`].
     pub async fn answer(
         &self,
+        attempt: &AttemptId,
         challenge: &Challenge,
-        attempt: &Binding<'_>,
         now: Timestamp,
     ) -> Result<Answer, ProveError> {
-        if *attempt.location != self.location {
-            return Err(ProveError::OtherLocation);
-        }
-        if *attempt.peer != self.peer {
-            return Err(ProveError::OtherPeer);
-        }
         let key = self.signer.public_key();
         if let Challenge::Signature {
             key_id,
@@ -144,7 +141,7 @@ impl DeviceKeyProver {
                 return Err(ProveError::OtherKey);
             }
             let asked = (Purpose::SignIn, nonce, *expires_at);
-            let signature = self.sign(attempt, asked, now).await?.to_base64();
+            let signature = self.sign(asked, attempt, now).await?.to_base64();
             return Ok(Answer::Signature { signature });
         }
         let Challenge::RegisterKey {
@@ -161,7 +158,7 @@ impl DeviceKeyProver {
             });
         }
         let asked = (Purpose::Enrol, nonce, *expires_at);
-        let signature = self.sign(attempt, asked, now).await?.to_base64();
+        let signature = self.sign(asked, attempt, now).await?.to_base64();
         Ok(Answer::RegisterKey {
             public_key: BASE64.encode(key.spki()),
             signature,
@@ -172,14 +169,19 @@ impl DeviceKeyProver {
 
     async fn sign(
         &self,
-        attempt: &Binding<'_>,
         (purpose, nonce, expires_at): (Purpose, &Nonce, Timestamp),
+        attempt: &AttemptId,
         now: Timestamp,
     ) -> Result<Signature, ProveError> {
         if expires_at.saturating_since(now) > self.horizon {
             return Err(ProveError::TooFarAhead);
         }
-        let message = attempt.signed_message(purpose, nonce, expires_at);
+        let binding = Binding {
+            location: &self.location,
+            peer: &self.peer,
+            attempt,
+        };
+        let message = binding.signed_message(purpose, nonce, expires_at);
         let signature = self.signer.sign(&message).await?;
         // A signature that is none would count as a failure at the gate.
         if self.signer.public_key().verifies(&message, &signature) {
@@ -205,12 +207,6 @@ impl fmt::Debug for DeviceKeyProver {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProveError {
-    /// The attempt is at another location than the prover's.
-    #[error("asked to sign for another location: nothing was signed")]
-    OtherLocation,
-    /// The attempt is another peer's.
-    #[error("asked to sign for another peer: nothing was signed")]
-    OtherPeer,
     /// The question is to another key.
     #[error("asked for a signature of another key: choose the signer that holds it")]
     OtherKey,
