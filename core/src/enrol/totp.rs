@@ -149,13 +149,18 @@ impl Registrar {
     async fn activate(&self, record: &FactorRecord, step: Option<u64>) -> Result<(), EnrolError> {
         let factor = record.id;
         let event = self.factor_event(AuditKind::FactorActivated, &record.user, factor);
-        let consume = Consume { factor, step };
+        let consume = Consume {
+            factor,
+            step,
+            swap: None,
+        };
         let throttle = Throttle::default();
         match self.store.activate_factor(consume, throttle, event).await? {
             Activated::Activated => Ok(()),
             Activated::Locked(lock) => Err(EnrolError::Locked(lock)),
             Activated::NotPending => Err(EnrolError::NoFactor),
             Activated::Replayed(_) => Err(EnrolError::UsedCode),
+            Activated::Overtaken => Err(EnrolError::NoFactor), // no swap was asked for
         }
     }
 
@@ -202,6 +207,7 @@ impl Registrar {
             user: user.clone(),
             kind,
             label: label.to_owned(),
+            credential: None,
             sealed,
             state: FactorState::Pending,
             last_step: None,

@@ -53,7 +53,10 @@ impl Machine {
         let ends = proofs.filter_map(|passed| passed.proof.not_after);
         let ends: Vec<Timestamp> = ends.chain(until).collect();
         let peer = &candidate.enrolment.peer;
-        let mut terms = Box::new(Terms::begin(self.location.clone(), peer, rules, since));
+        let factors = attempt.passed.iter();
+        let factors = factors.map(|passed| passed.proof.factor).collect();
+        let location = self.location.clone();
+        let mut terms = Box::new(Terms::begin(location, peer, factors, rules, since));
         for end in ends {
             terms.end_by(end, now);
         }

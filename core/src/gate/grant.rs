@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::factor::Proof;
-use crate::id::{Generation, LocationId, SessionId, UserId};
+use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::{Policy, RenewalRule};
 use crate::seal::{KeyRing, Row, SealError, Sealed};
@@ -153,6 +153,8 @@ pub struct Terms {
     pub renewable_ends: Instant,
     /// Whether the client is to end the session when its device wakes or is unlocked.
     pub end_on_wake: bool,
+    /// The factors that were passed.
+    pub factors: Box<[FactorId]>,
 }
 
 impl Terms {
@@ -160,6 +162,7 @@ impl Terms {
     pub(super) fn begin(
         location: LocationId,
         peer: &crate::store::Peer,
+        factors: Box<[FactorId]>,
         policy: &Policy,
         now: Now,
     ) -> Self {
@@ -179,6 +182,7 @@ impl Terms {
             renewable_until: now.timestamp + renewable,
             renewable_ends: now.instant + renewable,
             end_on_wake: policy.end_on_wake,
+            factors,
         }
     }
 
@@ -219,6 +223,7 @@ impl Terms {
             renewable_until,
             renewable_ends: left(renewable_until, policy.max_age),
             end_on_wake: policy.end_on_wake,
+            factors: record.factors.as_slice().into(),
         }
     }
 
@@ -241,6 +246,7 @@ impl Terms {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            factors: &self.factors,
         }
     }
 
