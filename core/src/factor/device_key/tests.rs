@@ -45,6 +45,7 @@ impl Laptop {
                 user,
                 kind: FactorKind::DEVICE_KEY,
                 label: "laptop".to_owned(),
+                credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
                 last_step: None,
