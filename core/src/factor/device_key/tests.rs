@@ -72,20 +72,11 @@ impl Laptop {
     }
 
     fn context(&self) -> Context<'_> {
-        Context {
-            scene: self.scene(),
-            factor: &self.factor,
-            secret: &self.secret,
-            state: self.state.as_ref(),
-        }
+        Context::new(self.scene(), &self.factor, &self.secret).remembering(self.state.as_ref())
     }
 
     fn enrolling(&self) -> Enrolling<'_> {
-        Enrolling {
-            scene: self.scene(),
-            factors: &[],
-            state: self.state.as_ref(),
-        }
+        Enrolling::new(self.scene(), &[]).remembering(self.state.as_ref())
     }
 
     /// Has the question asked, and remembers what the verifier wants remembered.
