@@ -11,6 +11,11 @@ pub mod device_key;
 pub mod password;
 #[cfg(feature = "recovery-codes")]
 pub mod recovery_codes;
+#[cfg(all(
+    test,
+    any(feature = "device-key", feature = "password", feature = "recovery-codes")
+))]
+mod stage;
 #[cfg(feature = "totp")]
 pub mod totp;
 

@@ -1,82 +1,47 @@
 //! The verifier: which signatures it takes, which keys it enrols, and what it says of the others.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 use data_encoding::BASE64;
 
 use super::*;
-use crate::id::{AttemptId, FactorId, LocationId, UserId};
+use crate::factor::stage::{NOW, Stage};
+use crate::id::AttemptId;
 use crate::key::PublicKey;
-use crate::policy::Failures;
 use crate::prove::device_key::{DeviceKeyProver, Signer, SoftwareSigner};
-use crate::seal::Sealed;
 use crate::signature::Algorithm;
-use crate::store::{FactorRecord, FactorState};
 
-const NOW: Timestamp = Timestamp::from_millis(1_767_225_615_000);
-
-/// A peer at a location with a device key, and a verifier.
+/// A peer with a device key, and a verifier.
 struct Laptop {
     verifier: DeviceKeyVerifier,
-    location: LocationId,
-    location_key: PublicKey,
-    peer: PublicKey,
-    user: UserId,
-    attempt: AttemptId,
-    factor: FactorRecord,
-    signer: std::sync::Arc<SoftwareSigner>,
-    secret: Secret,
-    state: Option<Secret>,
-    now: Timestamp,
-    expires: Timestamp,
+    signer: Arc<SoftwareSigner>,
+    stage: Stage,
+}
+
+impl Deref for Laptop {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+impl DerefMut for Laptop {
+    fn deref_mut(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
 }
 
 impl Laptop {
     fn new(algorithm: Algorithm, protection: Protection) -> Self {
-        let user: UserId = "alice".parse().unwrap();
         let signer = SoftwareSigner::generate(algorithm).unwrap();
+        let key = DeviceKey::new(signer.public_key().clone(), protection);
         Self {
             verifier: DeviceKeyVerifier::new(),
-            location: "office".parse().unwrap(),
-            location_key: PublicKey::from_bytes([9; 32]),
-            peer: PublicKey::from_bytes([1; 32]),
-            user: user.clone(),
-            attempt: AttemptId::from_bytes([2; 32]),
-            factor: FactorRecord {
-                id: FactorId::from_bytes([3; 16]),
-                user,
-                kind: FactorKind::DEVICE_KEY,
-                label: "laptop".to_owned(),
-                credential: None,
-                sealed: Sealed::from_bytes(Vec::new()),
-                state: FactorState::Active,
-                last_step: None,
-                failures: Failures::default(),
-            },
-            secret: DeviceKey::new(signer.public_key().clone(), protection).to_secret(),
-            signer: signer.into(),
-            state: None,
-            now: NOW,
-            expires: NOW + Duration::from_secs(300),
+            signer: Arc::new(signer),
+            stage: Stage::new(FactorKind::DEVICE_KEY, key.to_secret()),
         }
-    }
-
-    fn scene(&self) -> Scene<'_> {
-        Scene {
-            location: &self.location,
-            location_key: &self.location_key,
-            peer: &self.peer,
-            user: &self.user,
-            attempt: &self.attempt,
-            now: self.now,
-            expires: self.expires,
-        }
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context::new(self.scene(), &self.factor, &self.secret).remembering(self.state.as_ref())
-    }
-
-    fn enrolling(&self) -> Enrolling<'_> {
-        Enrolling::new(self.scene(), &[]).remembering(self.state.as_ref())
     }
 
     /// Has the question asked, and remembers what the verifier wants remembered.
