@@ -30,7 +30,10 @@ const MODULES: [&str; 2] = [
 ];
 
 fn module() -> &'static Path {
-    let module = MODULES.map(Path::new).into_iter().find(|path| path.exists());
+    let module = MODULES
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.exists());
     module.expect("SoftHSM is not there: install softhsm2")
 }
 
@@ -44,7 +47,10 @@ fn with_a_token(test: &str, body: impl Future<Output = ()>) {
     let configuration = folder.path().join("softhsm2.conf");
     let tokens = folder.path().join("tokens");
     std::fs::create_dir(&tokens).expect("a folder for tokens");
-    let lines = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
+    let lines = format!(
+        "directories.tokendir = {}\nlog.level = ERROR\n",
+        tokens.display()
+    );
     std::fs::write(&configuration, lines).expect("a configuration");
     let made = Command::new("softhsm2-util")
         .args(["--init-token", "--free", "--label", TOKEN])
@@ -83,21 +89,24 @@ async fn made(key: Pkcs11Key) -> Pkcs11Signer {
 
 #[test]
 fn a_key_that_was_made_in_the_token_signs_and_is_found_again() {
-    with_a_token("a_key_that_was_made_in_the_token_signs_and_is_found_again", async {
-        let by_id = Pkcs11Key::with_id(module(), TOKEN, [7; 16]);
-        for key in [labelled("laptop"), by_id] {
-            let signer = made(key.clone()).await;
-            let signature = signer.sign(MESSAGE).await.unwrap();
-            assert_eq!(signer.public_key().algorithm(), Algorithm::Es256);
-            assert!(signer.public_key().verifies(MESSAGE, &signature));
+    with_a_token(
+        "a_key_that_was_made_in_the_token_signs_and_is_found_again",
+        async {
+            let by_id = Pkcs11Key::with_id(module(), TOKEN, [7; 16]);
+            for key in [labelled("laptop"), by_id] {
+                let signer = made(key.clone()).await;
+                let signature = signer.sign(MESSAGE).await.unwrap();
+                assert_eq!(signer.public_key().algorithm(), Algorithm::Es256);
+                assert!(signer.public_key().verifies(MESSAGE, &signature));
 
-            let found = Pkcs11Signer::open(key, Protection::Hardware, pin(PIN));
-            let found = found.await.unwrap();
-            assert_eq!(found.public_key(), signer.public_key());
-            let again = found.sign(MESSAGE).await.unwrap();
-            assert!(signer.public_key().verifies(MESSAGE, &again));
-        }
-    });
+                let found = Pkcs11Signer::open(key, Protection::Hardware, pin(PIN));
+                let found = found.await.unwrap();
+                assert_eq!(found.public_key(), signer.public_key());
+                let again = found.sign(MESSAGE).await.unwrap();
+                assert!(signer.public_key().verifies(MESSAGE, &again));
+            }
+        },
+    );
 }
 
 #[test]
@@ -109,7 +118,10 @@ fn a_token_answers_a_gates_question() {
             nonce: Nonce::from_bytes([1; 32]),
             expires_at: Timestamp::from_millis(60_000),
         };
-        let (location, peer) = (PublicKey::from_bytes([2; 32]), PublicKey::from_bytes([3; 32]));
+        let (location, peer) = (
+            PublicKey::from_bytes([2; 32]),
+            PublicKey::from_bytes([3; 32]),
+        );
         let attempt = AttemptId::from_bytes([4; 32]);
         let answer = DeviceKeyProver::new(signer, location, peer)
             .answer(&attempt, &question, Timestamp::from_millis(0))
@@ -123,21 +135,28 @@ fn a_token_answers_a_gates_question() {
 
 #[test]
 fn signatures_at_once_all_hold_and_leave_nobody_logged_in() {
-    with_a_token("signatures_at_once_all_hold_and_leave_nobody_logged_in", async {
-        let signer = Arc::new(made(labelled("laptop")).await);
-        let mut signatures = tokio::task::JoinSet::new();
-        for _ in 0..16 {
-            let signer = Arc::clone(&signer);
-            signatures.spawn(async move { signer.sign(MESSAGE).await.unwrap() });
-        }
-        for signature in signatures.join_all().await {
-            assert!(signer.public_key().verifies(MESSAGE, &signature));
-        }
-        // A PIN that is wrong gets nowhere on another's login.
-        let stranger = Pkcs11Signer::open(labelled("laptop"), Protection::Hardware, pin("000000"));
-        let refused = stranger.await.unwrap().sign(MESSAGE).await;
-        assert!(matches!(refused, Err(SignError::NotRecognised)), "{refused:?}");
-    });
+    with_a_token(
+        "signatures_at_once_all_hold_and_leave_nobody_logged_in",
+        async {
+            let signer = Arc::new(made(labelled("laptop")).await);
+            let mut signatures = tokio::task::JoinSet::new();
+            for _ in 0..16 {
+                let signer = Arc::clone(&signer);
+                signatures.spawn(async move { signer.sign(MESSAGE).await.unwrap() });
+            }
+            for signature in signatures.join_all().await {
+                assert!(signer.public_key().verifies(MESSAGE, &signature));
+            }
+            // A PIN that is wrong gets nowhere on another's login.
+            let stranger =
+                Pkcs11Signer::open(labelled("laptop"), Protection::Hardware, pin("000000"));
+            let refused = stranger.await.unwrap().sign(MESSAGE).await;
+            assert!(
+                matches!(refused, Err(SignError::NotRecognised)),
+                "{refused:?}"
+            );
+        },
+    );
 }
 
 #[test]
@@ -149,7 +168,10 @@ fn a_wrong_pin_is_tried_once() {
         let signer = signer.await.unwrap();
         assert_eq!(entry.0.load(Ordering::Relaxed), 0, "asked for nothing");
         let refused = signer.sign(MESSAGE).await;
-        assert!(matches!(refused, Err(SignError::NotRecognised)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(SignError::NotRecognised)),
+            "{refused:?}"
+        );
         assert_eq!(entry.0.load(Ordering::Relaxed), 1);
     });
 }
@@ -161,7 +183,10 @@ fn a_user_who_cancels_is_not_asked_by_the_token() {
         let entry = Arc::new(Cancels);
         let signer = Pkcs11Signer::open(labelled("laptop"), Protection::Hardware, entry);
         let refused = signer.await.unwrap().sign(MESSAGE).await;
-        assert!(matches!(refused, Err(SignError::UserCancelled)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(SignError::UserCancelled)),
+            "{refused:?}"
+        );
     });
 }
 
@@ -197,27 +222,30 @@ fn a_name_that_is_taken_is_not_given_twice() {
 
 #[test]
 fn a_key_that_can_leave_its_token_does_not_pass_for_hardware() {
-    with_a_token("a_key_that_can_leave_its_token_does_not_pass_for_hardware", async {
-        // What `softhsm2-util --import` brings in is extractable.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.pem");
-        let software = mfagate::prove::device_key::SoftwareSigner::generate(Algorithm::Es256);
-        let software = software.unwrap();
-        software.write_new(&path).unwrap();
-        let imported = Command::new("softhsm2-util")
-            .args(["--import", path.to_str().unwrap(), "--token", TOKEN])
-            .args(["--label", "imported", "--id", "0a", "--pin", PIN])
-            .output()
-            .unwrap();
-        assert!(imported.status.success(), "{imported:?}");
-        let signer = Pkcs11Signer::open(labelled("imported"), Protection::Hardware, pin(PIN));
-        let refused = signer.await.unwrap().sign(MESSAGE).await;
-        assert!(matches!(refused, Err(SignError::Backend(_))), "{refused:?}");
+    with_a_token(
+        "a_key_that_can_leave_its_token_does_not_pass_for_hardware",
+        async {
+            // What `softhsm2-util --import` brings in is extractable.
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("key.pem");
+            let software = mfagate::prove::device_key::SoftwareSigner::generate(Algorithm::Es256);
+            let software = software.unwrap();
+            software.write_new(&path).unwrap();
+            let imported = Command::new("softhsm2-util")
+                .args(["--import", path.to_str().unwrap(), "--token", TOKEN])
+                .args(["--label", "imported", "--id", "0a", "--pin", PIN])
+                .output()
+                .unwrap();
+            assert!(imported.status.success(), "{imported:?}");
+            let signer = Pkcs11Signer::open(labelled("imported"), Protection::Hardware, pin(PIN));
+            let refused = signer.await.unwrap().sign(MESSAGE).await;
+            assert!(matches!(refused, Err(SignError::Backend(_))), "{refused:?}");
 
-        let signer = Pkcs11Signer::open(labelled("imported"), Protection::Software, pin(PIN));
-        let signature = signer.await.unwrap().sign(MESSAGE).await.unwrap();
-        assert!(software.public_key().verifies(MESSAGE, &signature));
-    });
+            let signer = Pkcs11Signer::open(labelled("imported"), Protection::Software, pin(PIN));
+            let signature = signer.await.unwrap().sign(MESSAGE).await.unwrap();
+            assert!(software.public_key().verifies(MESSAGE, &signature));
+        },
+    );
 }
 
 /// Gives a wrong PIN, and counts how often it was asked for.

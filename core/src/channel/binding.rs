@@ -44,7 +44,12 @@ impl Purpose {
 
 impl Binding<'_> {
     /// The message to sign.
-    pub fn signed_message(&self, purpose: Purpose, nonce: &Nonce, expires_at: Timestamp) -> Vec<u8> {
+    pub fn signed_message(
+        &self,
+        purpose: Purpose,
+        nonce: &Nonce,
+        expires_at: Timestamp,
+    ) -> Vec<u8> {
         [
             LABEL,
             &[purpose.code()],

@@ -13,7 +13,11 @@ pub mod password;
 pub mod recovery_codes;
 #[cfg(all(
     test,
-    any(feature = "device-key", feature = "password", feature = "recovery-codes")
+    any(
+        feature = "device-key",
+        feature = "password",
+        feature = "recovery-codes"
+    )
 ))]
 mod stage;
 #[cfg(feature = "totp")]

@@ -69,7 +69,9 @@ impl MfaVerifier for RecoveryCodeVerifier {
         let code = answered(answer)?;
         let mut stored = Stored::read(context.secret)?;
         let hashes = argon2::hash(vec![code.to_bytes()], &stored.salt, stored.cost).await?;
-        let hash = hashes.first().ok_or_else(|| VerifyError::backend(NoneLeft))?;
+        let hash = hashes
+            .first()
+            .ok_or_else(|| VerifyError::backend(NoneLeft))?;
         // All are compared, so that the time does not tell which one it was.
         let mut found = None;
         for (at, code) in stored.codes.iter().enumerate() {
@@ -158,7 +160,9 @@ impl RecoveryCodes {
         let salt = Salt::generate()?;
         let texts = self.0.iter().map(Code::to_bytes).collect();
         let hashes = argon2::hash(texts, &salt, COST).await?;
-        let codes = hashes.into_iter().map(|hash| StoredCode { hash, spent: false });
+        let codes = hashes
+            .into_iter()
+            .map(|hash| StoredCode { hash, spent: false });
         let stored = Stored {
             version: VERSION,
             cost: COST,
@@ -207,7 +211,9 @@ impl Code {
     fn parse(text: &str) -> Option<Self> {
         let len = BASE32.decode_len(text.len()).ok();
         let mut bytes = Zeroizing::new(vec![0; len.unwrap_or(text.len())]);
-        let len = BASE32.decode_mut(text.as_bytes(), bytes.get_mut(..len?)?).ok()?;
+        let len = BASE32
+            .decode_mut(text.as_bytes(), bytes.get_mut(..len?)?)
+            .ok()?;
         bytes.get(..len)?.try_into().map(Self).ok()
     }
 
@@ -235,11 +241,22 @@ impl Code {
 /// Crockford's Base32, without its check symbol.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
-    specification.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
-    specification.translate.from.push_str("abcdefghjkmnpqrstvwxyzOoIiLl");
-    specification.translate.to.push_str("ABCDEFGHJKMNPQRSTVWXYZ001111");
+    specification
+        .symbols
+        .push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+    specification
+        .translate
+        .from
+        .push_str("abcdefghjkmnpqrstvwxyzOoIiLl");
+    specification
+        .translate
+        .to
+        .push_str("ABCDEFGHJKMNPQRSTVWXYZ001111");
     specification.ignore.push_str("- ");
-    #[expect(clippy::expect_used, reason = "a constant: shown by every test of this module")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant: shown by every test of this module"
+    )]
     specification.encoding().expect("an alphabet")
 });
 

@@ -42,10 +42,10 @@ mod renewal;
 mod rules;
 mod slot;
 mod standing;
-mod verdict;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

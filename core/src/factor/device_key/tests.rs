@@ -131,17 +131,31 @@ async fn a_proof_for_another_attempt_peer_location_or_time_is_wrong() {
     let (attempt, peer, key) = (laptop.attempt, laptop.peer, laptop.location_key);
 
     laptop.attempt = AttemptId::from_bytes([7; 32]);
-    assert!(matches!(laptop.verify(&answer).await, Err(VerifyError::Wrong)));
+    assert!(matches!(
+        laptop.verify(&answer).await,
+        Err(VerifyError::Wrong)
+    ));
     laptop.attempt = attempt;
     laptop.peer = PublicKey::from_bytes([7; 32]);
-    assert!(matches!(laptop.verify(&answer).await, Err(VerifyError::Wrong)));
+    assert!(matches!(
+        laptop.verify(&answer).await,
+        Err(VerifyError::Wrong)
+    ));
     laptop.peer = peer;
     laptop.location_key = PublicKey::from_bytes([7; 32]);
-    assert!(matches!(laptop.verify(&answer).await, Err(VerifyError::Wrong)));
+    assert!(matches!(
+        laptop.verify(&answer).await,
+        Err(VerifyError::Wrong)
+    ));
     laptop.location_key = key;
 
     // A client that pretends to a later end signs another message.
-    let Challenge::Signature { key_id, nonce, expires_at } = challenge else {
+    let Challenge::Signature {
+        key_id,
+        nonce,
+        expires_at,
+    } = challenge
+    else {
         panic!("a question to a key")
     };
     let later = Challenge::Signature {
@@ -150,7 +164,10 @@ async fn a_proof_for_another_attempt_peer_location_or_time_is_wrong() {
         expires_at: expires_at + Duration::from_millis(1),
     };
     let pretended = laptop.answer(&later).await;
-    assert!(matches!(laptop.verify(&pretended).await, Err(VerifyError::Wrong)));
+    assert!(matches!(
+        laptop.verify(&pretended).await,
+        Err(VerifyError::Wrong)
+    ));
     assert!(laptop.verify(&answer).await.is_ok());
 }
 
@@ -161,7 +178,10 @@ async fn an_answer_to_an_earlier_question_is_wrong() {
     let answer = laptop.answer(&challenge).await;
     let next = laptop.ask().await;
     assert_ne!(next, challenge);
-    assert!(matches!(laptop.verify(&answer).await, Err(VerifyError::Wrong)));
+    assert!(matches!(
+        laptop.verify(&answer).await,
+        Err(VerifyError::Wrong)
+    ));
 }
 
 #[tokio::test]
@@ -234,7 +254,10 @@ async fn an_answer_of_another_shape_is_unfit() {
     let code = Answer::Code {
         code: "123456".parse().unwrap(),
     };
-    assert!(matches!(laptop.verify(&code).await, Err(VerifyError::Unfit)));
+    assert!(matches!(
+        laptop.verify(&code).await,
+        Err(VerifyError::Unfit)
+    ));
     assert!(matches!(laptop.enrol(&code).await, Err(VerifyError::Unfit)));
 }
 
@@ -252,7 +275,10 @@ async fn without_its_own_memory_of_the_question_nothing_is_judged() {
     for state in states {
         laptop.state = state;
         let unjudged = laptop.verify(&answer).await;
-        assert!(matches!(unjudged, Err(VerifyError::Backend(_))), "{unjudged:?}");
+        assert!(
+            matches!(unjudged, Err(VerifyError::Backend(_))),
+            "{unjudged:?}"
+        );
     }
 }
 
@@ -261,7 +287,10 @@ async fn a_key_enrols_once_it_has_signed_for_it_and_signs_in_then() {
     for algorithm in [Algorithm::Es256, Algorithm::Ed25519] {
         let mut laptop = Laptop::new(algorithm, Protection::Software);
         let challenge = laptop.ask_to_register().await;
-        let credential = laptop.enrol(&laptop.answer(&challenge).await).await.unwrap();
+        let credential = laptop
+            .enrol(&laptop.answer(&challenge).await)
+            .await
+            .unwrap();
         let fingerprint = laptop.signer.public_key().fingerprint();
         assert_eq!(credential.id.unwrap().as_bytes(), fingerprint);
         assert_eq!(credential.consume, None);
@@ -271,7 +300,12 @@ async fn a_key_enrols_once_it_has_signed_for_it_and_signs_in_then() {
 
         laptop.secret = credential.secret;
         let challenge = laptop.ask().await;
-        assert!(laptop.verify(&laptop.answer(&challenge).await).await.is_ok());
+        assert!(
+            laptop
+                .verify(&laptop.answer(&challenge).await)
+                .await
+                .is_ok()
+        );
     }
 }
 
@@ -295,11 +329,18 @@ async fn a_key_that_somebody_else_holds_does_not_enrol() {
 #[tokio::test]
 async fn a_signature_to_sign_in_enrols_nothing_and_the_other_way_round() {
     let mut laptop = laptop();
-    let Challenge::RegisterKey { nonce, expires_at, .. } = laptop.ask_to_register().await else {
+    let Challenge::RegisterKey {
+        nonce, expires_at, ..
+    } = laptop.ask_to_register().await
+    else {
         panic!("a question to register")
     };
     let key_id = laptop.signer.public_key().id();
-    let sign_in = Challenge::Signature { key_id, nonce: nonce.clone(), expires_at };
+    let sign_in = Challenge::Signature {
+        key_id,
+        nonce: nonce.clone(),
+        expires_at,
+    };
     let Answer::Signature { signature } = laptop.answer(&sign_in).await else {
         panic!("a signature")
     };
@@ -313,11 +354,18 @@ async fn a_signature_to_sign_in_enrols_nothing_and_the_other_way_round() {
         .await;
     assert!(matches!(wrong, Err(VerifyError::Wrong)), "{wrong:?}");
 
-    let Challenge::Signature { nonce, expires_at, .. } = laptop.ask().await else {
+    let Challenge::Signature {
+        nonce, expires_at, ..
+    } = laptop.ask().await
+    else {
         panic!("a question to a key")
     };
     let protection = Protection::Software;
-    let to_register = Challenge::RegisterKey { nonce, expires_at, protection };
+    let to_register = Challenge::RegisterKey {
+        nonce,
+        expires_at,
+        protection,
+    };
     let (_, signature, _) = registration(laptop.answer(&to_register).await);
     let wrong = laptop.verify(&Answer::Signature { signature }).await;
     assert!(matches!(wrong, Err(VerifyError::Wrong)), "{wrong:?}");
@@ -329,7 +377,10 @@ async fn a_late_registration_has_expired() {
     let challenge = laptop.ask_to_register().await;
     let answer = laptop.answer(&challenge).await;
     laptop.now = NOW + DeviceKeyVerifier::GOOD_FOR;
-    assert!(matches!(laptop.enrol(&answer).await, Err(VerifyError::Expired)));
+    assert!(matches!(
+        laptop.enrol(&answer).await,
+        Err(VerifyError::Expired)
+    ));
 }
 
 #[tokio::test]
@@ -339,7 +390,10 @@ async fn a_required_protection_is_told_and_asked_of_new_keys_and_of_old_ones() {
     let answer = laptop.answer(&challenge).await;
     laptop.verifier = DeviceKeyVerifier::new().require(Protection::Hardware);
     let refused = laptop.enrol(&answer).await;
-    assert!(matches!(refused, Err(VerifyError::NotEnrollable)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(VerifyError::NotEnrollable)),
+        "{refused:?}"
+    );
     let challenge = laptop.ask_to_register().await;
     let Challenge::RegisterKey { protection, .. } = challenge else {
         panic!("a question to register")
@@ -351,7 +405,10 @@ async fn a_required_protection_is_told_and_asked_of_new_keys_and_of_old_ones() {
     assert!(laptop.verify(&answer).await.is_ok());
     laptop.verifier = laptop.verifier.require(Protection::HardwareUserVerified);
     let refused = laptop.verify(&answer).await;
-    assert!(matches!(refused, Err(VerifyError::Backend(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(VerifyError::Backend(_))),
+        "{refused:?}"
+    );
     let refused = laptop.verifier.challenge(&laptop.context()).await;
     assert!(matches!(refused, Err(VerifyError::Backend(_))));
 }

@@ -176,7 +176,10 @@ async fn a_stored_password_is_read_strictly() {
         assert_ne!(bad, text);
         stage.secret = Secret::new(bad.clone().into_bytes());
         let verdict = verify(&verifier, &stage, PASSWORD).await;
-        assert!(matches!(verdict, Err(VerifyError::Backend(_))), "{bad}: {verdict:?}");
+        assert!(
+            matches!(verdict, Err(VerifyError::Backend(_))),
+            "{bad}: {verdict:?}"
+        );
     }
 }
 

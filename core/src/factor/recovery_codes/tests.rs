@@ -29,7 +29,12 @@ async fn verify(stage: &Stage, text: &str) -> Result<Proof, VerifyError> {
 }
 
 async fn left(stage: &Stage) -> u32 {
-    match VERIFIER.challenge(&stage.context()).await.unwrap().challenge {
+    match VERIFIER
+        .challenge(&stage.context())
+        .await
+        .unwrap()
+        .challenge
+    {
         Challenge::RecoveryCode { left } => left,
         other => panic!("another question: {other:?}"),
     }
@@ -74,9 +79,19 @@ async fn a_code_of_another_set_or_with_one_letter_changed_is_wrong() {
 async fn what_is_no_code_is_unfit() {
     let (stage, codes) = stage().await;
     let longer = format!("{}0", codes[0].as_str());
-    for text in ["", "0000", "not a code", &codes[0][..18], &longer, "UUUU-UUUU-UUUU-UUUU"] {
+    for text in [
+        "",
+        "0000",
+        "not a code",
+        &codes[0][..18],
+        &longer,
+        "UUUU-UUUU-UUUU-UUUU",
+    ] {
         let unfit = verify(&stage, text).await;
-        assert!(matches!(unfit, Err(VerifyError::Unfit)), "{text}: {unfit:?}");
+        assert!(
+            matches!(unfit, Err(VerifyError::Unfit)),
+            "{text}: {unfit:?}"
+        );
     }
     let code = Answer::Code {
         code: "123456".parse().unwrap(),

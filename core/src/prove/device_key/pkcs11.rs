@@ -272,10 +272,7 @@ fn in_session<T>(
     work: impl FnOnce(&Session, &Pkcs11Key) -> Result<T, SignError>,
 ) -> Result<T, SignError> {
     let module = Module::load(&key.module)?;
-    let _in_use = module
-        .in_use
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _in_use = module.in_use.lock().unwrap_or_else(PoisonError::into_inner);
     let slot = module.slot(&key.token)?;
     let (session, pin) = match login {
         Login::None => (module.context.open_ro_session(slot), None),

@@ -111,9 +111,7 @@ async fn nothing_is_signed_for_another_key_or_too_far_ahead_or_with_too_little_p
 
 #[tokio::test]
 async fn a_signature_that_is_none_does_not_leave_the_client() {
-    let signer = Arc::new(Garbage(
-        SoftwareSigner::generate(Algorithm::Es256).unwrap(),
-    ));
+    let signer = Arc::new(Garbage(SoftwareSigner::generate(Algorithm::Es256).unwrap()));
     let asked = question(signer.public_key(), Duration::from_secs(60));
     let refused = prover(signer).answer(&ATTEMPT, &asked, NOW).await;
     assert!(matches!(refused, Err(ProveError::Inconsistent)));
@@ -147,7 +145,10 @@ fn a_key_that_others_may_read_is_refused() {
     assert_eq!(mode & 0o777, 0o600);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
     let read = SoftwareSigner::read(&path);
-    assert!(matches!(read, Err(SoftwareKeyError::Exposed { mode: 0o640, .. })));
+    assert!(matches!(
+        read,
+        Err(SoftwareKeyError::Exposed { mode: 0o640, .. })
+    ));
 }
 
 #[test]
@@ -155,11 +156,20 @@ fn the_keys_of_openssl_can_be_read() {
     // `openssl genpkey -algorithm ed25519` and `-algorithm EC -pkeyopt ec_paramgen_curve:P-256`,
     // with what `openssl pkey -pubout` says of them.
     for (private, public) in [
-        (include_str!("tests/ed25519.pem"), include_str!("tests/ed25519.pub.pem")),
-        (include_str!("tests/p256.pem"), include_str!("tests/p256.pub.pem")),
+        (
+            include_str!("tests/ed25519.pem"),
+            include_str!("tests/ed25519.pub.pem"),
+        ),
+        (
+            include_str!("tests/p256.pem"),
+            include_str!("tests/p256.pub.pem"),
+        ),
     ] {
         let signer = SoftwareSigner::from_pkcs8_pem(private).unwrap();
-        let lines: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+        let lines: String = public
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
         assert_eq!(BASE64.encode(signer.public_key().spki()), lines);
     }
 }
@@ -167,7 +177,11 @@ fn the_keys_of_openssl_can_be_read() {
 #[test]
 fn a_text_that_is_no_key_is_refused_without_repeating_it() {
     let secret = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v";
-    for text in ["", secret, &format!("-----BEGIN PRIVATE KEY-----\n{secret}\n")] {
+    for text in [
+        "",
+        secret,
+        &format!("-----BEGIN PRIVATE KEY-----\n{secret}\n"),
+    ] {
         let refused = SoftwareSigner::from_pkcs8_pem(text);
         let Err(error) = refused else {
             panic!("read: {text:?}")

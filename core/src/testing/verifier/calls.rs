@@ -10,11 +10,7 @@ use crate::time::Timestamp;
 const POLLS: u32 = 12;
 const AT_ONCE: usize = 32;
 
-pub(super) async fn a_challenge_may_be_asked_again<
-    H: VerifierHarness,
->(
-    trial: &Trial<'_, H>,
-) {
+pub(super) async fn a_challenge_may_be_asked_again<H: VerifierHarness>(trial: &Trial<'_, H>) {
     let case = trial.begin().await;
     let again = trial.ask(&case.authenticator, case.setting.clone()).await;
     let verdict = trial.verify(&again.setting, &again.right).await;

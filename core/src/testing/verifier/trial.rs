@@ -209,10 +209,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         right
     }
 
-    pub(super) async fn challenge(
-        &self,
-        setting: &Setting,
-    ) -> Result<factor::Asked, VerifyError> {
+    pub(super) async fn challenge(&self, setting: &Setting) -> Result<factor::Asked, VerifyError> {
         let call = challenge(Arc::clone(&self.verifier), setting.clone());
         ended("`challenge`", self.start(call)).await
     }
