@@ -1,9 +1,9 @@
 //! A small daemon around the gate, and its administration on the command line.
 
 mod audit;
+mod changes;
 mod daemon;
 mod enrolment;
-mod passing;
 mod sessions;
 mod settings;
 mod socket;
@@ -55,6 +55,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Have the lease guard shut the interface, there or not, until `run` opens it: for a boot that
+    /// brings up an interface with peers of its own.
+    Shut,
     /// Serve until SIGINT or SIGTERM.
     Run {
         /// Which WireGuard, instead of the configuration's.
@@ -89,6 +92,7 @@ async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Sessions { json } => sessions::list(&settings, json).await,
         Command::Revoke(which) => sessions::revoke(&settings, &which.into()).await,
         Command::Audit(command) => audit::audit(&settings, command).await,
+        Command::Shut => daemon::shut(&settings).await,
         Command::Run { backend } => {
             if let Some(backend) = backend {
                 settings.interface.backend = backend;

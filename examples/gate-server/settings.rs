@@ -1,5 +1,6 @@
 //! The configuration file, and what lies in the state directory next to it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use mfagate::enrol::Registrar;
 use mfagate::id::LocationId;
-use mfagate::key::PrivateKey;
+use mfagate::key::{PrivateKey, PublicKey};
+use mfagate::policy::EndpointChange;
 use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
@@ -43,10 +45,13 @@ name = "wg0"                           # not for netstack
 lease_guard = false                    # the kernel ends leases, also without this daemon
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
+# danger_unmanaged_peers = []          # public keys that pass without MFA
 
 [policy]
 max_age = 28800                        # seconds
 lease = 28800
+# inactivity = 3600                    # end a session after so many seconds without payload
+# endpoint_change = "off"              # or warn, reauthenticate: when a client changes networks
 
 # [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside
@@ -71,17 +76,20 @@ pub(crate) struct Settings {
     pub(crate) mtu: Option<u16>,
     pub(crate) keepalive: Option<u16>,
     pub(crate) interface: OnTheSystem,
-    pub(crate) policy: Spans,
+    pub(crate) policy: Rules,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
 }
 
-/// The policy's spans, in seconds.
+/// The policy, spans in seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Spans {
+pub(crate) struct Rules {
     pub(crate) max_age: u64,
     pub(crate) lease: u64,
+    pub(crate) inactivity: Option<u64>,
+    #[serde(default)]
+    pub(crate) endpoint_change: EndpointChange,
 }
 
 /// The interface as the system sees it.
@@ -93,6 +101,8 @@ pub(crate) struct OnTheSystem {
     pub(crate) lease_guard: bool,
     pub(crate) forward: bool,
     pub(crate) masquerade: bool,
+    #[serde(default)]
+    pub(crate) danger_unmanaged_peers: BTreeSet<PublicKey>,
 }
 
 /// A service inside.
@@ -129,6 +139,28 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Says what does not fit together, before anything is changed for it.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let OnTheSystem {
+            backend,
+            lease_guard,
+            forward,
+            masquerade,
+            ..
+        } = self.interface;
+        if backend == Backend::Netstack && (lease_guard || forward || masquerade) {
+            return Err(
+                "lease_guard, forward and masquerade are for an interface of the system: set them to false, or take another backend than netstack",
+            );
+        }
+        if backend != Backend::Netstack && !self.forwards.is_empty() {
+            return Err(
+                "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+            );
+        }
+        Ok(())
+    }
+
     pub(crate) fn key(&self) -> Result<PrivateKey, Box<dyn Error>> {
         let path = self.state.join(KEY);
         let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -151,6 +183,11 @@ impl Settings {
             self.ring()?,
             Arc::new(SystemClock::new()),
         ))
+    }
+
+    /// What the daemon has changed on the system.
+    pub(crate) fn changes(&self) -> PathBuf {
+        self.state.join("changes.json")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

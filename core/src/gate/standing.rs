@@ -1,7 +1,9 @@
 //! Start, stop, and what the store says of live leases in between: the interface is brought to
 //! what is leased by difference, so that live traffic is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
 
 use super::grant::{Lease, Restored};
 use super::input::{Action, Event, Outcome, Standing, Unavailable};
@@ -196,10 +198,9 @@ impl Machine {
 
 /// Whether an installed peer is what a lease wants, its preshared key included.
 fn is_same(there: &PeerConfig, wanted: &PeerConfig) -> bool {
-    let sorted = |config: &PeerConfig| {
-        let mut allowed_ips = config.allowed_ips.clone();
-        allowed_ips.sort_unstable();
-        allowed_ips
+    // An interface lists networks without what is past their prefix, and each once.
+    let networks = |config: &PeerConfig| -> BTreeSet<IpNet> {
+        config.allowed_ips.iter().map(IpNet::trunc).collect()
     };
-    there.key == wanted.key && there.psk == wanted.psk && sorted(there) == sorted(wanted)
+    there.key == wanted.key && there.psk == wanted.psk && networks(there) == networks(wanted)
 }

@@ -170,7 +170,7 @@ pub(crate) fn code(secret: &TotpSecret, ago: u64) -> String {
     secret.code(at).unwrap().expose_secret().to_owned()
 }
 
-fn code_ahead(secret: &TotpSecret) -> String {
+pub(crate) fn code_ahead(secret: &TotpSecret) -> String {
     let at = SystemClock::new().now().timestamp + Duration::from_secs(30);
     secret.code(at).unwrap().expose_secret().to_owned()
 }

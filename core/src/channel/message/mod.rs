@@ -272,6 +272,8 @@ pub enum Ended {
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
+    /// Its peer went on from another address, and the policy asks for the factors anew.
+    EndpointChanged,
     /// It was revoked.
     Revoked,
     /// The client ended it.

@@ -49,6 +49,11 @@ pub trait VerifierHarness: Send + Sync {
         challenge: &Challenge,
     ) -> Answer;
 
+    /// How many answers a sign-in takes.
+    fn rounds(&self) -> u32 {
+        1
+    }
+
     /// A right answer, changed by one bit, digit or letter at a time, and still of its shape.
     fn tampered(&self, right: &Answer) -> Vec<Answer>;
 

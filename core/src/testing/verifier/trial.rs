@@ -27,9 +27,6 @@ use crate::time::Timestamp;
 /// How long a call may take, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a verifier may ask for more.
-const ROUNDS: usize = 8;
-
 /// How long an attempt lasts.
 const ATTEMPT: Duration = Duration::from_secs(300);
 
@@ -165,8 +162,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         }
     }
 
-    /// Asks, and answers rightly for as many rounds as the verifier has more to ask: the last
-    /// question, with its right answer.
+    /// Asks, and answers rightly up to the last round: the last question, with its right answer.
     pub(super) async fn ask(
         &self,
         authenticator: &H::Authenticator,
@@ -175,23 +171,26 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         setting.state = None;
         let asked = self.challenge(&setting).await;
         let mut asked = asked.expect("an enrolled factor is challenged");
-        for _ in 0..ROUNDS {
+        for round in 1.. {
             let challenge = asked.challenge;
             setting.state = asked.state;
             let right = self.answer(authenticator, &setting, &challenge).await;
+            if round >= self.harness.rounds() {
+                return Asked {
+                    setting,
+                    challenge,
+                    right,
+                };
+            }
             let verdict = self.begin_to_judge(&setting, &right);
             match ended("`verify`", verdict).await {
                 Ok(Verdict::Ask(more)) => asked = more,
                 Ok(Verdict::Proven(_)) | Err(_) => {
-                    return Asked {
-                        setting,
-                        challenge,
-                        right,
-                    };
+                    panic!("a verifier asks for as many answers as its harness says")
                 }
             }
         }
-        panic!("a verifier comes to an end of its questions");
+        unreachable!("a harness has a last round")
     }
 
     pub(super) async fn answer(
