@@ -221,11 +221,10 @@ fn a_name_that_is_taken_is_not_given_twice() {
 }
 
 #[test]
-fn a_key_that_can_leave_its_token_does_not_pass_for_hardware() {
+fn a_key_that_came_from_outside_does_not_pass_for_hardware() {
     with_a_token(
-        "a_key_that_can_leave_its_token_does_not_pass_for_hardware",
+        "a_key_that_came_from_outside_does_not_pass_for_hardware",
         async {
-            // What `softhsm2-util --import` brings in is extractable.
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("key.pem");
             let software = mfagate::prove::device_key::SoftwareSigner::generate(Algorithm::Es256);

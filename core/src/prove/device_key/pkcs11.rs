@@ -114,7 +114,8 @@ impl Pkcs11Signer {
     /// `protection` is what the gate is told about the key. A token that verifies its user by the
     /// PIN, in hardware, is [`Protection::HardwareUserVerified`] as long as `pin` asks a person; a
     /// stored PIN makes it [`Protection::Hardware`]. For more than [`Protection::Software`] the key
-    /// must be sensitive and not extractable, or it does not sign.
+    /// must never have been outside the token, by the token's own word (`CKA_ALWAYS_SENSITIVE`,
+    /// `CKA_NEVER_EXTRACTABLE`), or it does not sign.
     ///
     /// # Errors
     /// [`SignError::NotAvailable`] when there is no such token or key; [`SignError::Backend`].
@@ -170,8 +171,8 @@ impl Signer for Pkcs11Signer {
         blocking(move || {
             in_session(&key, Login::ReadOnly(pin), |session, key| {
                 let private = only(session, key, ObjectClass::PRIVATE_KEY)?;
-                if is_protected && can_leave(session, private)? {
-                    return Err(SignError::backend(Fault::Extractable));
+                if is_protected && may_be_elsewhere(session, private)? {
+                    return Err(SignError::backend(Fault::Elsewhere));
                 }
                 let signature = session.sign(&Mechanism::Ecdsa, private, &digest);
                 let signature = signature.map_err(reason)?.try_into();
@@ -201,8 +202,8 @@ enum Fault {
     Ambiguous,
     #[error("the token holds a key of that name already")]
     Exists,
-    #[error("the key can be taken out of its token: declare it as software, or make another")]
-    Extractable,
+    #[error("the key may be elsewhere too: declare it as software, or make one in the token")]
+    Elsewhere,
     #[error("the token does not do as PKCS #11 says")]
     NotAsStandardised,
 }
@@ -344,12 +345,15 @@ fn generate(session: &Session, key: &Pkcs11Key) -> Result<(), SignError> {
         .map_err(reason)
 }
 
-/// Whether the private key can be read out of its token; also when the token does not say.
-fn can_leave(session: &Session, private: ObjectHandle) -> Result<bool, SignError> {
-    let asked = [AttributeType::Sensitive, AttributeType::Extractable];
+/// Whether the private key can be, or ever was, outside its token; also when the token does not say.
+fn may_be_elsewhere(session: &Session, private: ObjectHandle) -> Result<bool, SignError> {
+    let asked = [
+        AttributeType::AlwaysSensitive,
+        AttributeType::NeverExtractable,
+    ];
     let attributes = session.get_attributes(private, &asked).map_err(reason)?;
-    let is_kept = attributes.contains(&Attribute::Sensitive(true))
-        && attributes.contains(&Attribute::Extractable(false));
+    let is_kept = attributes.contains(&Attribute::AlwaysSensitive(true))
+        && attributes.contains(&Attribute::NeverExtractable(true));
     Ok(!is_kept)
 }
 
