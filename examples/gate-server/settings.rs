@@ -244,7 +244,7 @@ pub(crate) fn init(config: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a file that only its owner may read, and that was not there before.
+/// Writes a file that only its owner may read, and that was not there before: all of it, or none.
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let file = OpenOptions::new()
         .write(true)
@@ -252,6 +252,12 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
         .mode(0o600)
         .open(path);
     let mut file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.sync_all()?)
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        std::fs::remove_file(path)?;
+        return Err(format!("{}: {error}", path.display()).into());
+    }
+    Ok(())
 }

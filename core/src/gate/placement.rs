@@ -39,11 +39,15 @@ impl Machine {
             self.refuse_waiting(Some(waiting));
             return;
         }
+        let attempt = self.attempts.get_mut(waiting.attempt);
+        let is_dated = attempt.is_none_or(|attempt| attempt.is_dated);
         self.supersede(peer);
         self.hold(now, Lease::new(grant, session, generation), None);
         self.place(now, peer, Some(waiting), install);
-        // A change in the store may have come in while there was no lease yet to end.
-        self.check(peer);
+        if is_dated {
+            // What changed in the store may bear on a lease that was not there yet to be ended.
+            self.check(peer);
+        }
     }
 
     /// Records a lease and arms its deadlines. `watch` is what was known of its traffic: a renewal

@@ -181,10 +181,12 @@ impl Machine {
         match (request, std::mem::replace(&mut attempt.step, Step::Finding)) {
             (Request::Answer { answer }, Step::AwaitingAnswer(candidate)) => {
                 attempt.step = Step::Refreshing(candidate, Reaction::Answer(answer), now);
+                attempt.is_dated = false;
                 self.actions.push_back(Action::Find { attempt: id, peer });
             }
             (Request::Choose { factor }, Step::AwaitingAnswer(candidate)) => {
                 attempt.step = Step::Refreshing(candidate, Reaction::Choose(factor), now);
+                attempt.is_dated = false;
                 self.actions.push_back(Action::Find { attempt: id, peer });
             }
             (Request::Answer { answer }, Step::AwaitingRegistration(applicant)) => {

@@ -110,13 +110,15 @@ impl Machine {
         }
     }
 
-    /// The store says that these may have changed: asks about the leases among them.
+    /// The store says that these may have changed: asks about the leases among them, and has those
+    /// asked about that attempts under way lead to.
     pub(super) fn changed(
         &mut self,
         sessions: &[SessionId],
         peers: &[PublicKey],
         users: &[UserId],
     ) {
+        self.attempts.date();
         let of_sessions = sessions
             .iter()
             .filter_map(|session| self.sessions.get(session));

@@ -124,13 +124,14 @@ impl World {
         self.is_unnoticed = true;
     }
 
-    /// An administrator resets a user's failures.
+    /// An administrator resets a user's failures, which ends the sessions that the factor opened.
     pub(super) fn reset_failures(&mut self, name: &str) {
         for factor in ready(self.disk.factors(&cast::user(name))).unwrap() {
             let event = AuditEvent::new(self.now.timestamp, AuditKind::FailuresReset);
             ready(self.disk.reset_failures(factor.id, event)).unwrap();
             self.model.resets(factor.id);
         }
+        self.is_unnoticed = true;
     }
 
     /// The store tells the gate that anything may have changed.
