@@ -126,8 +126,10 @@ fn a_signature_reads_back_from_base64_and_nothing_else_does() {
     }
 }
 
+type VerifyEs256 = fn(&p256::ecdsa::VerifyingKey, &[u8], &Signature) -> bool;
+
 /// The implementations of ES256 that are built.
-fn es256_by_each() -> Vec<fn(&p256::ecdsa::VerifyingKey, &[u8], &Signature) -> bool> {
+fn es256_by_each() -> Vec<VerifyEs256> {
     vec![
         portable::verify_es256,
         #[cfg(feature = "aws-lc")]

@@ -29,15 +29,11 @@ async fn verify(stage: &Stage, text: &str) -> Result<Proof, VerifyError> {
 }
 
 async fn left(stage: &Stage) -> u32 {
-    match VERIFIER
-        .challenge(&stage.context())
-        .await
-        .unwrap()
-        .challenge
-    {
-        Challenge::RecoveryCode { left } => left,
-        other => panic!("another question: {other:?}"),
-    }
+    let asked = VERIFIER.challenge(&stage.context()).await.unwrap();
+    let Challenge::RecoveryCode { left } = asked.challenge else {
+        panic!("another question: {asked:?}")
+    };
+    left
 }
 
 #[tokio::test]
