@@ -30,9 +30,9 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(kind: FactorKind, secret: Secret) -> Self {
-        let user: UserId = "alice".parse().unwrap();
+        let user: UserId = "alice".parse().expect("a name");
         Self {
-            location: "office".parse().unwrap(),
+            location: "office".parse().expect("a name"),
             location_key: PublicKey::from_bytes([9; 32]),
             peer: PublicKey::from_bytes([1; 32]),
             user: user.clone(),
