@@ -173,7 +173,7 @@ async fn every_fault_is_found_and_named() {
         (Fault::Panics, "`verify` panicked"),
         (Fault::PanicsAtTheEndOfTime, "`verify` panicked"),
         (Fault::Hangs, "`verify` does not return"),
-        (Fault::AcceptsOnce, "counts and consumes, not the verifier"),
+        (Fault::AcceptsOnce, "leaves the first as it is"),
         (
             Fault::LocksWhileItWaits,
             "while another call is half-way, does not return",

@@ -1,6 +1,7 @@
 //! What is particular to SQLite: grouping, undoing, failing and closing.
 
 mod addresses;
+mod migration;
 
 use std::sync::mpsc;
 use std::time::Duration;
