@@ -180,10 +180,7 @@ async fn a_token_is_shown_once_and_kept_as_its_digest() {
         let refused = registrar.remove_token(user, id).await;
         assert!(matches!(refused, Err(EnrolError::NoToken)));
     }
-    registrar
-        .remove_token(&desk.user, issued.id)
-        .await
-        .unwrap();
+    registrar.remove_token(&desk.user, issued.id).await.unwrap();
     let token = issued.id;
     assert_eq!(desk.last_audit().await, AuditKind::TokenRemoved { token });
     assert!(registrar.tokens(&desk.user).await.unwrap().is_empty());
@@ -202,7 +199,10 @@ async fn a_token_lasts_neither_no_time_nor_for_ever() {
         (Duration::from_secs(30 * 24 * 3600 + 1), false),
         (Duration::MAX, false),
     ] {
-        let issued = desk.registrar.issue_token(&desk.user, Vec::new(), ttl).await;
+        let issued = desk
+            .registrar
+            .issue_token(&desk.user, Vec::new(), ttl)
+            .await;
         let refused = matches!(issued, Err(EnrolError::TokenLifetime));
         assert_eq!(issued.is_ok(), good, "{ttl:?}");
         assert_eq!(refused, !good, "{ttl:?}");

@@ -146,7 +146,10 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
         gone.clone(),
     ];
     let factor = factor_id(99);
-    let expected = (Opened::FactorGone { factor }, Enrolled::FactorGone { factor });
+    let expected = (
+        Opened::FactorGone { factor },
+        Enrolled::FactorGone { factor },
+    );
     let most = Some(0);
     assert_eq!(both(all.clone(), most, None).await, expected);
 
@@ -172,7 +175,11 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
     let found = both(vec![consume(1, 1)], most, Some(token_id(9))).await;
     assert_eq!(found, (Opened::TooMany, Enrolled::TokenGone));
     let untouched = the_factor(&store, 1).await;
-    assert_eq!(untouched, super::fixture::factor(1, 1), "refusals take nothing");
+    assert_eq!(
+        untouched,
+        super::fixture::factor(1, 1),
+        "refusals take nothing"
+    );
 
     put_user(&store, 1, false).await;
     let found = both(all, most, Some(token_id(9))).await;

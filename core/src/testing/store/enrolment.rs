@@ -4,7 +4,8 @@ use super::fixture::*;
 use crate::audit::AuditKind;
 use crate::id::GroupId;
 use crate::store::{
-    Activated, Consume, Enrolment, FactorRecord, FactorState, LastFactor, Peer, StoreError, User, UserChange,
+    Activated, Consume, Enrolment, FactorRecord, FactorState, LastFactor, Peer, StoreError, User,
+    UserChange,
 };
 
 pub(super) async fn users_and_peers_read_back(store: Store) {

@@ -85,7 +85,10 @@ pub(super) async fn a_factor_is_renamed_suspended_and_resumed(store: Store) {
 
     for n in [1, 2] {
         assert!(acts(&store, Rename, n).await);
-        assert_eq!(the_factor(&store, n).await.label, format!("new label “{n}”"));
+        assert_eq!(
+            the_factor(&store, n).await.label,
+            format!("new label “{n}”")
+        );
     }
     assert!(acts(&store, Suspend(Keep), 1).await);
     let suspended = the_factor(&store, 1).await;
@@ -159,7 +162,11 @@ pub(super) async fn removals_in_parallel_leave_the_last_factor(store: Store) {
     let mut calls = JoinSet::new();
     for n in 1..=12 {
         let store = store.clone();
-        let what = if n % 2 == 0 { Remove(Keep) } else { Suspend(Keep) };
+        let what = if n % 2 == 0 {
+            Remove(Keep)
+        } else {
+            Suspend(Keep)
+        };
         calls.spawn(async move { act(&store, what, n).await });
     }
     let outcomes = calls.join_all().await;

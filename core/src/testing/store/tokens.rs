@@ -224,7 +224,9 @@ pub(super) async fn a_credential_is_enrolled_once(store: Store) {
         kind: FactorKind::WEBAUTHN,
         ..having(factor(4, 1))
     };
-    added(of_another_kind).await.expect("another kind's is free");
+    added(of_another_kind)
+        .await
+        .expect("another kind's is free");
     let removed = store.remove_factor(
         factor_id(3),
         crate::store::LastFactor::Keep,
