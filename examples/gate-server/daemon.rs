@@ -200,10 +200,7 @@ fn config(
         settings.store()?,
         interface,
     );
-    config.policy.max_age = Duration::from_secs(settings.policy.max_age);
-    config.policy.lease = Duration::from_secs(settings.policy.lease);
-    config.policy.inactivity = settings.policy.inactivity.map(Duration::from_secs);
-    config.policy.endpoint_change = settings.policy.endpoint_change;
+    config.policy = settings.policy.clone();
     config
         .danger_unmanaged_peers
         .clone_from(&settings.interface.danger_unmanaged_peers);

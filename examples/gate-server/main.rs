@@ -4,6 +4,7 @@ mod audit;
 mod changes;
 mod daemon;
 mod enrolment;
+mod policy;
 mod sessions;
 mod settings;
 mod socket;
@@ -18,6 +19,7 @@ use mfagate_examples::backend::Backend;
 
 use audit::AuditCommand;
 use enrolment::{FactorCommand, PeerCommand, UserCommand};
+use policy::PolicyCommand;
 use settings::Settings;
 use target::Which;
 
@@ -52,6 +54,9 @@ enum Command {
     },
     /// End sessions now.
     Revoke(Which),
+    /// What the policy says.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -80,20 +85,21 @@ async fn main() -> ExitCode {
 }
 
 async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    if matches!(arguments.command, Command::Init) {
-        return settings::init(&arguments.config);
-    }
-    let mut settings = Settings::read(&arguments.config)?;
+    let config = &arguments.config;
+    let settings = || Settings::read(config);
     match arguments.command {
-        Command::Init => Ok(()),
-        Command::User(command) => enrolment::user(&settings, command).await,
-        Command::Peer(command) => enrolment::peer(&settings, command).await,
-        Command::Factor(command) => enrolment::factor(&settings, command).await,
-        Command::Sessions { json } => sessions::list(&settings, json).await,
-        Command::Revoke(which) => sessions::revoke(&settings, &which.into()).await,
-        Command::Audit(command) => audit::audit(&settings, command).await,
-        Command::Shut => daemon::shut(&settings).await,
+        Command::Init => settings::init(config),
+        Command::User(command) => enrolment::user(&settings()?, command).await,
+        Command::Peer(command) => enrolment::peer(&settings()?, command).await,
+        Command::Factor(command) => enrolment::factor(&settings()?, command).await,
+        Command::Sessions { json } => sessions::list(&settings()?, json).await,
+        Command::Revoke(which) => sessions::revoke(&settings()?, &which.into()).await,
+        // A policy in a file of its own needs no configuration.
+        Command::Policy(command) => policy::policy(config, command).await,
+        Command::Audit(command) => audit::audit(&settings()?, command).await,
+        Command::Shut => daemon::shut(&settings()?).await,
         Command::Run { backend } => {
+            let mut settings = settings()?;
             if let Some(backend) = backend {
                 settings.interface.backend = backend;
             }

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use mfagate::enrol::Registrar;
 use mfagate::id::LocationId;
 use mfagate::key::{PrivateKey, PublicKey};
-use mfagate::policy::EndpointChange;
+use mfagate::policy::Policy;
 use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
@@ -47,10 +47,11 @@ forward = false                        # pass packets on to other interfaces of 
 masquerade = false                     # ... with this machine's own address
 # danger_unmanaged_peers = []          # public keys that pass without MFA
 
-[policy]
-max_age = 28800                        # seconds
-lease = 28800
-# inactivity = 3600                    # end a session after so many seconds without payload
+[policy]                               # `gate-server policy explain` says what it comes to
+steps = [{ any_of = ["totp"] }]
+max_age = "8h"
+lease = "8h"
+# inactivity = "1h"                   # end a session after so long without payload
 # endpoint_change = "off"              # or warn, reauthenticate: when a client changes networks
 
 # [[forwards]]                         # for netstack: a service of the host's
@@ -76,20 +77,9 @@ pub(crate) struct Settings {
     pub(crate) mtu: Option<u16>,
     pub(crate) keepalive: Option<u16>,
     pub(crate) interface: OnTheSystem,
-    pub(crate) policy: Rules,
+    pub(crate) policy: Policy,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
-}
-
-/// The policy, spans in seconds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rules {
-    pub(crate) max_age: u64,
-    pub(crate) lease: u64,
-    pub(crate) inactivity: Option<u64>,
-    #[serde(default)]
-    pub(crate) endpoint_change: EndpointChange,
 }
 
 /// The interface as the system sees it.
@@ -130,6 +120,9 @@ impl Settings {
                 config.display()
             )
         })?;
+        // First, since it knows the line of a fault where serde knows that of the table.
+        Policy::from_toml_table(&text, "policy")
+            .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut settings: Self =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
         settings.state = config

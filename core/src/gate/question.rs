@@ -46,7 +46,10 @@ impl Machine {
         let Some(attempt) = self.attempts.get(id) else {
             return Vec::new();
         };
-        let Next::Ask(kinds) = rules.next(&kinds(&attempt.passed)) else {
+        let is_active = |factor: &&FactorRecord| factor.state == FactorState::Active;
+        let held = enrolment.factors.iter().filter(is_active);
+        let held: Vec<FactorKind> = held.map(|factor| factor.kind.clone()).collect();
+        let Next::Ask(kinds) = rules.next_of(&kinds(&attempt.passed), &held) else {
             return Vec::new();
         };
         let is_passed = |factor: &FactorId| {

@@ -14,6 +14,8 @@ mod preset;
 mod requirement;
 mod roaming;
 mod step;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod window;
 

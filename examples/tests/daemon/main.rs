@@ -5,6 +5,7 @@ mod adoption;
 mod crash;
 mod device;
 mod faults;
+mod policy;
 mod roaming;
 mod settings;
 mod site;

@@ -14,8 +14,8 @@ const NOTICED_WITHIN: u32 = 120;
 
 fn site(rule: &str) -> Site {
     let site = Site::at(HERE);
-    let line = format!("lease = 28800\nendpoint_change = \"{rule}\"");
-    site.configure(|text| text.replace("lease = 28800", &line));
+    let line = format!("lease = \"8h\"\nendpoint_change = \"{rule}\"");
+    site.configure(|text| text.replace("lease = \"8h\"", &line));
     site
 }
 

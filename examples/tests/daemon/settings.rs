@@ -119,7 +119,7 @@ fn settings_that_do_not_fit_together() {
     let shut = complaint(no_guard, &["shut"]);
     assert!(shut.contains("lease_guard = true"), "{shut}");
     let odd =
-        |text: String| text.replace("lease = 28800", "lease = 28800\nendpoint_change = \"x\"");
+        |text: String| text.replace("lease = \"8h\"", "lease = \"8h\"\nendpoint_change = \"x\"");
     let odd = complaint(odd, &["run"]);
     assert!(odd.contains("reauthenticate"), "{odd}");
 }

@@ -146,7 +146,8 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
 
 /// A configuration whose leases last that long.
 pub(crate) fn lasts(text: String, lease: Duration) -> String {
-    text.replace("lease = 28800", &format!("lease = {}", lease.as_secs()))
+    let lease = format!("lease = \"{}s\"", lease.as_secs());
+    text.replace("lease = \"8h\"", &lease)
 }
 
 /// Pings from a host to the gate's address inside.

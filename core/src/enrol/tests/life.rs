@@ -7,7 +7,7 @@ use crate::seal::Secret;
 use crate::store::{EnrolmentToken, User};
 
 impl Desk {
-    async fn add(&self, label: &str) -> FactorId {
+    async fn add_active(&self, label: &str) -> FactorId {
         let secret = Secret::new(label.as_bytes().to_vec());
         let (kind, none) = (FactorKind::PASSWORD, None);
         let added = self
@@ -51,7 +51,7 @@ async fn a_user_keeps_their_groups_when_disabled_and_stays_so_in_other_groups() 
 #[tokio::test]
 async fn a_factor_that_is_added_is_active_and_opens_with_the_ring() {
     let desk = Desk::open().await;
-    let id = desk.add("a pin").await;
+    let id = desk.add_active("a pin").await;
     let record = desk.factor(id).await;
     assert_eq!(record.state, FactorState::Active);
     assert_eq!(record.label, "a pin");
@@ -81,7 +81,7 @@ async fn a_factor_that_is_added_is_active_and_opens_with_the_ring() {
 async fn the_last_factor_goes_only_when_that_is_said() {
     let desk = Desk::open().await;
     let registrar = &desk.registrar;
-    let (one, two) = (desk.add("one").await, desk.add("two").await);
+    let (one, two) = (desk.add_active("one").await, desk.add_active("two").await);
     registrar.suspend_factor(&desk.user, one).await.unwrap();
     assert_eq!(desk.last_audit().await, AuditKind::FactorSuspended);
     for refused in [
@@ -115,7 +115,7 @@ async fn the_last_factor_goes_only_when_that_is_said() {
 async fn what_does_not_fit_a_factor_or_its_owner_is_refused() {
     let desk = Desk::open().await;
     let registrar = &desk.registrar;
-    let (one, _) = (desk.add("one").await, desk.add("two").await);
+    let (one, _) = (desk.add_active("one").await, desk.add_active("two").await);
     registrar
         .rename_factor(&desk.user, one, "first")
         .await

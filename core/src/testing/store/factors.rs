@@ -204,7 +204,7 @@ async fn ends_what_it_opened(store: Store, what: Act) {
         };
         put_peer(&store, theirs).await;
     }
-    let by = |id, passed: &[u8]| NewSession {
+    let by = |id: u8, passed: &[u8]| NewSession {
         user: user(1),
         consume: passed.iter().map(|n| consume(*n, id.into())).collect(),
         ..new_session(id, id, 0)

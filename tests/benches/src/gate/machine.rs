@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Challenge, Posture, Request};
 use mfagate::factor::Proof;
 use mfagate::gate::{Action, Input, Intent, Machine};
