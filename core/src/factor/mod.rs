@@ -5,6 +5,8 @@
 
 #[cfg(feature = "totp")]
 pub mod totp;
+#[cfg(feature = "webauthn")]
+pub mod webauthn;
 
 use std::time::Duration;
 
