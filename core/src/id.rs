@@ -159,6 +159,10 @@ random_id! {
     SessionId, 16
 }
 random_id! {
+    /// A one-time enrolment token: random 128 bits, which are not the token's own.
+    TokenId, 16
+}
+random_id! {
     /// The handle of one run of the MFA ceremony: random 256 bits, known to its client and its gate.
     AttemptId, 32
 }

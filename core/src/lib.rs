@@ -30,6 +30,8 @@ pub mod time;
 #[cfg(feature = "gate")]
 pub mod audit;
 #[cfg(feature = "gate")]
+pub mod authorise;
+#[cfg(feature = "gate")]
 pub mod enrol;
 #[cfg(feature = "gate")]
 pub mod factor;

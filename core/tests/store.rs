@@ -156,7 +156,11 @@ fn a_store_that_may_not_be_written_does_not_open() {
 fn numbered(n: u64) -> (User, AuditEvent) {
     let id = format!("user{n}").parse().expect("a name");
     let kind = AuditKind::UserPut { enabled: true };
-    let user = User { id, enabled: true };
+    let user = User {
+        id,
+        enabled: true,
+        groups: Vec::new(),
+    };
     (user, AuditEvent::new(Timestamp::from_millis(n), kind))
 }
 

@@ -18,7 +18,7 @@ pub use jsonl::{ReadError, read_jsonl, write_jsonl};
 use serde::{Deserialize, Serialize};
 
 use crate::assurance::FactorKind;
-use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::id::{FactorId, GroupId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::store::{EndReason, FailureReason};
 use crate::time::Timestamp;
@@ -104,6 +104,11 @@ pub enum AuditKind {
         /// Whether the user may be admitted.
         enabled: bool,
     },
+    /// A user is in other groups.
+    GroupsPut {
+        /// These, and no others.
+        groups: Vec<GroupId>,
+    },
     /// A peer was added or changed.
     PeerPut {
         /// Whether the peer may be admitted.
@@ -114,12 +119,49 @@ pub enum AuditKind {
         /// Its kind.
         kind: FactorKind,
     },
+    /// A factor was enrolled from a client, and is in use.
+    FactorEnrolled {
+        /// Its kind.
+        kind: FactorKind,
+        /// The enrolment token that was used up for it, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenId>,
+    },
     /// A factor gave its first right answer and is in use.
     FactorActivated,
+    /// A factor has another label.
+    FactorRenamed,
+    /// A factor is kept, and not to be used until it is resumed.
+    FactorSuspended,
+    /// A suspended factor is in use again.
+    FactorResumed,
     /// A factor was removed.
     FactorRemoved,
     /// A factor's failures were forgotten by an administrator.
     FailuresReset,
+    /// A one-time enrolment token was issued.
+    TokenIssued {
+        /// Which.
+        token: TokenId,
+        /// The kinds of factors that it is good for; empty for any.
+        kinds: Vec<FactorKind>,
+        /// When it is no longer good.
+        not_after: Timestamp,
+    },
+    /// An enrolment token was taken back before its use.
+    TokenRemoved {
+        /// Which.
+        token: TokenId,
+    },
+    /// The factors were passed, and the embedder's authoriser refused.
+    NotAuthorised {
+        /// Why, in the authoriser's words.
+        reason: String,
+    },
+    /// The factors were passed, and proved less than the policy asks for.
+    AssuranceTooLow,
+    /// The policy admits nobody at this time.
+    OutsideHours,
     /// A gate took its interface down, since peers could not be removed.
     Fenced,
 }

@@ -132,6 +132,8 @@ pub struct GrantTerms {
     pub renewable_ms: u64,
     /// The client's own addresses inside the tunnel.
     pub addresses: Vec<IpNet>,
+    /// Whether the client is to end the session when its device wakes or is unlocked.
+    pub end_on_wake: bool,
 }
 
 /// A grant whose preshared key is derived, to be sent once it is in force. Holds a secret share.
@@ -195,12 +197,14 @@ impl GateSession {
             lease_ms,
             renewable_ms,
             addresses,
+            end_on_wake,
         } = terms;
         let grant = Granted {
             session,
             lease_ms,
             renewable_ms,
             addresses,
+            end_on_wake,
             ciphertext,
             share: share.clone(),
         };

@@ -1,5 +1,6 @@
 //! What the machine asks its shell to do.
 
+use super::question::NewFactor;
 use crate::channel::message::Request;
 use crate::id::SessionId;
 use crate::key::PresharedKey;
@@ -9,14 +10,17 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
-/// What a handshake's first message is to say; the shell adds the encapsulation key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a handshake's first message is to say; the shell adds the encapsulation key and what it
+/// knows of the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Opening {
     /// [`Hello::Begin`](crate::channel::message::Hello::Begin).
     Begin,
     /// [`Hello::Renew`](crate::channel::message::Hello::Renew).
     Renew(SessionId),
+    /// [`Hello::Enrol`](crate::channel::message::Hello::Enrol).
+    Enrol(NewFactor),
     /// [`Hello::Status`](crate::channel::message::Hello::Status).
     Status(SessionId),
     /// [`Hello::End`](crate::channel::message::Hello::End).

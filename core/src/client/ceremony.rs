@@ -4,7 +4,8 @@ use super::action::{Action, Opening, Ticket};
 use super::event::Event;
 use super::failure::Failure;
 use super::machine::{Exchange, Machine};
-use crate::channel::message::{Answer, Challenge, Request};
+use super::question::{NewFactor, Question, Response};
+use crate::channel::message::Request;
 use crate::id::SessionId;
 use crate::time::{Instant, Now};
 
@@ -20,7 +21,7 @@ pub(super) struct Ceremony {
 }
 
 /// What an attempt is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A session.
     Begin,
@@ -31,6 +32,8 @@ pub(super) enum Purpose {
         /// Whether the user may be asked for a factor.
         may_ask: bool,
     },
+    /// A factor.
+    Enrol(NewFactor),
 }
 
 #[derive(Debug)]
@@ -45,13 +48,22 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) ticket: Ticket,
-    pub(super) challenge: Challenge,
+    pub(super) question: Box<Question>,
     pub(super) expires: Instant,
 }
 
 impl Ceremony {
     pub(super) const fn is_asking(&self) -> bool {
         matches!(self.step, Step::Asking(_))
+    }
+
+    pub(super) const fn is_renewal(&self) -> bool {
+        matches!(self.purpose, Purpose::Renew { .. })
+    }
+
+    /// Whether it is a renewal that nobody is to be asked about.
+    pub(super) const fn is_silent(&self) -> bool {
+        matches!(self.purpose, Purpose::Renew { may_ask: false, .. })
     }
 
     pub(super) const fn channel(&self) -> Ticket {
@@ -66,12 +78,12 @@ impl Ceremony {
     /// Whether a grant of this session answers what was sent last: an answer to a challenge wins
     /// whichever session the gate opens, a confirmation the one that it is about.
     pub(super) fn asks_for(&self, granted: SessionId) -> bool {
-        match (&self.step, self.purpose) {
-            (Step::Answering(..), _) => true,
-            (Step::Confirming(_), Purpose::Renew { session, .. }) => session == granted,
-            (Step::Confirming(_), Purpose::Begin) | (Step::Greeting(_) | Step::Asking(_), _) => {
-                false
-            }
+        match (&self.step, &self.purpose) {
+            (Step::Answering(..), Purpose::Begin | Purpose::Renew { .. }) => true,
+            (Step::Confirming(_), Purpose::Renew { session, .. }) => *session == granted,
+            (_, Purpose::Enrol(_))
+            | (Step::Confirming(_), Purpose::Begin)
+            | (Step::Greeting(_) | Step::Asking(_), _) => false,
         }
     }
 
@@ -104,9 +116,10 @@ impl Machine {
     }
 
     pub(super) fn begin(&mut self, now: Now, purpose: Purpose, corrected: bool) {
-        let opening = match purpose {
+        let opening = match &purpose {
             Purpose::Begin => Opening::Begin,
-            Purpose::Renew { session, .. } => Opening::Renew(session),
+            Purpose::Renew { session, .. } => Opening::Renew(*session),
+            Purpose::Enrol(factor) => Opening::Enrol(factor.clone()),
         };
         let exchange = self.send_hello(now, opening);
         self.ceremony = Some(Ceremony {
@@ -117,13 +130,32 @@ impl Machine {
         });
     }
 
-    pub(super) fn user_answered(&mut self, now: Now, challenge: Ticket, answer: Answer) {
+    /// Begins to enrol a factor, in place of a renewal that asks nobody.
+    pub(super) fn enrol(&mut self, now: Now, factor: NewFactor) {
+        let is_silent = |ceremony: &Ceremony| ceremony.is_silent();
+        if self.ceremony.as_ref().is_some_and(is_silent) {
+            self.abandon();
+        }
+        if self.ceremony.is_some() {
+            return self.tell(Event::Failed {
+                failure: Failure::Busy {
+                    wait: self.config.wait(1),
+                },
+            });
+        }
+        self.begin(now, Purpose::Enrol(factor), false);
+    }
+
+    pub(super) fn user_responded(&mut self, now: Now, challenge: Ticket, response: Response) {
         let Some(mut ceremony) = self.ceremony.take() else {
             return;
         };
         ceremony.step = match ceremony.step {
             Step::Asking(asked) if asked.ticket == challenge && now.instant < asked.expires => {
-                let request = Request::Answer { answer };
+                let request = match response {
+                    Response::Answer(answer) => Request::Answer { answer },
+                    Response::Choose(factor) => Request::Choose { factor },
+                };
                 Step::Answering(asked, self.send_request(now, ceremony.channel, request))
             }
             other @ (Step::Greeting(_)
@@ -135,12 +167,10 @@ impl Machine {
     }
 
     pub(super) fn user_cancelled(&mut self) {
-        let is_silent =
-            |ceremony: &Ceremony| matches!(ceremony.purpose, Purpose::Renew { may_ask: false, .. });
         if self
             .ceremony
             .as_ref()
-            .is_some_and(|ceremony| !is_silent(ceremony))
+            .is_some_and(|ceremony| !ceremony.is_silent())
         {
             self.abandon();
             self.tell(Event::Failed {
@@ -193,7 +223,7 @@ impl Machine {
     /// The attempt, taken out by the caller, is over without a new lease.
     pub(super) fn fail(&mut self, now: Now, ceremony: &Ceremony, failure: Failure) {
         match ceremony.purpose {
-            Purpose::Begin => self.tell(Event::Failed { failure }),
+            Purpose::Begin | Purpose::Enrol(_) => self.tell(Event::Failed { failure }),
             Purpose::Renew { may_ask, .. } => {
                 self.renewal_failed(now, may_ask, ceremony.is_decided(), failure);
             }

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 
 use super::action::Ticket;
 use super::failure::Failure;
-use crate::channel::message::{Challenge, Denied, Ended};
+use super::question::Question;
+use crate::channel::message::Ended;
 use crate::channel::transport::TransportError;
-use crate::id::SessionId;
+use crate::id::{FactorId, SessionId};
 
 /// Something to know, and sometimes to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +21,12 @@ pub enum Event {
         /// Goes back with the answer.
         ticket: Ticket,
         /// What to ask.
-        challenge: Challenge,
-        /// Why the answer before was refused, and what is left.
-        denied: Option<Denied>,
-        /// How long there is to answer.
-        expires_in: Duration,
+        question: Box<Question>,
+    },
+    /// The factor is enrolled.
+    Enrolled {
+        /// The factor.
+        factor: FactorId,
     },
     /// The attempt is over without a new lease. A live session, where there is one, goes on.
     Failed {
@@ -107,6 +109,8 @@ pub enum EndReason {
     Revoked,
     /// The user signed out.
     SignedOut,
+    /// The device slept or was locked, and the policy lets no session outlive that.
+    Woke,
     /// A newer session of this same peer took its place.
     Superseded,
     /// The gate's interface could not take the peer, or lost it.
@@ -121,7 +125,9 @@ impl EndReason {
     /// Whether signing in again is what comes next.
     pub const fn requires_sign_in(self) -> bool {
         match self {
-            Self::Expired | Self::Inactive | Self::GateInterface | Self::Unknown => true,
+            Self::Expired | Self::Inactive | Self::Woke | Self::GateInterface | Self::Unknown => {
+                true
+            }
             Self::Revoked | Self::SignedOut | Self::Superseded | Self::Interface => false,
         }
     }
@@ -150,6 +156,7 @@ impl fmt::Display for EndReason {
                 "your session was revoked: ask your administrator if you did not expect this"
             }
             Self::SignedOut => "you are signed out",
+            Self::Woke => "your session ended because this device slept or was locked: sign in again",
             Self::Superseded => {
                 "a newer session of this device took this one's place: if that was not you, tell your administrator"
             }

@@ -19,13 +19,13 @@ pub enum Failure {
     #[error("this sign-in took too long and is over: start again")]
     AttemptExpired,
     /// The factor is locked for longer than the attempt lasts.
-    #[error("too many wrong codes: wait {} before you try again", Wait(*wait))]
+    #[error("too many wrong answers: wait {} before you try again", Wait(*wait))]
     Locked {
         /// How long.
         wait: Duration,
     },
     /// The factor is disabled.
-    #[error("too many wrong codes: this factor is disabled until your administrator resets it")]
+    #[error("too many wrong answers: this factor is disabled until your administrator resets it")]
     Disabled,
     /// The peer is not enrolled here, or it or its owner is disabled.
     #[error(
@@ -51,6 +51,30 @@ pub enum Failure {
     /// The session is not live, or can't be renewed.
     #[error("this session can't be renewed any more: sign in again")]
     NotRenewable,
+    /// What the user proved is less than the location asks for.
+    #[error(
+        "what you signed in with is not strong enough for this location: use another factor, or ask your administrator to enrol one"
+    )]
+    Assurance,
+    /// The gate's own rules refuse this user or device.
+    #[error("you may not connect here now: ask your administrator why")]
+    NotAuthorised,
+    /// The location admits nobody at this time.
+    #[error("this location is closed at this time: ask your administrator for its hours")]
+    OutsideHours,
+    /// The user has as many sessions as the location allows.
+    #[error("you are connected with as many devices as this location allows: sign out on one first")]
+    TooManySessions,
+    /// The enrolment token is not good, or not for this.
+    #[error(
+        "this enrolment token is not good: check that it is whole, or ask your administrator for a new one"
+    )]
+    BadToken,
+    /// The factor can't be enrolled like this.
+    #[error(
+        "this can't be enrolled here: it may be enrolled already, or only your administrator can do it"
+    )]
+    NotEnrollable,
     /// The gate can't decide now.
     #[error(
         "the gate can't decide right now: try again in a minute, and tell your administrator if it goes on"
@@ -80,6 +104,12 @@ impl Failure {
             | Self::NotEnrolled
             | Self::NoFactor
             | Self::Clock
+            | Self::Assurance
+            | Self::NotAuthorised
+            | Self::OutsideHours
+            | Self::TooManySessions
+            | Self::BadToken
+            | Self::NotEnrollable
             | Self::NotRenewable
             | Self::Unexpected
             | Self::NotSignedIn => false,
@@ -90,7 +120,15 @@ impl Failure {
     pub const fn is_denied(&self) -> bool {
         matches!(
             self,
-            Self::Locked { .. } | Self::Disabled | Self::NotEnrolled | Self::NoFactor
+            Self::Locked { .. }
+                | Self::Disabled
+                | Self::NotEnrolled
+                | Self::NoFactor
+                | Self::Assurance
+                | Self::NotAuthorised
+                | Self::OutsideHours
+                | Self::TooManySessions
+                | Self::BadToken
         )
     }
 }
@@ -106,6 +144,12 @@ impl From<Refusal> for Failure {
             },
             Refusal::NoAttempt {} => Self::AttemptExpired,
             Refusal::NotRenewable {} => Self::NotRenewable,
+            Refusal::Assurance {} => Self::Assurance,
+            Refusal::NotAuthorised {} => Self::NotAuthorised,
+            Refusal::OutsideHours {} => Self::OutsideHours,
+            Refusal::TooManySessions {} => Self::TooManySessions,
+            Refusal::BadToken {} => Self::BadToken,
+            Refusal::NotEnrollable {} => Self::NotEnrollable,
             // A replay is a hello that got through although its reply was lost.
             Refusal::Replay {} | Refusal::Unavailable {} => Self::Unavailable,
             Refusal::OutOfOrder {} => Self::Unexpected,

@@ -1,7 +1,8 @@
 //! What the machine is told.
 
 use super::action::Ticket;
-use crate::channel::message::{Answer, Reply};
+use super::question::{NewFactor, Response};
+use crate::channel::message::Reply;
 use crate::channel::transport::TransportError;
 use crate::key::PresharedKey;
 use crate::time::Timestamp;
@@ -12,12 +13,17 @@ use crate::time::Timestamp;
 pub enum Input {
     /// The user wants in: begins an attempt, or with a live session, one to renew it.
     Start,
-    /// The user answered the challenge of this ticket.
-    UserAnswered {
+    /// The user wants to enrol a factor. A live session goes on.
+    Enrol {
+        /// The factor.
+        factor: NewFactor,
+    },
+    /// The user did something about the challenge of this ticket.
+    UserResponded {
         /// The challenge: the ticket that came with it.
         challenge: Ticket,
-        /// The answer.
-        answer: Answer,
+        /// What.
+        response: Response,
     },
     /// The user gave the attempt up. A live session goes on.
     UserCancelled,
@@ -25,8 +31,11 @@ pub enum Input {
     Renew,
     /// The user wants out.
     SignOut,
-    /// The machine was asleep, or the network changed: a moment to look again.
+    /// The device was asleep, or was locked and is not any more: where the policy says so, the
+    /// session ends; else a moment to look again.
     Woke,
+    /// The network changed: a moment to look again.
+    NetworkChanged,
     /// The gate replied, and the channel vouches for it.
     ReplyReceived {
         /// Of the hello or the request.

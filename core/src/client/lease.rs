@@ -32,6 +32,8 @@ pub(super) struct Lease {
     pub(super) renew_at: Option<Instant>,
     /// Renewals that failed in a row.
     pub(super) failures: u32,
+    /// Whether it ends when the device wakes.
+    ends_on_wake: bool,
     /// The user is to be told, once the gate has said that the session is live.
     pub(super) owes_mfa_event: bool,
 }
@@ -67,6 +69,7 @@ impl Lease {
             renewable,
             renew_at: renew_after.map(|after| sent.instant + after),
             failures: 0,
+            ends_on_wake: grant.end_on_wake,
             owes_mfa_event: false,
         }
     }
@@ -129,6 +132,14 @@ impl Machine {
         }
     }
 
+    /// The device was asleep, or locked.
+    pub(super) fn woke(&mut self, now: Now) {
+        if self.lease.as_ref().is_some_and(|lease| lease.ends_on_wake) {
+            return self.end_lease(now, EndReason::Woke, true);
+        }
+        self.probe(now);
+    }
+
     pub(super) fn warning_due(&mut self, now: Now) {
         let Some(lease) = self.lease.as_mut() else {
             return;
@@ -180,6 +191,7 @@ impl Machine {
             Reply::Challenge { .. }
             | Reply::Confirm { .. }
             | Reply::Denied { .. }
+            | Reply::Enrolled { .. }
             | Reply::Granted { .. }
             | Reply::Status { .. }
             | Reply::Refused { .. } => self.farewell_failed(&farewell),

@@ -67,11 +67,16 @@ impl Machine {
         self.end_if_over(now);
         match input {
             Input::Start => self.start(now),
-            Input::UserAnswered { challenge, answer } => self.user_answered(now, challenge, answer),
+            Input::Enrol { factor } => self.enrol(now, factor),
+            Input::UserResponded {
+                challenge,
+                response,
+            } => self.user_responded(now, challenge, response),
             Input::UserCancelled => self.user_cancelled(),
             Input::Renew => self.renew(now),
             Input::SignOut => self.sign_out(now),
-            Input::Woke => self.probe(now),
+            Input::Woke => self.woke(now),
+            Input::NetworkChanged => self.probe(now),
             Input::ReplyReceived { ticket, reply, psk } => self.replied(now, ticket, reply, psk),
             Input::TransportFailed { ticket, error } => self.transport_failed(now, ticket, error),
             Input::TunnelInstalled { ticket } => self.tunnel_installed(now, ticket),

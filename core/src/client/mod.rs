@@ -21,6 +21,7 @@
 //! | `config` | the figures |
 //! | `input`, `action`, `event` | what goes in and what comes out |
 //! | `machine` | the state, dispatch, deadlines |
+//! | `question` | what the user is asked, and does about it |
 //! | `ceremony`, `reply` | an attempt: its steps, and what the gate says in it |
 //! | `admission` | from a grant to a lease |
 //! | `tunnel` | installing, renewing and removing, with their outcomes |
@@ -42,6 +43,7 @@ mod lease;
 mod machine;
 mod offset;
 mod phase;
+mod question;
 mod renewal;
 mod reply;
 #[cfg(test)]
@@ -56,4 +58,5 @@ pub use failure::Failure;
 pub use input::{Input, Traffic};
 pub use machine::Machine;
 pub use phase::Phase;
+pub use question::{NewFactor, Question, Response};
 pub use watch::Health;

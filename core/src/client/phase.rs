@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ceremony::Ceremony;
 use super::machine::Machine;
 use super::tunnel::Tunnel;
 use super::watch::Health;
@@ -55,7 +56,7 @@ impl Machine {
             session: lease.session,
             ends_in: lease.left(now),
             health: self.watch.health(),
-            renewing: self.ceremony.is_some(),
+            renewing: self.ceremony.as_ref().is_some_and(Ceremony::is_renewal),
         }
     }
 }

@@ -58,7 +58,15 @@ impl Machine {
         };
         let wait = match &failure {
             Failure::Cancelled | Failure::Disabled | Failure::Locked { .. } => return,
-            Failure::NotRenewable | Failure::NotEnrolled | Failure::NoFactor => {
+            Failure::NotRenewable
+            | Failure::NotEnrolled
+            | Failure::NoFactor
+            | Failure::Assurance
+            | Failure::NotAuthorised
+            | Failure::OutsideHours
+            | Failure::TooManySessions
+            | Failure::BadToken
+            | Failure::NotEnrollable => {
                 lease.renewable = false;
                 lease.renew_at = None;
                 lease.owes_mfa_event = !may_ask;

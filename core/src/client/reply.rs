@@ -8,7 +8,8 @@ use super::event::Event;
 use super::failure::Failure;
 use super::machine::Machine;
 use super::offset::Offset;
-use crate::channel::message::{Challenge, Denied, DeniedReason, Refusal, Reply, Request};
+use super::question::Question;
+use crate::channel::message::{Denied, DeniedReason, Refusal, Reply, Request};
 use crate::key::PresharedKey;
 use crate::time::{Instant, Now};
 
@@ -25,13 +26,23 @@ impl Machine {
             (
                 Step::Greeting(_) | Step::Answering(..),
                 Reply::Challenge {
+                    attempt,
+                    factor,
                     challenge,
+                    others,
                     expires_in_ms,
-                    ..
                 },
             ) => {
                 let expires = sent.instant + Duration::from_millis(expires_in_ms);
-                self.ask(now, ceremony, challenge, expires, None);
+                let question = Box::new(Question {
+                    attempt,
+                    factor,
+                    challenge,
+                    others,
+                    denied: None,
+                    expires_in: Duration::ZERO,
+                });
+                self.ask(now, ceremony, question, expires);
             }
             (Step::Greeting(_), Reply::Confirm { .. })
                 if matches!(ceremony.purpose, Purpose::Renew { .. }) =>
@@ -43,8 +54,13 @@ impl Machine {
                 });
             }
             (Step::Answering(asked, _), Reply::Denied { denied }) => {
-                let (challenge, expires) = (asked.challenge.clone(), asked.expires);
-                self.denied(now, ceremony, challenge, expires, denied);
+                let (question, expires) = (asked.question.clone(), asked.expires);
+                self.denied(now, ceremony, question, expires, denied);
+            }
+            (Step::Answering(..), Reply::Enrolled { factor })
+                if matches!(ceremony.purpose, Purpose::Enrol(_)) =>
+            {
+                self.tell(Event::Enrolled { factor });
             }
             (Step::Answering(..) | Step::Confirming(_), Reply::Granted { grant }) => {
                 match psk.filter(|_| ceremony.asks_for(grant.session)) {
@@ -59,7 +75,7 @@ impl Machine {
                 },
             ) if !ceremony.corrected => {
                 self.offset = Offset::between(gate_time, now.timestamp);
-                self.begin(now, ceremony.purpose, true);
+                self.begin(now, ceremony.purpose.clone(), true);
             }
             (_, Reply::Refused { refusal }) => self.fail(now, &ceremony, refusal.into()),
             (
@@ -67,6 +83,7 @@ impl Machine {
                 Reply::Challenge { .. }
                 | Reply::Confirm { .. }
                 | Reply::Denied { .. }
+                | Reply::Enrolled { .. }
                 | Reply::Granted { .. }
                 | Reply::Status { .. }
                 | Reply::Done {},
@@ -78,34 +95,34 @@ impl Machine {
         &mut self,
         now: Now,
         ceremony: Ceremony,
-        challenge: Challenge,
+        mut question: Box<Question>,
         expires: Instant,
         denied: Denied,
     ) {
-        if denied.reason == DeniedReason::Disabled {
+        // Where another factor would do, a disabled one is no dead end.
+        if denied.reason == DeniedReason::Disabled && question.others.is_empty() {
             self.cancel(ceremony.channel);
             return self.fail(now, &ceremony, Failure::Disabled);
         }
-        self.ask(now, ceremony, challenge, expires, Some(denied));
+        question.denied = Some(denied);
+        self.ask(now, ceremony, question, expires);
     }
 
     fn ask(
         &mut self,
         now: Now,
         ceremony: Ceremony,
-        challenge: Challenge,
+        mut question: Box<Question>,
         expires: Instant,
-        denied: Option<Denied>,
     ) {
         let left = expires.saturating_since(now.instant);
-        let Challenge::Code { locked_for_ms, .. } = &challenge;
-        let locked = denied
-            .as_ref()
-            .map_or(*locked_for_ms, |denied| denied.locked_for_ms);
+        let offered = question.factor.as_ref().and_then(|it| it.locked_for_ms);
+        let denied = question.denied.as_ref();
+        let locked = denied.map_or(offered, |denied| denied.locked_for_ms);
         let wait = Duration::from_millis(locked.unwrap_or(0));
-        let failure = if let Purpose::Renew { may_ask: false, .. } = ceremony.purpose {
+        let failure = if ceremony.is_silent() {
             Some(Failure::NotRenewable)
-        } else if !wait.is_zero() && wait >= left {
+        } else if !wait.is_zero() && wait >= left && question.others.is_empty() {
             Some(Failure::Locked { wait })
         } else if left.is_zero() {
             Some(Failure::AttemptExpired)
@@ -117,16 +134,15 @@ impl Machine {
             return self.fail(now, &ceremony, failure);
         }
         let ticket = self.ticket();
+        question.expires_in = left;
         self.tell(Event::Challenge {
             ticket,
-            challenge: challenge.clone(),
-            denied,
-            expires_in: left,
+            question: question.clone(),
         });
         self.ceremony = Some(Ceremony {
             step: Step::Asking(Asked {
                 ticket,
-                challenge,
+                question,
                 expires,
             }),
             ..ceremony
@@ -156,7 +172,10 @@ impl Machine {
                     None => self.say_goodbye(now, grant.session, false),
                 }
             }
-            Reply::Status { .. } | Reply::Refused { .. } | Reply::Done {} => {}
+            Reply::Enrolled { .. }
+            | Reply::Status { .. }
+            | Reply::Refused { .. }
+            | Reply::Done {} => {}
         }
     }
 }

@@ -189,6 +189,7 @@ impl Machine {
             Reply::Challenge { .. }
             | Reply::Confirm { .. }
             | Reply::Denied { .. }
+            | Reply::Enrolled { .. }
             | Reply::Granted { .. }
             | Reply::Refused { .. }
             | Reply::Done {} => self.probe_later(now),

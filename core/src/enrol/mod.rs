@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use crate::audit::{AuditEvent, AuditKind};
-use crate::id::{FactorId, LocationId, UserId};
-use crate::key::PublicKey;
-use crate::policy::Lock;
-use crate::seal::{KeyRing, Row, SealError};
-use crate::store::{FactorRecord, Peer, PeerStore, StoreError, User};
+use crate::id::{FactorId, GroupId, LocationId, UserId};
+use crate::seal::{KeyRing, Row};
+use crate::store::{FactorRecord, Peer, PeerStore, UserChange};
 use crate::time::Clock;
 
+mod error;
+mod factor;
+mod token;
 #[cfg(feature = "totp")]
 mod totp;
+
+pub use error::EnrolError;
+pub use token::IssuedToken;
 #[cfg(feature = "totp")]
 pub use totp::TotpEnrolment;
 
@@ -32,23 +34,36 @@ impl Registrar {
         Self { store, ring, clock }
     }
 
-    /// Adds a user, or enables or disables a known one. A disabled user's sessions end.
+    /// Adds a user, in no group, or enables or disables a known one, who keeps their groups. A
+    /// disabled user's sessions end.
     ///
     /// # Errors
     /// [`EnrolError::Store`].
     pub async fn put_user(&self, user: &UserId, enabled: bool) -> Result<(), EnrolError> {
-        let mut event = self.event(AuditKind::UserPut { enabled });
-        event.user = Some(user.clone());
-        Ok(self
-            .store
-            .put_user(
-                User {
-                    id: user.clone(),
-                    enabled,
-                },
-                event,
-            )
-            .await?)
+        let change = UserChange::Enabled(enabled);
+        self.change_user(user, change, AuditKind::UserPut { enabled })
+            .await
+    }
+
+    /// Puts a user into these groups and no others. What the policy asks of the user changes with
+    /// them.
+    ///
+    /// # Errors
+    /// [`EnrolError::Store`], also when the user is unknown.
+    pub async fn put_groups(&self, user: &UserId, groups: Vec<GroupId>) -> Result<(), EnrolError> {
+        let change = UserChange::Groups(groups.clone());
+        self.change_user(user, change, AuditKind::GroupsPut { groups })
+            .await
+    }
+
+    async fn change_user(
+        &self,
+        user: &UserId,
+        change: UserChange,
+        kind: AuditKind,
+    ) -> Result<(), EnrolError> {
+        let event = self.user_event(kind, user);
+        Ok(self.store.change_user(user.clone(), change, event).await?)
     }
 
     /// Adds a peer, or changes a known one. A disabled peer's session ends.
@@ -66,12 +81,7 @@ impl Registrar {
         event.location = Some(peer.location.clone());
         event.user = Some(peer.user.clone());
         event.peer = Some(peer.key);
-        match self.store.put_peer(peer, event).await {
-            Err(StoreError::AddressTaken { address, by }) => {
-                Err(EnrolError::AddressTaken { address, by })
-            }
-            other => Ok(other?),
-        }
+        Ok(self.store.put_peer(peer, event).await?)
     }
 
     /// The peers of a location.
@@ -88,28 +98,6 @@ impl Registrar {
     /// [`EnrolError::Store`].
     pub async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, EnrolError> {
         Ok(self.store.factors(user).await?)
-    }
-
-    /// Removes a factor.
-    ///
-    /// # Errors
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
-    pub async fn remove_factor(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
-        self.owned(user, factor).await?;
-        let event = self.factor_event(AuditKind::FactorRemoved, user, factor);
-        let removed = self.store.remove_factor(factor, event).await?;
-        removed.then_some(()).ok_or(EnrolError::NoFactor)
-    }
-
-    /// Forgets a factor's failures, so that it can be used again at once.
-    ///
-    /// # Errors
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
-    pub async fn reset_failures(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
-        self.owned(user, factor).await?;
-        let event = self.factor_event(AuditKind::FailuresReset, user, factor);
-        let reset = self.store.reset_failures(factor, event).await?;
-        reset.then_some(()).ok_or(EnrolError::NoFactor)
     }
 
     /// Seals every factor anew that an older key of the ring sealed; returns how many. A factor
@@ -139,21 +127,19 @@ impl Registrar {
         Ok(rotated)
     }
 
-    /// A factor of someone else's is no factor of this user's.
-    async fn owned(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
-        let factors = self.store.factors(user).await?;
-        let is_owned = factors.iter().any(|record| record.id == factor);
-        is_owned.then_some(()).ok_or(EnrolError::NoFactor)
-    }
-
     fn event(&self, kind: AuditKind) -> AuditEvent {
         AuditEvent::new(self.clock.now().timestamp, kind)
     }
 
     fn factor_event(&self, kind: AuditKind, user: &UserId, factor: FactorId) -> AuditEvent {
+        let mut event = self.user_event(kind, user);
+        event.factor = Some(factor);
+        event
+    }
+
+    fn user_event(&self, kind: AuditKind, user: &UserId) -> AuditEvent {
         let mut event = self.event(kind);
         event.user = Some(user.clone());
-        event.factor = Some(factor);
         event
     }
 }
@@ -162,58 +148,6 @@ impl std::fmt::Debug for Registrar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registrar").finish_non_exhaustive()
     }
-}
-
-/// Why an enrolment or an administrative act was not done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnrolError {
-    /// A peer without an address could send nothing.
-    #[error("the peer has no address inside the tunnel: give it at least one, such as 10.0.0.2/32")]
-    NoAddress,
-    /// Another peer of the location has the address.
-    #[error(
-        "{address} overlaps with the addresses of the peer {by}: pick another, or remove that peer"
-    )]
-    AddressTaken {
-        /// The address.
-        address: IpNet,
-        /// Who has it.
-        by: PublicKey,
-    },
-    /// There is no such factor, or it is not in the state that this needs.
-    #[error("no such factor: list the user's factors to see which there are")]
-    NoFactor,
-    /// The confirming code is wrong.
-    #[error(
-        "the code is wrong: check that the app shows the code for this very entry, and that this machine's clock is right"
-    )]
-    WrongCode,
-    /// The confirming code is right, and was used before.
-    #[error("the code has been used before: wait until the app shows the next one")]
-    UsedCode,
-    /// The factor's record opened, and what is in it is no secret of its kind.
-    #[error(
-        "the factor's stored secret can't be read by this version: remove the factor and begin its enrolment anew"
-    )]
-    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The factor has had too many wrong codes.
-    #[error("too many wrong codes: wait a little, or begin the enrolment anew")]
-    Locked(Lock),
-    /// The names don't fit the authenticator app's format.
-    #[error(
-        "the issuer or the user's name can't be shown in an authenticator app: neither may hold a colon"
-    )]
-    Name,
-    /// The system has no randomness to give.
-    #[error("the system has no randomness to give")]
-    Randomness,
-    /// A secret could not be sealed or opened.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// The store did not do its part.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 #[cfg(test)]

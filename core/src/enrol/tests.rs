@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::factor::totp::TotpSecret;
-use crate::seal::{RingKey, Sealed};
-use crate::store::{FactorState, MemoryStore};
+use crate::key::PublicKey;
+use crate::seal::{RingKey, SealError, Sealed};
+use crate::store::{FactorState, MemoryStore, StoreError};
 use crate::testing::SimClock;
 
 /// A registrar with one user, and what it works on.

@@ -9,7 +9,7 @@ use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Code};
 use crate::factor::totp::{TotpSecret, TotpVerifier, qr_for_terminal};
-use crate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use crate::factor::{Context, MfaVerifier, Scene, Verdict, VerifyError};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
@@ -103,11 +103,18 @@ impl Registrar {
         let record = factors.iter().find(is_it).ok_or(EnrolError::NoFactor)?;
         let now = self.clock.now().timestamp;
         match self.verify_totp(record, code, now).await? {
-            Ok(proof) => self.activate(record, proof.consume).await,
+            Ok(Verdict::Proven(proof)) => self.activate(record, proof.consume).await,
             Err(VerifyError::Wrong) => self.refuse(record, FailureReason::Wrong, now).await,
             Err(VerifyError::Replayed) => self.refuse(record, FailureReason::Replayed, now).await,
             Err(VerifyError::Unfit) => Err(EnrolError::WrongCode),
             Err(VerifyError::Backend(source)) => Err(EnrolError::Unreadable(source)),
+            // A code is right or wrong: it is never late, and leads to no other question.
+            Ok(Verdict::Ask(_)) => Err(EnrolError::NoFactor),
+            Err(
+                error @ (VerifyError::Expired
+                | VerifyError::Busy { .. }
+                | VerifyError::NotEnrollable),
+            ) => Err(EnrolError::Unreadable(error.into())),
         }
     }
 
@@ -117,18 +124,23 @@ impl Registrar {
         record: &FactorRecord,
         code: Code,
         now: Timestamp,
-    ) -> Result<Result<Proof, VerifyError>, SealError> {
+    ) -> Result<Result<Verdict, VerifyError>, SealError> {
         let secret = self.ring.open(&Row::from(record), &record.sealed)?;
         // A factor proves itself here as it will at a gate; the peer plays no part in a code.
         let (location, peer, attempt) = nowhere();
         let context = Context {
-            location: &location,
-            peer: &peer,
-            user: &record.user,
-            attempt: &attempt,
+            scene: Scene {
+                location: &location,
+                location_key: &peer,
+                peer: &peer,
+                user: &record.user,
+                attempt: &attempt,
+                now,
+                expires: now,
+            },
             factor: record,
             secret: &secret,
-            now,
+            state: None,
         };
         let verifier = TotpVerifier::new();
         Ok(verifier.verify(&context, &Answer::Code { code }).await)
@@ -137,13 +149,18 @@ impl Registrar {
     async fn activate(&self, record: &FactorRecord, step: Option<u64>) -> Result<(), EnrolError> {
         let factor = record.id;
         let event = self.factor_event(AuditKind::FactorActivated, &record.user, factor);
-        let consume = Consume { factor, step };
+        let consume = Consume {
+            factor,
+            step,
+            swap: None,
+        };
         let throttle = Throttle::default();
         match self.store.activate_factor(consume, throttle, event).await? {
             Activated::Activated => Ok(()),
             Activated::Locked(lock) => Err(EnrolError::Locked(lock)),
             Activated::NotPending => Err(EnrolError::NoFactor),
             Activated::Replayed(_) => Err(EnrolError::UsedCode),
+            Activated::Overtaken => Err(EnrolError::NoFactor), // no swap was asked for
         }
     }
 
@@ -190,6 +207,7 @@ impl Registrar {
             user: user.clone(),
             kind,
             label: label.to_owned(),
+            credential: None,
             sealed,
             state: FactorState::Pending,
             last_step: None,

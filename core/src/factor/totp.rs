@@ -13,9 +13,11 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::Zeroizing;
 
-use super::{Context, MfaVerifier, Proof, VerifyError};
+use super::{
+    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Verdict, VerifyError,
+};
 use crate::assurance::{Assurance, FactorKind};
-use crate::channel::message::{Answer, Challenge, Code};
+use crate::channel::message::{Answer, Challenge, Code, Hidden};
 use crate::seal::Secret;
 use crate::time::Timestamp;
 
@@ -250,47 +252,73 @@ impl MfaVerifier for TotpVerifier {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Challenge, VerifyError> {
-        let secret = TotpSecret::from_secret(context.secret).map_err(backend)?;
-        Ok(Challenge::Code {
-            kind: FactorKind::TOTP,
-            label: context.factor.label.clone(),
-            digits: secret.digits(),
-            locked_for_ms: None,
-        })
+    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+        let secret = TotpSecret::from_secret(context.secret).map_err(VerifyError::backend)?;
+        let digits = secret.digits();
+        Ok(Challenge::Code { digits }.into())
     }
 
-    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Proof, VerifyError> {
-        let Answer::Code { code } = answer;
-        let secret = TotpSecret::from_secret(context.secret).map_err(backend)?;
-        if code.expose_secret().len() != usize::from(secret.digits()) {
-            return Err(VerifyError::Unfit);
-        }
-        let step = secret
-            .check(code, context.now)
-            .map_err(backend)?
-            .ok_or(VerifyError::Wrong)?;
+    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
+        let secret = TotpSecret::from_secret(context.secret).map_err(VerifyError::backend)?;
+        let now = context.scene.now;
+        let step = taken(&secret, answer, now)?;
         if context.factor.last_step.is_some_and(|last| step <= last) {
             return Err(VerifyError::Replayed);
         }
-        Ok(Proof {
-            factor: context.factor.id,
-            assurance: Assurance {
-                kind: FactorKind::TOTP,
-                phishing_resistant: false,
-                user_verified: false,
-                replay_resistant: true,
-                verifier_bound: false,
-                hardware: false,
-                authenticated_at: context.now,
-            },
+        let assurance = Assurance {
+            replay_resistant: true,
+            ..Assurance::least(FactorKind::TOTP, now)
+        };
+        let proof = Proof {
             consume: Some(step),
+            ..Proof::new(context.factor.id, assurance)
+        };
+        Ok(proof.into())
+    }
+
+    /// The gate makes the secret and shows it to the client once.
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+        let secret = TotpSecret::generate().map_err(VerifyError::backend)?;
+        let (location, user) = (enrolling.scene.location, enrolling.scene.user);
+        let uri = secret
+            .expose_uri(location.as_str(), user.as_str())
+            .map_err(VerifyError::backend)?;
+        let uri = Hidden::new(String::clone(&uri)).ok_or(VerifyError::NotEnrollable)?;
+        let digits = secret.digits();
+        Ok(Asked {
+            challenge: Challenge::RegisterTotp { uri, digits },
+            state: Some(secret.to_secret()),
         })
+    }
+
+    async fn enrol(
+        &self,
+        enrolling: &Enrolling<'_>,
+        answer: &Answer,
+    ) -> Result<Registration, VerifyError> {
+        let secret = enrolling.state.ok_or(VerifyError::Unfit)?;
+        let totp = TotpSecret::from_secret(secret).map_err(VerifyError::backend)?;
+        let step = taken(&totp, answer, enrolling.scene.now)?;
+        Ok(Registration::Proven(Credential {
+            secret: secret.clone(),
+            consume: Some(step),
+            id: None,
+        }))
     }
 }
 
-fn backend(error: InvalidTotp) -> VerifyError {
-    VerifyError::Backend(Box::new(error))
+/// The step that a right answer takes.
+fn taken(secret: &TotpSecret, answer: &Answer, now: Timestamp) -> Result<u64, VerifyError> {
+    let Answer::Code { code } = answer else {
+        return Err(VerifyError::Unfit);
+    };
+    if code.expose_secret().len() != usize::from(secret.digits()) {
+        return Err(VerifyError::Unfit);
+    }
+    secret
+        .check(code, now)
+        .map_err(VerifyError::backend)?
+        .ok_or(VerifyError::Wrong)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! Inactivity, where the policy asks for it: traffic is sampled four times in the span that it may
 //! rest, and what WireGuard itself sends does not count.
 
-use std::time::Duration;
-
 use super::Machine;
 use super::deadline::{Due, OfLease};
 use super::input::Unavailable;
@@ -22,32 +20,26 @@ impl Machine {
         peers: &[PublicKey],
         result: Result<Vec<Activity>, Unavailable>,
     ) {
-        let Some(limit) = self.policy.inactivity else {
-            return;
-        };
         let activities = result.unwrap_or_default();
         for peer in peers {
             let seen = activities.iter().find(|activity| activity.key == *peer);
-            if self.is_inactive(now, *peer, seen, limit) {
+            if self.is_inactive(now, *peer, seen) {
                 self.end(*peer, EndReason::Inactive);
             }
         }
     }
 
     /// Takes a sample in. A peer whose traffic can't be read counts as silent.
-    fn is_inactive(
-        &mut self,
-        now: Now,
-        peer: PublicKey,
-        seen: Option<&Activity>,
-        limit: Duration,
-    ) -> bool {
+    fn is_inactive(&mut self, now: Now, peer: PublicKey, seen: Option<&Activity>) -> bool {
         let held = self
             .slots
             .get_mut(&peer)
             .and_then(|slot| slot.held.as_mut());
         let Some(held) = held else { return false };
         let session = held.lease.session();
+        let Some(limit) = held.lease.rules().inactivity else {
+            return false;
+        };
         let Some(idle) = held.idle.as_mut() else {
             return false;
         };

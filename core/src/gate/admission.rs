@@ -1,45 +1,191 @@
 //! From a verdict to a lease: grant, durable session, lease, interface.
 
+use std::sync::Arc;
+
 use super::Machine;
 use super::attempt::{Attempt, Candidate, Step};
-use super::ceremony::{denied, locked};
-use super::grant::{Grant, Terms};
+use super::grant::{Grant, Passed, Terms};
 use super::input::{Action, Event, Intent, Outcome, Unavailable};
+use super::question::kinds;
 use super::slot::{Install, Waiting};
-use crate::audit::AuditKind;
+use super::verdict::{denied, locked};
+use crate::assurance::Assurance;
+use crate::audit::{AuditEvent, AuditKind};
+use crate::authorise::{Admission, AuthoriseError, Permit};
 use crate::channel::message::{DeniedReason, Refusal};
-use crate::factor::Proof;
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, GroupId, SessionId};
 use crate::key::PresharedKey;
+use crate::policy::Hours;
 use crate::store::{EndReason, Opened};
-use crate::time::Now;
+use crate::time::{Now, Timestamp};
 
 impl Machine {
-    /// Every factor that the policy asks for has been verified.
-    pub(super) fn grant(
+    /// Every factor that the policy asks for has been passed.
+    pub(super) fn all_passed(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        let rules = &candidate.rules;
+        let proven = assurances(&attempt.passed);
+        if rules.require.unmet(&proven, now.timestamp).is_some() {
+            return self.not_admitted(
+                now,
+                id,
+                &candidate,
+                AuditKind::AssuranceTooLow,
+                Refusal::Assurance {},
+            );
+        }
+        if attempt.intent.is_enrolment() {
+            return self.register(id, &candidate.enrolment);
+        }
+        let Hours::Open { until } = rules.hours(now.timestamp) else {
+            return self.not_admitted(
+                now,
+                id,
+                &candidate,
+                AuditKind::OutsideHours,
+                Refusal::OutsideHours {},
+            );
+        };
+        let since = attempt.verified_at.unwrap_or(now);
+        let proofs = attempt.passed.iter();
+        let ends = proofs.filter_map(|passed| passed.proof.not_after);
+        let ends: Vec<Timestamp> = ends.chain(until).collect();
+        let peer = &candidate.enrolment.peer;
+        let factors = attempt.passed.iter();
+        let factors = factors.map(|passed| passed.proof.factor).collect();
+        let location = self.location.clone();
+        let mut terms = Box::new(Terms::begin(location, peer, factors, rules, since));
+        for end in ends {
+            terms.end_by(end, now);
+        }
+        let passed: Vec<_> = proven.iter().map(|proven| proven.kind.clone()).collect();
+        self.tell_of_recovery(&candidate, &passed);
+        if self.has_authoriser {
+            let groups = candidate.enrolment.user.groups.clone();
+            return self.authorise(id, terms, Some(candidate), groups, proven);
+        }
+        self.grant(now, id, terms, candidate);
+    }
+
+    /// Asks the authoriser about an admission, or without a candidate about a renewal.
+    pub(super) fn authorise(
         &mut self,
-        now: Now,
         id: AttemptId,
-        candidate: Box<Candidate>,
-        since: Now,
-        proof: Proof,
+        terms: Box<Terms>,
+        candidate: Option<Box<Candidate>>,
+        groups: Vec<GroupId>,
+        proven: Vec<Assurance>,
     ) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
+        let admission = Box::new(Admission {
+            location: terms.location.clone(),
+            peer: terms.peer,
+            user: terms.user.clone(),
+            groups,
+            source: attempt.source,
+            posture: attempt.posture.clone(),
+            proven,
+            not_after: terms.not_after,
+            is_renewal: candidate.is_none(),
+        });
+        attempt.step = Step::Authorising(terms, candidate);
+        self.actions.push_back(Action::Authorise {
+            attempt: id,
+            admission,
+        });
+    }
+
+    pub(super) fn authorised(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        result: Result<Permit, AuthoriseError>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        let Step::Authorising(terms, candidate) = &mut attempt.step else {
+            return;
+        };
+        let (mut terms, candidate) = (terms.clone(), candidate.take());
+        match result {
+            Ok(Permit { longest }) => {
+                if let Some(longest) = longest {
+                    terms.shorten(longest, now);
+                }
+                match candidate {
+                    Some(candidate) => self.grant(now, id, terms, candidate),
+                    None => self.renew_on(now, id, terms),
+                }
+            }
+            Err(AuthoriseError::Refused { reason }) => {
+                let source = attempt.source;
+                let mut event = self.audit(now, AuditKind::NotAuthorised { reason });
+                event.user = Some(terms.user.clone());
+                event.peer = Some(terms.peer);
+                event.source = source;
+                self.refuse_admission(id, event, Refusal::NotAuthorised {});
+            }
+            Err(AuthoriseError::Backend(_)) => {
+                self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            }
+        }
+    }
+
+    /// The factors were right, and yet the peer is not admitted.
+    fn not_admitted(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        candidate: &Candidate,
+        kind: AuditKind,
+        refusal: Refusal,
+    ) {
+        let source = self.attempts.get(id).and_then(|attempt| attempt.source);
+        let mut event = self.audit(now, kind);
+        event.user = Some(candidate.subject.user.clone());
+        event.peer = Some(candidate.subject.peer);
+        event.source = source;
+        self.refuse_admission(id, event, refusal);
+    }
+
+    fn refuse_admission(&mut self, id: AttemptId, event: AuditEvent, refusal: Refusal) {
+        if let (Some(peer), Some(user)) = (event.peer, event.user.clone()) {
+            self.events.push_back(Event::NotAdmitted {
+                peer,
+                user,
+                refusal,
+            });
+        }
+        let event = Box::new(event);
+        self.actions.push_back(Action::Record { event });
+        self.finish(id, Outcome::Refused(refusal));
+    }
+
+    /// Everything that may refuse has been asked: the grant goes to the store.
+    fn grant(&mut self, now: Now, id: AttemptId, terms: Box<Terms>, candidate: Box<Candidate>) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
         let source = attempt.source;
-        let terms = Terms::begin(self.location.clone(), &candidate.peer, &self.policy, since);
+        let passed = std::mem::take(&mut attempt.passed);
+        let last = passed.last().map(|passed| passed.proof.factor);
         let kind = AuditKind::Admitted {
             not_after: terms.not_after,
-            factors: vec![proof.assurance.kind.clone()],
+            factors: kinds(&passed),
         };
+        let rules = Arc::clone(&candidate.rules);
         attempt.step = Step::Opening(candidate);
         let mut event = self.audit(now, kind);
         event.user = Some(terms.user.clone());
         event.peer = Some(terms.peer);
-        event.factor = Some(proof.factor);
+        event.factor = last;
         event.source = source;
-        let grant = Grant::assertion(terms, vec![proof]);
+        let grant = Grant::assertion(*terms, passed, rules);
         self.actions.push_back(Action::Open {
             attempt: id,
             grant,
@@ -63,7 +209,11 @@ impl Machine {
                 intent,
                 revoked_by,
                 ..
-            }) => (candidate.clone(), *intent, std::mem::take(revoked_by)),
+            }) => (
+                candidate.clone(),
+                intent.clone(),
+                std::mem::take(revoked_by),
+            ),
             // Nobody waits for this admission any more.
             Some(_) | None => return self.discard(now, session, who, EndReason::Revoked, vec![]),
         };
@@ -85,11 +235,13 @@ impl Machine {
             refused @ (Opened::Replayed { .. }
             | Opened::Locked { .. }
             | Opened::FactorGone { .. }
+            | Opened::Overtaken { .. }
+            | Opened::TooMany
             | Opened::PeerGone) => {
                 for ticket in revoked_by {
                     self.count_down(ticket, None);
                 }
-                return self.not_opened(now, id, candidate, refused);
+                return self.not_opened(now, id, candidate, &grant, refused);
             }
         };
         if !revoked_by.is_empty() || !self.is_open() {
@@ -122,26 +274,60 @@ impl Machine {
         );
     }
 
-    fn not_opened(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, refused: Opened) {
-        match refused {
-            Opened::Replayed { lock, .. } => {
-                self.deny(
-                    now,
-                    id,
-                    candidate,
-                    denied(DeniedReason::Replayed, lock, now),
-                );
+    fn not_opened(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        candidate: Box<Candidate>,
+        grant: &Grant,
+        refused: Opened,
+    ) {
+        let last = candidate.subject.factor.id;
+        // The last factor may be answered again; that an earlier one does not hold any more ends
+        // the attempt.
+        let denied = match refused {
+            Opened::Replayed { lock, factor } if factor == last => {
+                denied(DeniedReason::Replayed, lock, now)
             }
-            Opened::Locked { lock, .. } => self.deny(now, id, candidate, locked(lock, now)),
+            Opened::Locked { lock, factor } if factor == last => locked(lock, now),
+            Opened::Overtaken { factor } if factor == last => {
+                self.give_back(id, grant);
+                return self.overtaken(now, id, candidate);
+            }
             Opened::FactorGone { .. } => {
-                self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
+                return self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }
-            Opened::PeerGone => self.finish(id, Outcome::Refused(Refusal::NotEnrolled {})),
-            Opened::Opened { .. } => {
-                self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            Opened::PeerGone => {
+                return self.finish(id, Outcome::Refused(Refusal::NotEnrolled {}));
             }
+            Opened::TooMany => {
+                return self.finish(id, Outcome::Refused(Refusal::TooManySessions {}));
+            }
+            Opened::Opened { .. }
+            | Opened::Replayed { .. }
+            | Opened::Locked { .. }
+            | Opened::Overtaken { .. } => {
+                return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            }
+        };
+        self.give_back(id, grant);
+        self.deny(now, id, candidate, denied);
+    }
+
+    /// The factors before the last one stay passed for the attempt.
+    fn give_back(&mut self, id: AttemptId, grant: &Grant) {
+        if let (Some(attempt), Some((_, earlier))) =
+            (self.attempts.get_mut(id), grant.passed().split_last())
+        {
+            attempt.passed = earlier.to_vec();
         }
     }
+}
+
+/// What the factors that were passed prove.
+pub(super) fn assurances(passed: &[Passed]) -> Vec<Assurance> {
+    let assurances = passed.iter().map(|passed| &passed.proof.assurance);
+    assurances.cloned().collect()
 }
 
 fn admitted(session: SessionId, grant: &Grant) -> Event {
@@ -151,10 +337,6 @@ fn admitted(session: SessionId, grant: &Grant) -> Event {
         peer: terms.peer,
         user: terms.user.clone(),
         not_after: terms.not_after,
-        factors: grant
-            .proofs()
-            .iter()
-            .map(|proof| proof.assurance.kind.clone())
-            .collect(),
+        factors: kinds(grant.passed()),
     }
 }

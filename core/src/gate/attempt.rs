@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::grant::{Passed, Terms};
 use super::input::{Intent, Subject};
-use crate::channel::message::Answer;
-use crate::id::{AttemptId, UserId};
+use crate::channel::message::{Answer, Posture};
+use crate::id::{AttemptId, FactorId, UserId};
 use crate::key::PublicKey;
-use crate::store::{FailureReason, Peer};
+use crate::policy::Policy;
+use crate::seal::Secret;
+use crate::store::{Enrolment, FailureReason};
 use crate::time::{Instant, Now, Timestamp};
 
 /// A verified first message.
@@ -18,6 +22,7 @@ pub(super) struct Hello {
     pub(super) ephemeral: [u8; 32],
     pub(super) sent_at: Timestamp,
     pub(super) intent: Intent,
+    pub(super) posture: Posture,
     pub(super) source: Option<IpAddr>,
 }
 
@@ -28,8 +33,15 @@ pub(super) struct Attempt {
     pub(super) source: Option<IpAddr>,
     pub(super) ephemeral: [u8; 32],
     pub(super) intent: Intent,
+    pub(super) posture: Posture,
     pub(super) expires: Instant,
+    /// The same by the wall clock, for what is signed and sent.
+    pub(super) expires_at: Timestamp,
     pub(super) step: Step,
+    /// The factors that were passed, in that order.
+    pub(super) passed: Vec<Passed>,
+    /// When the first of their answers came in: what they prove is no younger than that.
+    pub(super) verified_at: Option<Now>,
     /// Whoever revoked the peer or its owner while this attempt was past recall.
     pub(super) revoked_by: Vec<u64>,
 }
@@ -43,31 +55,64 @@ pub(super) enum Step {
     FindingSession,
     /// A session's end, for a client that signs out.
     Ending,
-    /// The verifier's challenge.
-    Challenging(Box<Candidate>),
+    /// The verifier's challenge. The question that stands goes on if it has none to give now.
+    Challenging {
+        asked: Box<Candidate>,
+        standing: Option<Box<Candidate>>,
+    },
     /// The user's answer.
     AwaitingAnswer(Box<Candidate>),
-    /// The enrolment as it is now, before the answer is looked at.
-    Refreshing(Box<Candidate>, Answer, Now),
+    /// The enrolment as it is now, before what the user did about the question is looked at.
+    Refreshing(Box<Candidate>, Reaction, Now),
     /// The verifier's verdict on an answer that came in at that time.
     Verifying(Box<Candidate>, Now),
     /// A failure to be durable.
     Recording(Box<Candidate>, FailureReason),
+    /// A passed factor to be durable, where others are still to be passed.
+    Passing(Box<Candidate>, Box<Passed>),
     /// The client's word that it is live, for a renewal.
-    AwaitingConfirm,
+    AwaitingConfirm(Arc<Policy>),
+    /// The authoriser's word on an admission, or without a candidate on a renewal.
+    Authorising(Box<Terms>, Option<Box<Candidate>>),
     /// The store's answer to an admission.
     Opening(Box<Candidate>),
     /// The store's answer to a renewal.
     Renewing,
     /// The interface.
     Installing,
+    /// The verifier's question about a factor to be enrolled.
+    Registering(Box<Applicant>),
+    /// The user's answer to it.
+    AwaitingRegistration(Box<Applicant>),
+    /// The verifier's verdict on that, or the store's answer to the new factor.
+    Enrolling(Box<Applicant>),
 }
 
-/// Who is to be admitted, and by which factor.
+/// What a user does about a question.
+#[derive(Debug, Clone)]
+pub(super) enum Reaction {
+    /// Answers it.
+    Answer(Answer),
+    /// Would rather be asked for this factor, or anew for the same.
+    Choose(FactorId),
+}
+
+/// Who is to be admitted, by which rules, and what is being asked.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
-    pub(super) peer: Peer,
+    pub(super) enrolment: Arc<Enrolment>,
+    pub(super) rules: Arc<Policy>,
     pub(super) subject: Subject,
+}
+
+/// Who enrols a factor.
+#[derive(Debug, Clone)]
+pub(super) struct Applicant {
+    pub(super) enrolment: Arc<Enrolment>,
+    /// How many wrong answers there were.
+    pub(super) failures: u32,
+    /// What the verifier remembers of its question.
+    pub(super) state: Option<Secret>,
 }
 
 impl Attempt {
@@ -88,16 +133,21 @@ impl Attempt {
     /// The owner of the peer, once it is known.
     pub(super) fn user(&self) -> Option<&UserId> {
         match &self.step {
-            Step::Challenging(candidate)
-            | Step::AwaitingAnswer(candidate)
+            Step::Challenging { asked, .. } => Some(&asked.subject.user),
+            Step::AwaitingAnswer(candidate)
             | Step::Refreshing(candidate, ..)
             | Step::Verifying(candidate, _)
             | Step::Recording(candidate, _)
+            | Step::Passing(candidate, _)
             | Step::Opening(candidate) => Some(&candidate.subject.user),
+            Step::Authorising(terms, _) => Some(&terms.user),
+            Step::Registering(applicant)
+            | Step::AwaitingRegistration(applicant)
+            | Step::Enrolling(applicant) => Some(&applicant.enrolment.user.id),
             Step::Finding
             | Step::FindingSession
             | Step::Ending
-            | Step::AwaitingConfirm
+            | Step::AwaitingConfirm(_)
             | Step::Renewing
             | Step::Installing => None,
         }
@@ -141,6 +191,10 @@ impl Attempts {
         }
         self.by_id.insert(id, attempt);
         true
+    }
+
+    pub(super) fn get(&self, id: AttemptId) -> Option<&Attempt> {
+        self.by_id.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {

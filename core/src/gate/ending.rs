@@ -309,13 +309,19 @@ impl Machine {
                 }
                 // Its lease ends, or its session has: it is told with that.
                 Step::Installing | Step::Ending => {}
-                Step::AwaitingAnswer(_) | Step::AwaitingConfirm => self.attempt_over(id),
+                Step::AwaitingAnswer(_)
+                | Step::AwaitingRegistration(_)
+                | Step::AwaitingConfirm(_) => self.attempt_over(id),
                 Step::Finding
                 | Step::FindingSession
-                | Step::Challenging(_)
+                | Step::Challenging { .. }
                 | Step::Refreshing(..)
                 | Step::Verifying(..)
-                | Step::Recording(..) => {
+                | Step::Recording(..)
+                | Step::Passing(..)
+                | Step::Authorising(..)
+                | Step::Registering(_)
+                | Step::Enrolling(_) => {
                     self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
                 }
             }

@@ -5,15 +5,16 @@
 //! every factor that the policy asks for, and [`Grant::reseal`], where a session of an earlier run
 //! opened under the key ring with all its terms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::factor::Proof;
-use crate::id::{Generation, LocationId, SessionId, UserId};
+use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::{PresharedKey, PublicKey};
-use crate::policy::Policy;
-use crate::seal::{KeyRing, Row, SealError};
+use crate::policy::{Policy, RenewalRule};
+use crate::seal::{KeyRing, Row, SealError, Sealed};
 use crate::store::SessionRecord;
 use crate::time::{Instant, Now, Timestamp};
 
@@ -23,13 +24,13 @@ use crate::time::{Instant, Now, Timestamp};
 ///
 /// ```compile_fail,E0451
 /// # fn forge(terms: mfagate::gate::Terms) {
-/// let grant = mfagate::gate::Grant { terms, proofs: Vec::new() };
+/// let grant = mfagate::gate::Grant { terms, passed: Vec::new(), rules: Default::default() };
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0624
 /// # fn forge(terms: mfagate::gate::Terms) {
-/// let grant = mfagate::gate::Grant::assertion(terms, Vec::new());
+/// let grant = mfagate::gate::Grant::assertion(terms, Vec::new(), Default::default());
 /// # }
 /// ```
 ///
@@ -44,13 +45,25 @@ use crate::time::{Instant, Now, Timestamp};
 #[must_use = "a grant that is dropped admits nobody"]
 pub struct Grant {
     terms: Terms,
-    proofs: Vec<Proof>,
+    passed: Vec<Passed>,
+    rules: Arc<Policy>,
+}
+
+/// A factor that was passed, and the envelope that it was read from.
+#[derive(Debug, Clone)]
+pub(crate) struct Passed {
+    pub(crate) proof: Proof,
+    pub(crate) sealed: Sealed,
 }
 
 impl Grant {
     /// Binds the fact that every factor which the policy asks for has been verified.
-    pub(super) const fn assertion(terms: Terms, proofs: Vec<Proof>) -> Self {
-        Self { terms, proofs }
+    pub(super) const fn assertion(terms: Terms, passed: Vec<Passed>, rules: Arc<Policy>) -> Self {
+        Self {
+            terms,
+            passed,
+            rules,
+        }
     }
 
     /// Binds the fact that a stored session opened under the gate's own key ring. The envelope's
@@ -65,17 +78,18 @@ impl Grant {
     pub(crate) fn reseal(
         record: &SessionRecord,
         ring: &KeyRing,
-        policy: &Policy,
+        rules: Arc<Policy>,
         now: Now,
     ) -> Result<Restored, SealError> {
         let secret = ring.open(&Row::from(record), &record.psk)?;
         let psk = <[u8; 32]>::try_from(secret.expose_secret())
             .map(PresharedKey::from_bytes)
             .map_err(|_| SealError::Altered)?;
-        let terms = Terms::restore(record, policy, now);
+        let terms = Terms::restore(record, &rules, now);
         let grant = Self {
             terms,
-            proofs: Vec::new(),
+            passed: Vec::new(),
+            rules,
         };
         Ok(Restored {
             grant,
@@ -90,9 +104,19 @@ impl Grant {
         &self.terms
     }
 
-    /// The proofs that led here; empty for a session of an earlier run.
-    pub fn proofs(&self) -> &[Proof] {
-        &self.proofs
+    /// The proofs that led here; none for a session of an earlier run.
+    pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
+        self.passed.iter().map(|passed| &passed.proof)
+    }
+
+    /// The factors that were passed.
+    pub(crate) fn passed(&self) -> &[Passed] {
+        &self.passed
+    }
+
+    /// The rules that it was made by.
+    pub(crate) fn rules(&self) -> &Policy {
+        &self.rules
     }
 }
 
@@ -127,6 +151,10 @@ pub struct Terms {
     pub renewable_until: Timestamp,
     /// Up to when the lease can be renewed without a factor, by the monotonic clock.
     pub renewable_ends: Instant,
+    /// Whether the client is to end the session when its device wakes or is unlocked.
+    pub end_on_wake: bool,
+    /// The factors that were passed.
+    pub factors: Box<[FactorId]>,
 }
 
 impl Terms {
@@ -134,10 +162,15 @@ impl Terms {
     pub(super) fn begin(
         location: LocationId,
         peer: &crate::store::Peer,
+        factors: Box<[FactorId]>,
         policy: &Policy,
         now: Now,
     ) -> Self {
         let lease = policy.lease.min(policy.max_age);
+        let renewable = match policy.renewal {
+            RenewalRule::Free => policy.max_age,
+            RenewalRule::Factor | RenewalRule::Off => lease,
+        };
         Self {
             location,
             peer: peer.key,
@@ -146,15 +179,35 @@ impl Terms {
             verified_at: now.timestamp,
             not_after: now.timestamp + lease,
             ends: now.instant + lease,
-            renewable_until: now.timestamp + policy.max_age,
-            renewable_ends: now.instant + policy.max_age,
+            renewable_until: now.timestamp + renewable,
+            renewable_ends: now.instant + renewable,
+            end_on_wake: policy.end_on_wake,
+            factors,
         }
+    }
+
+    /// Ends the terms, with all renewals, at a time of the wall clock, if that comes first.
+    pub(super) fn end_by(&mut self, until: Timestamp, now: Now) {
+        let ends = now.instant + until.saturating_since(now.timestamp);
+        self.not_after = self.not_after.min(until);
+        self.ends = self.ends.min(ends);
+        self.renewable_until = self.renewable_until.min(until);
+        self.renewable_ends = self.renewable_ends.min(ends);
+    }
+
+    /// Lets the lease last for this long from `now`, if that is less.
+    pub(super) fn shorten(&mut self, longest: Duration, now: Now) {
+        self.not_after = self.not_after.min(now.timestamp + longest);
+        self.ends = self.ends.min(now.instant + longest);
     }
 
     /// Terms of a stored session, never longer than stored and never longer than the policy.
     fn restore(record: &SessionRecord, policy: &Policy, now: Now) -> Self {
-        let renewable_until = record.verified_at + policy.max_age;
-        let not_after = record.not_after.min(renewable_until);
+        let not_after = record.not_after.min(record.verified_at + policy.max_age);
+        let renewable_until = match policy.renewal {
+            RenewalRule::Free => record.verified_at + policy.max_age,
+            RenewalRule::Factor | RenewalRule::Off => not_after,
+        };
         // A clock that was stepped back since may claim more time than any lease is given.
         let left = |until: Timestamp, most: Duration| {
             now.instant + until.saturating_since(now.timestamp).min(most)
@@ -169,6 +222,8 @@ impl Terms {
             ends: left(not_after, policy.lease),
             renewable_until,
             renewable_ends: left(renewable_until, policy.max_age),
+            end_on_wake: policy.end_on_wake,
+            factors: record.factors.as_slice().into(),
         }
     }
 
@@ -191,6 +246,7 @@ impl Terms {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            factors: &self.factors,
         }
     }
 
@@ -220,6 +276,7 @@ pub struct Lease {
     session: SessionId,
     generation: Generation,
     terms: Terms,
+    rules: Arc<Policy>,
 }
 
 impl Lease {
@@ -229,6 +286,7 @@ impl Lease {
             session,
             generation,
             terms: grant.terms,
+            rules: grant.rules,
         }
     }
 
@@ -251,5 +309,10 @@ impl Lease {
     /// Its terms.
     pub const fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// The rules that it was granted by.
+    pub(super) fn rules(&self) -> &Policy {
+        &self.rules
     }
 }

@@ -1,18 +1,24 @@
 //! What goes into the gate's machine and what comes out.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::grant::{Grant, Restored, Terms};
 use crate::assurance::FactorKind;
 use crate::audit::AuditEvent;
-use crate::channel::message::{Answer, Challenge, Denied, Refusal, Request, Status};
-use crate::factor::{Proof, VerifyError};
-use crate::id::{AttemptId, FactorId, Generation, LocationId, SessionId, UserId};
+use crate::authorise::{Admission, AuthoriseError, Permit};
+use crate::channel::message::{
+    Answer, Challenge, Denied, Hidden, Offer, Posture, Refusal, Request, Status,
+};
+use crate::factor::{Asked, Credential, Proof, Registration, Verdict, VerifyError};
+use crate::id::{AttemptId, FactorId, Generation, LocationId, SessionId, TokenId, UserId};
 use crate::interface::{Activity, PeerConfig};
 use crate::key::{PresharedKey, PublicKey};
+use crate::seal::Secret;
 use crate::store::{
-    EndReason, Enrolment, FactorRecord, Failure, FailureRecorded, Opened, Renewed, SessionRecord,
+    EndReason, Enrolled, Enrolment, FactorRecord, Failure, FailureRecorded, Opened, Passed,
+    Renewed, SessionRecord,
 };
 use crate::time::Timestamp;
 
@@ -46,6 +52,8 @@ pub enum Input {
         sent_at: Timestamp,
         /// What it wants.
         intent: Intent,
+        /// What it says of its device.
+        posture: Posture,
         /// Where the request came from, as the transport saw it.
         source: Option<IpAddr>,
     },
@@ -75,14 +83,49 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
         /// What to ask.
-        result: Result<Challenge, Unavailable>,
+        result: Result<Asked, VerifyError>,
     },
     /// The answer to [`Action::Verify`].
     Verified {
         /// The attempt.
         attempt: AttemptId,
         /// The verdict.
-        result: Result<Proof, VerifyError>,
+        result: Result<Verdict, VerifyError>,
+    },
+    /// The answer to [`Action::Pass`].
+    Passed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What became of it.
+        result: Result<Passed, Unavailable>,
+    },
+    /// The answer to [`Action::Authorise`].
+    Authorised {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What the authoriser says.
+        result: Result<Permit, AuthoriseError>,
+    },
+    /// The answer to [`Action::Register`].
+    Registering {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What to ask.
+        result: Result<Asked, VerifyError>,
+    },
+    /// The answer to [`Action::Enrol`].
+    Enrolling {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The verdict.
+        result: Result<Registration, VerifyError>,
+    },
+    /// The answer to [`Action::AddFactor`].
+    FactorAdded {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The factor, and what became of it.
+        result: Result<(FactorId, Enrolled), Unavailable>,
     },
     /// The answer to [`Action::RecordFailure`].
     FailureRecorded {
@@ -177,16 +220,36 @@ pub enum Input {
 }
 
 /// What a first message asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
     /// A new session.
     Begin,
     /// More time for a live session.
     Renew(SessionId),
+    /// A new factor.
+    Enrol(Wish),
     /// What became of a session.
     Status(SessionId),
     /// The end of a session.
     End(SessionId),
+}
+
+impl Intent {
+    /// Whether a factor is to be enrolled, and nobody admitted.
+    pub(super) const fn is_enrolment(&self) -> bool {
+        matches!(self, Self::Enrol(_))
+    }
+}
+
+/// The factor that a client is to enrol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Its kind.
+    pub kind: FactorKind,
+    /// A label for people.
+    pub label: String,
+    /// A one-time enrolment token, where the client has one.
+    pub token: Option<Hidden>,
 }
 
 /// Whether the store still backs a lease.
@@ -266,6 +329,8 @@ pub enum Action {
         attempt: AttemptId,
         /// Whose factor.
         subject: Box<Subject>,
+        /// When the attempt is over.
+        expires: Timestamp,
     },
     /// Ask the verifier for a verdict; answer with [`Input::Verified`].
     Verify {
@@ -275,6 +340,73 @@ pub enum Action {
         subject: Box<Subject>,
         /// The answer.
         answer: Answer,
+        /// When the attempt is over.
+        expires: Timestamp,
+    },
+    /// Make the success of a factor durable, where more is to be decided; answer with
+    /// [`Input::Passed`].
+    Pass {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Whose factor.
+        subject: Box<Subject>,
+        /// What it proved.
+        proof: Box<Proof>,
+        /// The audit record.
+        event: Box<AuditEvent>,
+    },
+    /// Ask the authoriser; answer with [`Input::Authorised`].
+    Authorise {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What is to be.
+        admission: Box<Admission>,
+    },
+    /// Ask the verifier of a kind what to ask of a user who enrols; answer with
+    /// [`Input::Registering`].
+    Register {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The kind.
+        kind: FactorKind,
+        /// Who enrols.
+        enrolment: Arc<Enrolment>,
+        /// When the attempt is over.
+        expires: Timestamp,
+    },
+    /// Ask the verifier of a kind for a verdict on an enrolment; answer with [`Input::Enrolling`].
+    Enrol {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The kind.
+        kind: FactorKind,
+        /// Who enrols.
+        enrolment: Arc<Enrolment>,
+        /// What the verifier remembers of its question.
+        state: Option<Secret>,
+        /// The answer.
+        answer: Answer,
+        /// When the attempt is over.
+        expires: Timestamp,
+    },
+    /// Seal a new factor and make it durable; answer with [`Input::FactorAdded`].
+    AddFactor {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Who enrols.
+        enrolment: Arc<Enrolment>,
+        /// The factor's kind.
+        kind: FactorKind,
+        /// Its label.
+        label: String,
+        /// The factor.
+        credential: Box<Credential>,
+        /// The token to use up.
+        token: Option<TokenId>,
+        /// The factors that were passed before.
+        passed: Vec<FactorId>,
+        /// The audit record.
+        event: Box<AuditEvent>,
     },
     /// Make a failure durable; answer with [`Input::FailureRecorded`].
     RecordFailure {
@@ -382,6 +514,8 @@ pub struct Subject {
     pub user: UserId,
     /// The factor.
     pub factor: FactorRecord,
+    /// What the verifier remembers of its question.
+    pub state: Option<Secret>,
 }
 
 /// What to reply to a client.
@@ -390,8 +524,12 @@ pub struct Subject {
 pub enum Outcome {
     /// The attempt waits for an answer.
     Challenge {
+        /// The factor that is asked for; `None` while one is being enrolled.
+        factor: Option<Offer>,
         /// What to ask.
         challenge: Challenge,
+        /// The factors that would do in its place.
+        others: Vec<Offer>,
         /// How long the attempt stays open.
         expires_in: Duration,
     },
@@ -404,6 +542,8 @@ pub enum Outcome {
     Denied(Denied),
     /// The grant that [`Action::Open`] or [`Action::Renew`] prepared is in force. Ends the attempt.
     Granted,
+    /// The factor is enrolled. Ends the attempt.
+    Enrolled(FactorId),
     /// What became of a session. Ends the conversation.
     Status(Status),
     /// The gate does not do what was asked. Ends the attempt.
@@ -470,6 +610,30 @@ pub enum Event {
         factor: FactorId,
         /// Why, and what is left.
         denied: Denied,
+    },
+    /// The factors were right, and the policy or the authoriser admitted the peer all the same not.
+    NotAdmitted {
+        /// The peer.
+        peer: PublicKey,
+        /// Its owner.
+        user: UserId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A recovery code was used: its user may have lost everything else, or someone found the
+    /// codes.
+    RecoveryCodeUsed {
+        /// The peer.
+        peer: PublicKey,
+        /// Its owner.
+        user: UserId,
+    },
+    /// A client enrolled a factor.
+    FactorEnrolled {
+        /// The user.
+        user: UserId,
+        /// The factor.
+        factor: FactorId,
     },
     /// A peer can't be taken off the interface; the gate tries again, and fences in the end.
     RemovalFailing {

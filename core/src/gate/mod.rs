@@ -12,8 +12,12 @@
 //! | file | concern |
 //! |---|---|
 //! | `grant` | the proof tokens |
-//! | `ceremony` | from a first message to a verdict |
-//! | `admission` | from a verdict to a lease |
+//! | `rules` | the policy for each user's groups |
+//! | `ceremony` | from a first message to a question |
+//! | `question` | what is asked, and what the user does about it |
+//! | `verdict` | what became of an answer |
+//! | `admission` | from the last verdict to a lease |
+//! | `enrolment` | a new factor from a client |
 //! | `inquiry` | what a client asks about its session |
 //! | `renewal` | more time for a live lease |
 //! | `placement` | what is on the interface |
@@ -28,13 +32,17 @@ mod attempt;
 mod ceremony;
 mod deadline;
 mod ending;
+mod enrolment;
 mod grant;
 mod input;
 mod inquiry;
 mod placement;
+mod question;
 mod renewal;
+mod rules;
 mod slot;
 mod standing;
+mod verdict;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
@@ -42,7 +50,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use grant::{Grant, Lease, Restored, Terms};
-pub use input::{Action, Event, Input, Intent, Outcome, Scope, Standing, Subject, Unavailable};
+pub use input::{
+    Action, Event, Input, Intent, Outcome, Scope, Standing, Subject, Unavailable, Wish,
+};
+#[cfg(feature = "runtime")]
+pub(crate) use rules::Rules;
 
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{AttemptId, LocationId, SessionId, UserId};
@@ -52,13 +64,18 @@ use crate::time::{Instant, Now};
 use attempt::Attempts;
 use deadline::{Deadlines, Due, OfLease, ReplayWindow};
 use ending::{Ending, Ticket};
+#[cfg(not(feature = "runtime"))]
+use rules::Rules;
 use slot::Slot;
 
 /// The gate's state machine. See the [module](self) for its contract.
 #[derive(Debug)]
 pub struct Machine {
     location: LocationId,
+    /// What goes for everybody: attempts, throttling, fencing.
     policy: Policy,
+    rules: Rules,
+    has_authoriser: bool,
     started: Now,
     phase: Phase,
     stopping: bool,
@@ -101,7 +118,9 @@ impl Machine {
         policy.check()?;
         Ok(Self {
             location,
+            rules: Rules::new(policy.clone()),
             policy,
+            has_authoriser: false,
             started: now,
             phase: Phase::Starting,
             stopping: false,
@@ -116,6 +135,13 @@ impl Machine {
             actions: VecDeque::new(),
             events: VecDeque::new(),
         })
+    }
+
+    /// Has every admission and renewal authorised, by [`Action::Authorise`].
+    #[must_use]
+    pub const fn with_authoriser(mut self) -> Self {
+        self.has_authoriser = true;
+        self
     }
 
     /// Takes in what happened.
@@ -135,6 +161,7 @@ impl Machine {
                 ephemeral,
                 sent_at,
                 intent,
+                posture,
                 source,
             } => {
                 self.hello(
@@ -145,6 +172,7 @@ impl Machine {
                         ephemeral,
                         sent_at,
                         intent,
+                        posture,
                         source,
                     },
                 );
@@ -154,6 +182,11 @@ impl Machine {
             Input::FoundSession { attempt, result } => self.found_session(now, attempt, result),
             Input::Challenged { attempt, result } => self.challenged(now, attempt, result),
             Input::Verified { attempt, result } => self.verified(now, attempt, result),
+            Input::Passed { attempt, result } => self.passed(now, attempt, result),
+            Input::Authorised { attempt, result } => self.authorised(now, attempt, result),
+            Input::Registering { attempt, result } => self.registering(now, attempt, result),
+            Input::Enrolling { attempt, result } => self.enrolling(now, attempt, result),
+            Input::FactorAdded { attempt, result } => self.factor_added(attempt, result),
             Input::FailureRecorded { attempt, result } => {
                 self.failure_recorded(now, attempt, result);
             }

@@ -57,9 +57,9 @@ impl Machine {
         }
         self.sessions.insert(session, peer);
         self.deadlines.set_wall(lease.terms().not_after, session);
-        let (armed, warned) = self.arm(now, session, lease.terms());
+        let (armed, warned) = self.arm(now, &lease);
         let fresh = |limit| Box::new(Idle::new(now.instant, limit));
-        let idle = idle.or_else(|| self.policy.inactivity.map(fresh));
+        let idle = idle.or_else(|| lease.rules().inactivity.map(fresh));
         if let Some(idle) = &idle {
             let due = Due::Lease(session, OfLease::Sample);
             self.deadlines.set(idle.next, due);
@@ -73,13 +73,15 @@ impl Machine {
     }
 
     /// Arms the warning of a lease, or its end where the time for a warning is past.
-    fn arm(&mut self, now: Now, session: SessionId, terms: &Terms) -> (Instant, bool) {
+    fn arm(&mut self, now: Now, lease: &Lease) -> (Instant, bool) {
+        let (session, terms) = (lease.session(), lease.terms());
+        let warn_before = lease.rules().warn_before;
         let left = terms.ends.saturating_since(now.instant);
-        let warned = left <= self.policy.warn_before;
+        let warned = left <= warn_before;
         let (at, due) = if warned {
             (terms.ends, OfLease::End)
         } else {
-            let at = now.instant + (left - self.policy.warn_before);
+            let at = now.instant + (left - warn_before);
             (at, OfLease::Warn)
         };
         self.deadlines.set(at, Due::Lease(session, due));

@@ -1,6 +1,8 @@
 //! More time for a live lease: without a factor while `max_age` lasts, with one after. The new
 //! terms are durable and the new key is in place before the old terms end.
 
+use std::sync::Arc;
+
 use super::Machine;
 use super::attempt::Step;
 use super::deadline::{Due, OfLease};
@@ -11,6 +13,7 @@ use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId};
 use crate::key::{PresharedKey, PublicKey};
+use crate::policy::{Hours, Policy, RenewalRule};
 use crate::store::{EndReason, Enrolment, Renewed};
 use crate::time::Now;
 
@@ -22,7 +25,8 @@ impl Machine {
         now: Now,
         id: AttemptId,
         session: SessionId,
-        enrolment: &Enrolment,
+        enrolment: &Arc<Enrolment>,
+        rules: &Arc<Policy>,
     ) {
         let Some(terms) = self
             .lease_for(enrolment.peer.key, session)
@@ -30,19 +34,51 @@ impl Machine {
         else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
-        if terms.renew(&self.policy, now).left(now) <= terms.left(now) {
-            return self.ask(id, enrolment);
+        match rules.renewal {
+            RenewalRule::Off => {
+                return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+            }
+            RenewalRule::Factor => return self.ask(now, id, enrolment, rules),
+            RenewalRule::Free if terms.renew(rules, now).left(now) <= terms.left(now) => {
+                return self.ask(now, id, enrolment, rules);
+            }
+            RenewalRule::Free => {}
         }
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        attempt.step = Step::AwaitingConfirm;
+        attempt.step = Step::AwaitingConfirm(Arc::clone(rules));
         let expires_in = attempt.expires.saturating_since(now.instant);
         self.reply(id, Outcome::Confirm { expires_in });
     }
 
-    /// The client is live: its new terms go to the store.
-    pub(super) fn confirmed(&mut self, now: Now, id: AttemptId) {
+    /// The client is live: its new terms go to the authoriser, and to the store.
+    pub(super) fn confirmed(&mut self, now: Now, id: AttemptId, rules: &Policy) {
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
+        let peer = attempt.peer;
+        let Intent::Renew(session) = attempt.intent else {
+            return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
+        };
+        let Hours::Open { until } = rules.hours(now.timestamp) else {
+            return self.finish(id, Outcome::Refused(Refusal::OutsideHours {}));
+        };
+        let Some(lease) = self.lease_for(peer, session) else {
+            return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
+        };
+        let mut terms = Box::new(lease.terms().renew(rules, now));
+        if let Some(until) = until {
+            terms.end_by(until, now);
+        }
+        if self.has_authoriser {
+            return self.authorise(id, terms, None, Vec::new(), Vec::new());
+        }
+        self.renew_on(now, id, terms);
+    }
+
+    /// The renewed terms go to the store.
+    pub(super) fn renew_on(&mut self, now: Now, id: AttemptId, terms: Box<Terms>) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
@@ -55,7 +91,6 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
         let generation = lease.generation();
-        let terms = Box::new(lease.terms().renew(&self.policy, now));
         let mut event = self.audit(
             now,
             AuditKind::Renewed {

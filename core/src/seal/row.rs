@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::assurance::FactorKind;
 use crate::id::{FactorId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
-use crate::store::{FactorRecord, NewSession, SessionRecord};
+use crate::store::{FactorRecord, SessionRecord};
 use crate::time::Timestamp;
 
 /// The row of a store that a secret belongs to, with every field that bears on what the secret
@@ -40,6 +40,8 @@ pub enum Row<'a> {
         verified_at: Timestamp,
         /// When the lease ends at the latest.
         not_after: Timestamp,
+        /// The factors that opened it. A session of before they were kept has none.
+        factors: &'a [FactorId],
     },
 }
 
@@ -61,6 +63,7 @@ impl Row<'_> {
                 allowed_ips,
                 verified_at,
                 not_after,
+                factors,
             } => {
                 put(bytes, b"session");
                 put(bytes, id.as_bytes());
@@ -77,6 +80,10 @@ impl Row<'_> {
                 }
                 bytes.extend_from_slice(&verified_at.as_millis().to_be_bytes());
                 bytes.extend_from_slice(&not_after.as_millis().to_be_bytes());
+                // The last field and of fixed length each: nothing else can follow.
+                for factor in *factors {
+                    bytes.extend_from_slice(factor.as_bytes());
+                }
             }
         }
     }
@@ -102,20 +109,7 @@ impl<'a> From<&'a SessionRecord> for Row<'a> {
             allowed_ips: &session.allowed_ips,
             verified_at: session.verified_at,
             not_after: session.not_after,
-        }
-    }
-}
-
-impl<'a> From<&'a NewSession> for Row<'a> {
-    fn from(session: &'a NewSession) -> Self {
-        Self::Session {
-            id: &session.id,
-            location: &session.location,
-            peer: &session.peer,
-            user: &session.user,
-            allowed_ips: &session.allowed_ips,
-            verified_at: session.verified_at,
-            not_after: session.not_after,
+            factors: &session.factors,
         }
     }
 }

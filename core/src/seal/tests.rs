@@ -25,6 +25,7 @@ struct SessionRow {
     allowed_ips: Vec<IpNet>,
     verified_at: Timestamp,
     not_after: Timestamp,
+    factors: Vec<FactorId>,
 }
 
 impl SessionRow {
@@ -37,6 +38,7 @@ impl SessionRow {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            factors: &self.factors,
         }
     }
 }
@@ -55,9 +57,10 @@ fn session_row() -> impl Strategy<Value = SessionRow> {
         prop::collection::vec(net, 0..3),
         any::<u64>(),
         any::<u64>(),
+        prop::collection::vec(any::<[u8; 16]>().prop_map(FactorId::from_bytes), 0..3),
     )
         .prop_map(
-            |(id, location, peer, user, allowed_ips, verified_at, not_after)| SessionRow {
+            |(id, location, peer, user, allowed_ips, verified_at, not_after, factors)| SessionRow {
                 id: SessionId::from_bytes(id),
                 location: location.parse().unwrap(),
                 peer: PublicKey::from_bytes(peer),
@@ -65,6 +68,7 @@ fn session_row() -> impl Strategy<Value = SessionRow> {
                 allowed_ips,
                 verified_at: Timestamp::from_millis(verified_at),
                 not_after: Timestamp::from_millis(not_after),
+                factors,
             },
         )
 }
@@ -80,7 +84,8 @@ fn with_one_field_of(row: &SessionRow, other: &SessionRow, field: usize) -> Sess
         3 => edited.user = other.user,
         4 => edited.allowed_ips = other.allowed_ips,
         5 => edited.verified_at = other.verified_at,
-        _ => edited.not_after = other.not_after,
+        6 => edited.not_after = other.not_after,
+        _ => edited.factors = other.factors,
     }
     edited
 }
@@ -125,7 +130,7 @@ proptest! {
     fn a_row_with_any_field_edited_does_not_open(
         row in session_row(),
         other in session_row(),
-        field in 0..7usize,
+        field in 0..8usize,
     ) {
         let edited = with_one_field_of(&row, &other, field);
         prop_assume!(edited != row);
@@ -162,7 +167,7 @@ fn names_that_read_alike_side_by_side_are_different_rows() {
 }
 
 #[test]
-fn a_wider_net_and_a_later_end_do_not_open() {
+fn a_wider_net_a_later_end_and_other_factors_do_not_open() {
     let row = SessionRow {
         id: SessionId::from_bytes([1; 16]),
         location: "office".parse().unwrap(),
@@ -171,6 +176,7 @@ fn a_wider_net_and_a_later_end_do_not_open() {
         allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
         verified_at: Timestamp::from_millis(1000),
         not_after: Timestamp::from_millis(2000),
+        factors: vec![FactorId::from_bytes([3; 16])],
     };
     let sealed = ring().seal(&row.row(), b"psk").unwrap();
     let mut wider = row.clone();
@@ -179,8 +185,12 @@ fn a_wider_net_and_a_later_end_do_not_open() {
     more.allowed_ips.push("10.0.0.3/32".parse().unwrap());
     let mut later = row.clone();
     later.not_after = Timestamp::from_millis(2001);
+    let mut other = row.clone();
+    other.factors = vec![FactorId::from_bytes([4; 16])];
+    let mut unnamed = row.clone();
+    unnamed.factors.clear();
 
-    for edited in [wider, more, later] {
+    for edited in [wider, more, later, other, unnamed] {
         let opened = ring().open(&edited.row(), &sealed);
         assert_eq!(opened.unwrap_err(), SealError::Altered, "{edited:?}");
     }

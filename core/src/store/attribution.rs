@@ -5,7 +5,8 @@ use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 
-use super::{ChangeSet, EndReason, FailureReason, NewSession, Peer};
+use super::judge::Claim;
+use super::{ChangeSet, EndReason, NewFactor, NewSession, Peer, SessionRecord};
 
 /// About a user.
 pub(super) fn of_user(mut event: AuditEvent, user: &UserId) -> AuditEvent {
@@ -71,20 +72,39 @@ pub(super) fn superseded(new: &NewSession, old: SessionId, user: &UserId) -> Aud
     }
 }
 
-/// An admission that was refused.
-pub(super) fn refused(new: &NewSession, kind: AuditKind, factor: Option<FactorId>) -> AuditEvent {
+/// What became of a claim, other than an admission.
+pub(super) fn claimed(claim: &Claim<'_>, kind: AuditKind, factor: Option<FactorId>) -> AuditEvent {
     AuditEvent {
         kind,
+        location: Some(claim.location.clone()),
+        user: Some(claim.user.clone()),
+        peer: Some(claim.peer),
         session: None,
-        factor: factor.or(new.event.factor),
-        ..admitted(new)
+        factor: factor.or(claim.event.factor),
+        ..claim.event.clone()
     }
 }
 
-/// An admission whose code had been used.
-pub(super) fn replayed(new: &NewSession, factor: FactorId) -> AuditEvent {
-    let reason = FailureReason::Replayed;
-    refused(new, AuditKind::Denied { reason }, Some(factor))
+/// A factor that was enrolled from its owner's client.
+pub(super) fn enrolled(new: &NewFactor) -> AuditEvent {
+    let kind = AuditKind::FactorEnrolled {
+        kind: new.factor.kind.clone(),
+        token: new.token,
+    };
+    claimed(&Claim::from(new), kind, Some(new.factor.id))
+}
+
+/// The end of a session that a changed factor had opened.
+pub(super) fn factor_changed(event: &AuditEvent, session: &SessionRecord) -> AuditEvent {
+    let reason = EndReason::FactorChanged;
+    let kind = AuditKind::Ended { reason };
+    of_session(
+        instead(event.clone(), kind),
+        session.id,
+        &session.location,
+        session.peer,
+        &session.user,
+    )
 }
 
 /// The same event with another outcome.
@@ -101,8 +121,12 @@ impl ChangeSet {
             AuditKind::Ended { .. } => changes.sessions.extend(event.session),
             AuditKind::PeerPut { .. } => changes.peers.extend(event.peer),
             AuditKind::UserPut { .. }
+            | AuditKind::GroupsPut { .. }
             | AuditKind::FactorAdded { .. }
+            | AuditKind::FactorEnrolled { .. }
             | AuditKind::FactorActivated
+            | AuditKind::FactorSuspended
+            | AuditKind::FactorResumed
             | AuditKind::FactorRemoved
             | AuditKind::FailuresReset => changes.users.extend(event.user.clone()),
             // What takes access away from another session has a record of its own.
@@ -111,7 +135,14 @@ impl ChangeSet {
             | AuditKind::Denied { .. }
             | AuditKind::LockedOut
             | AuditKind::NotEligible
+            | AuditKind::NotAuthorised { .. }
+            | AuditKind::AssuranceTooLow
+            | AuditKind::OutsideHours
             | AuditKind::Fenced => {}
+            // No gate keeps labels or tokens.
+            AuditKind::FactorRenamed
+            | AuditKind::TokenIssued { .. }
+            | AuditKind::TokenRemoved { .. } => {}
         }
         changes
     }

@@ -1,17 +1,179 @@
-//! Whether a factor's standing lets an answer through. Pure, called inside the transaction that
-//! acts on it, and the same for every store here.
+//! Whether the factors that a user passed let them through. Pure, called inside the transaction
+//! that acts on it, and the same for every store here and for every intent that takes answers.
 
-use crate::id::UserId;
+use super::attribution;
+use super::{
+    Activated, Consume, Enrolled, EnrolmentToken, FactorChange, FactorRecord, FactorState,
+    FailureReason, NewFactor, NewSession, Opened,
+};
+use crate::audit::{AuditEvent, AuditKind};
+use crate::id::{FactorId, LocationId, UserId};
+use crate::key::PublicKey;
 use crate::policy::{Failures, Lock, Throttle};
+use crate::seal::Sealed;
 use crate::time::Timestamp;
 
-use super::{Consume, FactorRecord, FactorState};
+/// What a peer asks for on the strength of the factors that its owner passed.
+#[derive(Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) location: &'a LocationId,
+    pub(super) peer: PublicKey,
+    pub(super) user: &'a UserId,
+    pub(super) consume: &'a [Consume],
+    pub(super) throttle: &'a Throttle,
+    pub(super) at: Timestamp,
+    pub(super) event: &'a AuditEvent,
+}
+
+impl<'a> From<&'a NewSession> for Claim<'a> {
+    fn from(new: &'a NewSession) -> Self {
+        Self {
+            location: &new.location,
+            peer: new.peer,
+            user: &new.user,
+            consume: &new.consume,
+            throttle: &new.throttle,
+            at: new.verified_at,
+            event: &new.event,
+        }
+    }
+}
+
+impl<'a> From<&'a NewFactor> for Claim<'a> {
+    fn from(new: &'a NewFactor) -> Self {
+        Self {
+            location: &new.location,
+            peer: new.peer,
+            user: &new.factor.user,
+            consume: &new.consume,
+            throttle: &new.throttle,
+            at: new.at,
+            event: &new.event,
+        }
+    }
+}
+
+impl Claim<'_> {
+    /// Whether a factor is named twice: such a claim makes no sense.
+    pub(super) fn names_a_factor_twice(&self) -> bool {
+        let consume = self.consume.iter().enumerate();
+        consume.into_iter().any(|(i, one)| {
+            let mut before = self.consume[..i].iter();
+            before.any(|other| other.factor == one.factor)
+        })
+    }
+
+    /// Judges all the factors together, before anything is changed. `standings` are those of
+    /// `consume`, in its order.
+    pub(super) fn judge(&self, standings: &[Option<Standing>]) -> Result<(), Refused> {
+        let mut found = Vec::with_capacity(self.consume.len());
+        for (n, consume) in self.consume.iter().enumerate() {
+            let standing = standings.get(n).and_then(Option::as_ref);
+            let usable = |s: &&Standing| s.user == *self.user && s.state == FactorState::Active;
+            let Some(standing) = standing.filter(usable) else {
+                return Err(Refused::FactorGone(consume.factor));
+            };
+            found.push((consume, standing));
+        }
+        for (consume, standing) in &found {
+            if let Some(lock) = standing.locked(self.throttle, self.at) {
+                return Err(Refused::Locked(consume.factor, lock));
+            }
+        }
+        let spent = found.iter().filter(|(c, s)| s.is_spent(c.step));
+        let spent: Vec<_> = spent
+            .map(|(c, s)| (c.factor, s.failures.plus_one(self.at)))
+            .collect();
+        if let Some((first, failures)) = spent.first() {
+            let (factor, lock) = (*first, self.throttle.lock(*failures, self.at));
+            return Err(Refused::Replayed {
+                factor,
+                lock,
+                spent,
+            });
+        }
+        match found.iter().find(|(c, s)| s.is_overtaken(c)) {
+            Some((consume, _)) => Err(Refused::Overtaken(consume.factor)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a claim is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    PeerGone,
+    /// Gone, not active, or another user's.
+    FactorGone(FactorId),
+    Locked(FactorId, Lock),
+    Replayed {
+        factor: FactorId,
+        lock: Lock,
+        /// Every factor whose step was spent, with its failures from now on.
+        spent: Vec<(FactorId, Failures)>,
+    },
+    Overtaken(FactorId),
+}
+
+impl Refused {
+    /// The failures that the refusal leaves behind.
+    pub(super) fn counts(&self) -> &[(FactorId, Failures)] {
+        match self {
+            Self::Replayed { spent, .. } => spent,
+            Self::PeerGone | Self::FactorGone(_) | Self::Locked(..) | Self::Overtaken(_) => &[],
+        }
+    }
+
+    /// The audit records of the refusal.
+    pub(super) fn events(&self, claim: &Claim<'_>) -> Vec<AuditEvent> {
+        let refused = |kind, factor| vec![attribution::claimed(claim, kind, factor)];
+        match self {
+            Self::PeerGone => refused(AuditKind::NotEligible, None),
+            Self::FactorGone(factor) | Self::Overtaken(factor) => {
+                refused(AuditKind::NotEligible, Some(*factor))
+            }
+            Self::Locked(factor, _) => refused(AuditKind::LockedOut, Some(*factor)),
+            Self::Replayed { spent, .. } => {
+                let reason = FailureReason::Replayed;
+                let event = |(factor, _): &(FactorId, Failures)| {
+                    attribution::claimed(claim, AuditKind::Denied { reason }, Some(*factor))
+                };
+                spent.iter().map(event).collect()
+            }
+        }
+    }
+}
+
+impl From<Refused> for Opened {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::PeerGone => Self::PeerGone,
+            Refused::FactorGone(factor) => Self::FactorGone { factor },
+            Refused::Locked(factor, lock) => Self::Locked { factor, lock },
+            Refused::Replayed { factor, lock, .. } => Self::Replayed { factor, lock },
+            Refused::Overtaken(factor) => Self::Overtaken { factor },
+        }
+    }
+}
+
+impl From<Refused> for Enrolled {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::PeerGone => Self::PeerGone,
+            Refused::FactorGone(factor) => Self::FactorGone { factor },
+            Refused::Locked(factor, lock) => Self::Locked { factor, lock },
+            Refused::Replayed { factor, lock, .. } => Self::Replayed { factor, lock },
+            Refused::Overtaken(factor) => Self::Overtaken { factor },
+        }
+    }
+}
 
 /// What an answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) user: UserId,
     pub(super) state: FactorState,
+    pub(super) sealed: Sealed,
     pub(super) last_step: Option<u64>,
     pub(super) failures: Failures,
 }
@@ -21,6 +183,7 @@ impl From<&FactorRecord> for Standing {
         Self {
             user: factor.user.clone(),
             state: factor.state,
+            sealed: factor.sealed.clone(),
             last_step: factor.last_step,
             failures: factor.failures,
         }
@@ -36,57 +199,66 @@ impl Standing {
         }
     }
 
+    /// Whether a pending factor's first right answer is refused: as what, with which audit record
+    /// and which failures from now on.
+    pub(super) fn refuses_activation(
+        &self,
+        consume: &Consume,
+        throttle: &Throttle,
+        now: Timestamp,
+    ) -> Option<(Activated, AuditKind, Option<Failures>)> {
+        if let Some(lock) = self.locked(throttle, now) {
+            return Some((Activated::Locked(lock), AuditKind::LockedOut, None));
+        }
+        if self.is_spent(consume.step) {
+            let failures = self.failures.plus_one(now);
+            let outcome = Activated::Replayed(throttle.lock(failures, now));
+            let reason = FailureReason::Replayed;
+            return Some((outcome, AuditKind::Denied { reason }, Some(failures)));
+        }
+        let overtaken = (Activated::Overtaken, AuditKind::NotEligible, None);
+        self.is_overtaken(consume).then_some(overtaken)
+    }
+
+    /// Whether the factor is in a state that the change needs.
+    pub(super) fn is_fit_for(&self, change: &FactorChange) -> bool {
+        match change {
+            FactorChange::Rename(_) => true,
+            FactorChange::Suspend(_) => self.state == FactorState::Active,
+            FactorChange::Resume => self.state == FactorState::Suspended,
+        }
+    }
+
     /// Whether the step has been consumed, or one after it.
-    pub(super) fn is_spent(&self, step: Option<u64>) -> bool {
+    fn is_spent(&self, step: Option<u64>) -> bool {
         matches!((step, self.last_step), (Some(step), Some(last)) if step <= last)
     }
+
+    /// Whether the secret is not the one any more that the answer would put another in place of.
+    fn is_overtaken(&self, consume: &Consume) -> bool {
+        let swap = consume.swap.as_ref();
+        swap.is_some_and(|swap| swap.from != self.sealed)
+    }
 }
 
-/// Whether the factors of an admission let it through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// They do.
-    Admit,
-    /// One is gone, not active, or another user's.
-    Gone(usize),
-    /// One is locked.
-    Locked(usize, Lock),
-    /// None is gone or locked, but at least one step is spent.
-    Spent,
-}
-
-/// Judges all the factors of an admission together, before anything is changed.
-pub(super) fn judge(
-    user: &UserId,
-    factors: &[(Consume, Option<Standing>)],
-    throttle: &Throttle,
+/// Whether a user has too many sessions with one more. `ends` are those of the others that are not
+/// closed.
+pub(super) fn is_one_too_many(
+    most: u32,
     now: Timestamp,
-) -> Verdict {
-    let mut spent = false;
-    let mut locked = None;
-    for (index, (consume, standing)) in factors.iter().enumerate() {
-        let Some(standing) = standing
-            .as_ref()
-            .filter(|s| s.user == *user && s.state == FactorState::Active)
-        else {
-            return Verdict::Gone(index);
-        };
-        if let Some(lock) = standing.locked(throttle, now) {
-            locked.get_or_insert((index, lock));
-        }
-        spent |= standing.is_spent(consume.step);
-    }
-    match locked {
-        Some((index, lock)) => Verdict::Locked(index, lock),
-        None if spent => Verdict::Spent,
-        None => Verdict::Admit,
-    }
+    ends: impl IntoIterator<Item = Timestamp>,
+) -> bool {
+    let live = ends.into_iter().filter(|end| now < *end).count();
+    u32::try_from(live).unwrap_or(u32::MAX) >= most
 }
 
-/// Whether a factor is named twice: such an admission makes no sense.
-pub(super) fn names_a_factor_twice(consume: &[Consume]) -> bool {
-    consume
-        .iter()
-        .enumerate()
-        .any(|(i, one)| consume[..i].iter().any(|other| other.factor == one.factor))
+/// Whether a client may enrol the factor: with a token that is good for it, or having passed a
+/// factor without one. `token` is the one that `new` names, if there is such a one.
+pub(super) fn is_entitled(new: &NewFactor, token: Option<&EnrolmentToken>) -> bool {
+    if new.token.is_none() {
+        return !new.consume.is_empty();
+    }
+    token.is_some_and(|token| {
+        token.user == new.factor.user && token.allows(&new.factor.kind, new.at)
+    })
 }

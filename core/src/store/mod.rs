@@ -8,9 +8,11 @@ mod attribution;
 mod feed;
 mod judge;
 mod memory;
+mod outcome;
 mod record;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod token;
 
 use std::pin::Pin;
 
@@ -19,17 +21,20 @@ use futures_core::Stream;
 use ipnet::IpNet;
 
 pub use memory::MemoryStore;
+pub use outcome::{Activated, Enrolled, FailureRecorded, Opened, Renewed};
 pub use record::{
-    ChangeSet, Consume, EndReason, Enrolment, FactorRecord, FactorState, Failure, FailureReason,
-    NewSession, Peer, Renewal, SessionRecord, User,
+    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorRecord, FactorState, Failure,
+    FailureReason, LastFactor, NewFactor, NewSession, Peer, Renewal, SessionRecord, Swap, User,
+    UserChange,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use token::EnrolmentToken;
 
 use crate::audit::{AuditEvent, AuditRecord};
-use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
+use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
-use crate::policy::{Lock, Throttle};
+use crate::policy::Throttle;
 use crate::seal::Sealed;
 use crate::time::Timestamp;
 
@@ -56,6 +61,18 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn put_user(&self, user: User, event: AuditEvent) -> Result<(), StoreError>;
 
+    /// Changes one thing about a user and leaves the rest, so that two changes at once are both
+    /// made. See [`UserChange`] for what becomes of an unknown user.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUser`]; [`StoreError`].
+    async fn change_user(
+        &self,
+        user: UserId,
+        change: UserChange,
+        event: AuditEvent,
+    ) -> Result<(), StoreError>;
+
     /// All users.
     ///
     /// # Errors
@@ -75,10 +92,12 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn peers(&self, location: &LocationId) -> Result<Vec<Peer>, StoreError>;
 
-    /// Adds a factor, in whatever state the record says. Its user must be known and its id new.
+    /// Adds a factor, in whatever state the record says. Its user must be known, its id new, and
+    /// its credential, if it has one, no other factor's of its kind.
     ///
     /// # Errors
-    /// [`StoreError::UnknownUser`], [`StoreError::Conflict`]; [`StoreError`].
+    /// [`StoreError::UnknownUser`], [`StoreError::Conflict`], [`StoreError::CredentialTaken`];
+    /// [`StoreError`].
     async fn add_factor(&self, factor: FactorRecord, event: AuditEvent) -> Result<(), StoreError>;
 
     /// The factors of a user, in the order of their enrolment.
@@ -87,12 +106,14 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError>;
 
-    /// Turns a pending factor active and consumes the step of its confirming answer, if the
+    /// Turns a pending factor active and takes what its confirming answer takes, if the
     /// failure limit allows an answer at `event.at`; clears its count.
     ///
     /// The audit says what `event` says, or [`LockedOut`](crate::audit::AuditKind::LockedOut), or
-    /// [`NotEligible`](crate::audit::AuditKind::NotEligible) where the factor is not pending. A
-    /// step that is not greater than the last counts as a failure in this same transaction.
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible) where the factor is not pending or its
+    /// secret was changed meanwhile. A step that is not greater than the last counts as a failure
+    /// in this same transaction. The order of judgement is that of
+    /// [`open_session`](Self::open_session).
     ///
     /// # Errors
     /// [`StoreError`].
@@ -103,14 +124,54 @@ pub trait PeerStore: Send + Sync + 'static {
         event: AuditEvent,
     ) -> Result<Activated, StoreError>;
 
-    /// Removes a factor. `false`, and no audit record, when there is none of that id.
+    /// Enrols a factor from its owner's client: checks the peer and its owner, who is the factor's
+    /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)
+    /// does; uses the token up, which must be the user's, for the factor's kind, and have its end
+    /// after `at`; adds the factor; and appends
+    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). All or nothing.
+    ///
+    /// At least one of `token` and `consume` must name something: else
+    /// [`Enrolled::TokenGone`]. A refusal changes nothing but the audit, and the counts of factors
+    /// whose steps were used. A token comes after the factors, the credential after that.
     ///
     /// # Errors
-    /// [`StoreError`].
-    async fn remove_factor(&self, factor: FactorId, event: AuditEvent) -> Result<bool, StoreError>;
+    /// [`StoreError`]; [`StoreError::Conflict`] when the factor's id is not new, or when a factor is
+    /// named twice.
+    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError>;
+
+    /// Changes a factor. `false`, and no audit record, when there is none of that id in a state
+    /// that the change needs: any to be renamed, active to be suspended, suspended to be resumed.
+    ///
+    /// A suspension ends the live sessions that the factor opened, each with a record of its own,
+    /// as [`remove_factor`](Self::remove_factor) does.
+    ///
+    /// # Errors
+    /// [`StoreError::LastFactor`]; [`StoreError`].
+    async fn change_factor(
+        &self,
+        factor: FactorId,
+        change: FactorChange,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError>;
+
+    /// Removes a factor. `false`, and no audit record, when there is none of that id.
+    ///
+    /// Ends the live sessions that the factor opened ([`SessionRecord::is_opened_by`]) in the same
+    /// transaction, as of `event.at` and with the reason [`EndReason::FactorChanged`], each with a
+    /// record of its own after the factor's.
+    ///
+    /// # Errors
+    /// [`StoreError::LastFactor`]; [`StoreError`].
+    async fn remove_factor(
+        &self,
+        factor: FactorId,
+        last: LastFactor,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError>;
 
     /// Sets a factor's failure count to zero: an administrator's act. `false`, and no audit
-    /// record, when there is none of that id.
+    /// record, when there is none of that id. Ends the live sessions that the factor opened, as
+    /// [`remove_factor`](Self::remove_factor) does.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -129,7 +190,27 @@ pub trait PeerStore: Send + Sync + 'static {
         to: Sealed,
     ) -> Result<bool, StoreError>;
 
-    /// A peer of a location with its owner and the owner's factors: one consistent reading.
+    /// Adds an enrolment token. Its user must be known and its id new.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUser`], [`StoreError::Conflict`]; [`StoreError`].
+    async fn put_token(&self, token: EnrolmentToken, event: AuditEvent) -> Result<(), StoreError>;
+
+    /// The tokens of a user that have not been used, in the order of their issue, those that are
+    /// over included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, StoreError>;
+
+    /// Takes a token back. `false`, and no audit record, when there is none of that id, as when it
+    /// has been used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn remove_token(&self, token: TokenId, event: AuditEvent) -> Result<bool, StoreError>;
+
+    /// A peer of a location with its owner and the owner's factors and tokens: one consistent reading.
     /// `None` when no such peer is enrolled.
     ///
     /// # Errors
@@ -152,17 +233,21 @@ pub trait PeerStore: Send + Sync + 'static {
 
     /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
     /// consumed factor is theirs, active and not locked at `session.verified_at`, consumes each
-    /// step by compare-and-set (greater than the factor's last), clears the counts of those
-    /// factors and no others, ends the peer's older session as superseded at `session.event.at`,
-    /// inserts the new one with the next generation, and appends the audit records: the end of
-    /// the older session, if there was one, then the admission.
+    /// step by compare-and-set (greater than the factor's last) and makes each [`Swap`] by another,
+    /// clears the counts of those factors and no others, ends the peer's older session as
+    /// superseded at `session.event.at`, inserts the new one with the next generation, and appends
+    /// the audit records: the end of the older session, if there was one, then the admission.
     ///
     /// A step that is not greater than the last counts as a failure of its factor in this same
     /// transaction ([`Opened::Replayed`]; the audit says
     /// [`Denied`](crate::audit::AuditKind::Denied)); any other refusal changes nothing but the
     /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
     /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
-    /// factor that is gone, that before a lock, and that before a step that was used.
+    /// factor that is gone, that before a lock, that before a step that was used, that before a
+    /// secret that was changed, and that before too many sessions.
+    ///
+    /// A session counts towards `session.most_per_user` while it is not closed and its `not_after`
+    /// is after `session.verified_at`.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Conflict`] when the session's id is not new, or when a factor
@@ -237,72 +322,6 @@ pub trait PeerStore: Send + Sync + 'static {
 /// What [`PeerStore::watch`] returns.
 pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<ChangeSet, StoreError>> + Send>>;
 
-/// What became of [`PeerStore::record_failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureRecorded {
-    /// The count rose; this is the factor's lock now.
-    Counted(Lock),
-    /// The factor was locked; the count stays.
-    Locked(Lock),
-    /// There is no such factor any more.
-    FactorGone,
-}
-
-/// What became of [`PeerStore::open_session`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opened {
-    /// The session is live and durable.
-    Opened {
-        /// Its generation.
-        generation: Generation,
-        /// The session that it ended.
-        superseded: Option<SessionId>,
-    },
-    /// A step had been consumed before. It counted as a failure; this is the factor's lock now.
-    Replayed {
-        /// The factor.
-        factor: FactorId,
-        /// Its lock.
-        lock: Lock,
-    },
-    /// A factor was locked: right or wrong, the answer is refused.
-    Locked {
-        /// The factor.
-        factor: FactorId,
-        /// Its lock.
-        lock: Lock,
-    },
-    /// A factor is gone or not active.
-    FactorGone {
-        /// The factor.
-        factor: FactorId,
-    },
-    /// The peer or its owner is gone or disabled.
-    PeerGone,
-}
-
-/// What became of [`PeerStore::renew_session`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
-    /// The session has its new end and key; this is its generation now.
-    Renewed(Generation),
-    /// The session was not live with that generation, or its peer or owner is gone or disabled.
-    Gone,
-}
-
-/// What became of [`PeerStore::activate_factor`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activated {
-    /// The factor is active.
-    Activated,
-    /// The factor was locked.
-    Locked(Lock),
-    /// There is no pending factor of that id.
-    NotPending,
-    /// The step had been consumed before. It counted as a failure; this is the factor's lock now.
-    Replayed(Lock),
-}
-
 /// Why a store did not do as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -323,6 +342,12 @@ pub enum StoreError {
         /// Who has it.
         by: PublicKey,
     },
+    /// Another factor of the kind has the credential.
+    #[error("it is enrolled already: use another one, or remove the factor that it is enrolled as")]
+    CredentialTaken,
+    /// The factor is the user's last active one.
+    #[error("it is the user's last factor in use: add another one first, or say that it may go")]
+    LastFactor,
     /// What was read is not what was written.
     #[error("the store holds a record that can't be read: {what}")]
     Corrupt {

@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::AuditEvent;
 use crate::channel::message::Ended;
-use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
+use crate::id::{
+    CredentialId, FactorId, Generation, GroupId, LocationId, SessionId, TokenId, UserId,
+};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
 use crate::seal::Sealed;
 use crate::time::Timestamp;
+
+use super::EnrolmentToken;
 
 /// A person or a machine account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,17 @@ pub struct User {
     pub id: UserId,
     /// A disabled user's peers are not admitted.
     pub enabled: bool,
+    /// The groups that the user is in, for the policy.
+    pub groups: Vec<GroupId>,
+}
+
+/// A change of one thing about a user, for [`change_user`](super::PeerStore::change_user).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserChange {
+    /// The user may or may not be admitted. An unknown user is added, in no group.
+    Enabled(bool),
+    /// The user is in these groups and no others.
+    Groups(Vec<GroupId>),
 }
 
 /// An enrolled WireGuard public key. Enrolled is not installed.
@@ -58,6 +73,9 @@ pub struct FactorRecord {
     pub kind: FactorKind,
     /// A label for people: "phone".
     pub label: String,
+    /// What makes it unlike all others of its kind, where it has such a thing. No two factors of a
+    /// kind have the same, whoever has them.
+    pub credential: Option<CredentialId>,
     /// Its secret and parameters, sealed to this row.
     pub sealed: Sealed,
     /// Whether it can be used.
@@ -76,9 +94,32 @@ pub enum FactorState {
     Pending,
     /// In use.
     Active,
+    /// Kept, and not to be used until it is resumed.
+    Suspended,
 }
 
-/// A peer with its owner and the owner's factors, as of one moment.
+/// A change of a factor, for [`change_factor`](super::PeerStore::change_factor).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactorChange {
+    /// It has this label.
+    Rename(String),
+    /// An active factor is not to be used, and the sessions that it opened end.
+    Suspend(LastFactor),
+    /// A suspended factor is in use again.
+    Resume,
+}
+
+/// What becomes of a user's last active factor when it is to be removed or suspended. Judged in the
+/// store's transaction, so that two removals at once don't take the last two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastFactor {
+    /// It stays: [`StoreError::LastFactor`](super::StoreError::LastFactor).
+    Keep,
+    /// It goes like any other.
+    Danger,
+}
+
+/// A peer with its owner and the owner's factors and tokens, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
     /// The peer.
@@ -87,15 +128,28 @@ pub struct Enrolment {
     pub user: User,
     /// The owner's factors, in the order of their enrolment.
     pub factors: Vec<FactorRecord>,
+    /// The owner's enrolment tokens that have not been used, in the order of their issue.
+    pub tokens: Vec<EnrolmentToken>,
 }
 
-/// A factor and the step that a right answer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A factor and what a right answer takes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consume {
     /// The factor.
     pub factor: FactorId,
     /// The step; `None` for a factor that has none.
     pub step: Option<u64>,
+    /// Its secret from now on, where the answer changes it; `None` leaves it.
+    pub swap: Option<Swap>,
+}
+
+/// One envelope in the place of another, if that is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swap {
+    /// The envelope that was read.
+    pub from: Sealed,
+    /// The envelope from now on.
+    pub to: Sealed,
 }
 
 /// A wrong or reused answer, for [`record_failure`](super::PeerStore::record_failure).
@@ -120,6 +174,8 @@ pub enum FailureReason {
     Wrong,
     /// The answer was right, and used before.
     Replayed,
+    /// The answer came too late for its challenge.
+    Expired,
 }
 
 /// An admission to be, for [`open_session`](super::PeerStore::open_session).
@@ -143,11 +199,35 @@ pub struct NewSession {
     pub psk: Sealed,
     /// What was proven.
     pub assurance: Vec<Assurance>,
-    /// The factors passed, each with its step.
+    /// The factors passed, each with what its answer takes.
     pub consume: Vec<Consume>,
     /// The limit that each of them is judged by.
     pub throttle: Throttle,
+    /// How many sessions the user may have live at the location, this one included and the one
+    /// that it supersedes not; `None` for any number.
+    pub most_per_user: Option<u32>,
     /// The audit record of the admission.
+    pub event: AuditEvent,
+}
+
+/// An enrolment from a client, for [`enrol_factor`](super::PeerStore::enrol_factor).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFactor {
+    /// The factor; its user is the peer's owner.
+    pub factor: FactorRecord,
+    /// Where the client is.
+    pub location: LocationId,
+    /// The peer that the client has.
+    pub peer: PublicKey,
+    /// The enrolment token that is used up, if there is one.
+    pub token: Option<TokenId>,
+    /// The factors that the owner passed in the same attempt, each with what its answer takes.
+    pub consume: Vec<Consume>,
+    /// The limit that each of them is judged by.
+    pub throttle: Throttle,
+    /// When they were verified; also the time at which locks and the token are judged.
+    pub at: Timestamp,
+    /// What the audit record says besides: its kind is the store's to say.
     pub event: AuditEvent,
 }
 
@@ -189,6 +269,8 @@ pub struct SessionRecord {
     pub psk: Sealed,
     /// What was proven.
     pub assurance: Vec<Assurance>,
+    /// The factors that opened it. None are named only where they are not known.
+    pub factors: Vec<FactorId>,
     /// Why and when it ended, once it has.
     pub ended: Option<(EndReason, Timestamp)>,
 }
@@ -207,8 +289,16 @@ impl NewSession {
             not_after: self.not_after,
             psk: self.psk,
             assurance: self.assurance,
+            factors: self.consume.iter().map(|consume| consume.factor).collect(),
             ended: None,
         }
+    }
+}
+
+impl SessionRecord {
+    /// Whether this factor opened the session. Where it is not known which did, each may have.
+    pub fn is_opened_by(&self, factor: FactorId) -> bool {
+        self.factors.is_empty() || self.factors.contains(&factor)
     }
 }
 
@@ -231,6 +321,8 @@ pub enum EndReason {
     InterfaceFailed,
     /// Its record did not open under the gate's key ring.
     Unreadable,
+    /// A factor that opened it was removed, suspended or reset.
+    FactorChanged,
 }
 
 impl From<EndReason> for Ended {
@@ -238,7 +330,7 @@ impl From<EndReason> for Ended {
         match reason {
             EndReason::Expired => Self::Expired,
             EndReason::Inactive => Self::Inactive,
-            EndReason::Revoked | EndReason::Unreadable => Self::Revoked,
+            EndReason::Revoked | EndReason::Unreadable | EndReason::FactorChanged => Self::Revoked,
             EndReason::SignedOut => Self::SignedOut,
             EndReason::Superseded => Self::Superseded,
             EndReason::InterfaceFailed => Self::InterfaceFailed,

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::audit::{AuditEvent, AuditRecord};
-use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Throttle;
 use crate::seal::Sealed;
 use crate::store::{
-    Activated, ChangeStream, Consume, EndReason, Enrolment, FactorRecord, Failure, FailureRecorded,
-    NewSession, Opened, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User,
+    Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
+    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Peer,
+    PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 
 /// A store that fails on a schedule. Clones share their schedule and the store inside.
@@ -53,6 +54,8 @@ pub enum StoreFault {
 pub enum StoreCall {
     /// [`PeerStore::put_user`]
     PutUser,
+    /// [`PeerStore::change_user`]
+    ChangeUser,
     /// [`PeerStore::users`]
     Users,
     /// [`PeerStore::put_peer`]
@@ -65,12 +68,22 @@ pub enum StoreCall {
     Factors,
     /// [`PeerStore::activate_factor`]
     ActivateFactor,
+    /// [`PeerStore::enrol_factor`]
+    EnrolFactor,
+    /// [`PeerStore::change_factor`]
+    ChangeFactor,
     /// [`PeerStore::remove_factor`]
     RemoveFactor,
     /// [`PeerStore::reset_failures`]
     ResetFailures,
     /// [`PeerStore::reseal_factor`]
     ResealFactor,
+    /// [`PeerStore::put_token`]
+    PutToken,
+    /// [`PeerStore::tokens`]
+    Tokens,
+    /// [`PeerStore::remove_token`]
+    RemoveToken,
     /// [`PeerStore::enrolment`]
     Enrolment,
     /// [`PeerStore::record_failure`]
@@ -200,6 +213,19 @@ impl PeerStore for FaultyStore {
             .await
     }
 
+    async fn change_user(
+        &self,
+        user: UserId,
+        change: UserChange,
+        event: AuditEvent,
+    ) -> Result<(), StoreError> {
+        self.through(
+            StoreCall::ChangeUser,
+            self.inner.change_user(user, change, event),
+        )
+        .await
+    }
+
     async fn users(&self) -> Result<Vec<User>, StoreError> {
         self.through(StoreCall::Users, self.inner.users()).await
     }
@@ -237,10 +263,33 @@ impl PeerStore for FaultyStore {
         .await
     }
 
-    async fn remove_factor(&self, factor: FactorId, event: AuditEvent) -> Result<bool, StoreError> {
+    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {
+        self.through(StoreCall::EnrolFactor, self.inner.enrol_factor(new))
+            .await
+    }
+
+    async fn change_factor(
+        &self,
+        factor: FactorId,
+        change: FactorChange,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.through(
+            StoreCall::ChangeFactor,
+            self.inner.change_factor(factor, change, event),
+        )
+        .await
+    }
+
+    async fn remove_factor(
+        &self,
+        factor: FactorId,
+        last: LastFactor,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
         self.through(
             StoreCall::RemoveFactor,
-            self.inner.remove_factor(factor, event),
+            self.inner.remove_factor(factor, last, event),
         )
         .await
     }
@@ -266,6 +315,24 @@ impl PeerStore for FaultyStore {
         self.through(
             StoreCall::ResealFactor,
             self.inner.reseal_factor(factor, from, to),
+        )
+        .await
+    }
+
+    async fn put_token(&self, token: EnrolmentToken, event: AuditEvent) -> Result<(), StoreError> {
+        self.through(StoreCall::PutToken, self.inner.put_token(token, event))
+            .await
+    }
+
+    async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, StoreError> {
+        self.through(StoreCall::Tokens, self.inner.tokens(user))
+            .await
+    }
+
+    async fn remove_token(&self, token: TokenId, event: AuditEvent) -> Result<bool, StoreError> {
+        self.through(
+            StoreCall::RemoveToken,
+            self.inner.remove_token(token, event),
         )
         .await
     }

@@ -72,12 +72,14 @@ async fn confirm(at: Timestamp, secret: &[u8], code: Code) -> Result<Option<u64>
     let id = FactorId::from_bytes([1; 16]);
     let event = || AuditEvent::new(at, AuditKind::FactorActivated);
     let (name, enabled) = (user.clone(), true);
-    store.put_user(User { id: name, enabled }, event()).await?;
+    let groups = Vec::new();
+    store.put_user(User { id: name, enabled, groups }, event()).await?;
     let mut factor = FactorRecord {
         id,
         user: user.clone(),
         kind: FactorKind::TOTP,
         label: String::new(),
+        credential: None,
         sealed: Sealed::from_bytes(Vec::new()),
         state: FactorState::Pending,
         last_step: None,

@@ -45,6 +45,8 @@ pub enum Hello {
         session: SessionId,
         /// The client's X-Wing encapsulation key for the grant.
         encapsulation_key: EncapsulationKey,
+        /// What the client says of its device, for the gate's authoriser. Nobody vouches for it.
+        posture: Posture,
     },
     /// Begin an attempt to enrol a factor.
     Enrol {

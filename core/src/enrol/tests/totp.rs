@@ -4,7 +4,7 @@ use super::*;
 use crate::assurance::FactorKind;
 use crate::channel::message::Code;
 use crate::enrol::TotpEnrolment;
-use crate::policy::Failures;
+use crate::policy::{Failures, Lock};
 use crate::store::FailureReason;
 
 impl Desk {
@@ -34,6 +34,7 @@ impl Desk {
             user: self.user.clone(),
             kind,
             label: "phone".to_owned(),
+            credential: None,
             sealed: Sealed::from_bytes(Vec::new()),
             state: FactorState::Pending,
             last_step,

@@ -65,7 +65,13 @@ pub(super) fn enrol(store: &dyn PeerStore, now: Timestamp) {
 pub(super) fn put_user(store: &dyn PeerStore, name: &str, enabled: bool, now: Timestamp) {
     let event = AuditEvent::new(now, AuditKind::UserPut { enabled });
     let id = user(name);
-    ready(store.put_user(User { id, enabled }, event)).unwrap();
+    let groups = Vec::new();
+    let user = User {
+        id,
+        enabled,
+        groups,
+    };
+    ready(store.put_user(user, event)).unwrap();
 }
 
 pub(super) fn put_peer(store: &dyn PeerStore, key: PublicKey, enabled: bool, now: Timestamp) {
@@ -100,6 +106,7 @@ pub(super) fn add_factor(store: &dyn PeerStore, name: &str, id: FactorId, now: T
         user: user(name),
         kind,
         label: String::new(),
+        credential: None,
         sealed: Sealed::from_bytes(Vec::new()),
         state: FactorState::Active,
         last_step: None,

@@ -10,7 +10,7 @@ use crate::gate::{Input, Intent, Lease, Outcome, Scope};
 use crate::id::{AttemptId, FactorId, SessionId};
 use crate::interface::{Activity, PeerConfig};
 use crate::key::PublicKey;
-use crate::store::{EndReason, PeerStore, SessionRecord};
+use crate::store::{EndReason, LastFactor, PeerStore, SessionRecord};
 
 /// What clients and administrators do.
 impl World {
@@ -109,7 +109,7 @@ impl World {
         if let Some(old) = ready(self.disk.factors(&cast::user(name))).unwrap().pop() {
             let kind = AuditKind::FactorRemoved;
             let event = AuditEvent::new(self.now.timestamp, kind);
-            ready(self.disk.remove_factor(old.id, event)).unwrap();
+            ready(self.disk.remove_factor(old.id, LastFactor::Danger, event)).unwrap();
         }
         cast::add_factor(&self.disk, name, id, self.now.timestamp);
         self.is_unnoticed = true;

@@ -178,6 +178,7 @@ impl World {
         let consume = proofs.iter().map(|proof| Consume {
             factor: proof.factor,
             step: proof.consume,
+            swap: None,
         });
         let new = NewSession {
             id: session,
@@ -191,6 +192,7 @@ impl World {
             assurance: proofs.iter().map(|p| p.assurance.clone()).collect(),
             consume: consume.collect(),
             throttle: self.policy.throttle,
+            most_per_user: None,
             event,
         };
         let factor = proofs[0].factor;

@@ -10,6 +10,7 @@ use super::endpoint::Resolved;
 use super::exchange::Link;
 use super::tunnel::Tunnel;
 use super::{Client, Profile, driver};
+use crate::channel::message::Posture;
 use crate::client::{Config, Machine};
 use crate::interface::InterfaceBackend;
 use crate::runtime::SystemClock;
@@ -28,6 +29,7 @@ pub struct ClientBuilder {
     clock: Arc<dyn Clock>,
     config: Config,
     timeouts: ClientTimeouts,
+    posture: Posture,
 }
 
 /// How long a client waits for others. What takes longer counts as failed.
@@ -64,6 +66,7 @@ impl ClientBuilder {
             clock: Arc::new(SystemClock::new()),
             config: Config::default(),
             timeouts: ClientTimeouts::default(),
+            posture: Posture::default(),
         }
     }
 
@@ -99,6 +102,12 @@ impl ClientBuilder {
         self
     }
 
+    /// What to tell the gate's authoriser of this device, such as its system's version.
+    pub fn posture(mut self, posture: Posture) -> Self {
+        self.posture = posture;
+        self
+    }
+
     /// Makes the client and starts its task. The location's peer is taken off the interface, where
     /// an earlier run left it.
     ///
@@ -125,6 +134,7 @@ impl ClientBuilder {
             transports,
             Arc::clone(&self.clock),
             self.timeouts.round_trip,
+            self.posture,
         );
         let (commands, inbox) = mpsc::unbounded_channel();
         let (sender, events) = broadcast::channel(EVENTS_KEPT);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Profile;
-use crate::channel::message::{Hello, Reply, Request};
+use crate::channel::message::{Hello, Posture, Reply, Request};
 use crate::channel::{
     ChannelError, ClientSession, DecapsulationSecret, Initiator, Opened, Unauthenticated,
 };
-use crate::client::{Input, Opening, Ticket};
+use crate::client::{Input, NewFactor, Opening, Ticket};
 use crate::id::AttemptId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::runtime::transport::{Transport, TransportError};
@@ -38,6 +38,7 @@ struct Way {
     transports: Vec<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
+    posture: Posture,
 }
 
 /// An attempt's channel. It stays with the gate that began it.
@@ -61,6 +62,7 @@ impl Link {
         transports: Vec<Arc<dyn Transport>>,
         clock: Arc<dyn Clock>,
         timeout: Duration,
+        posture: Posture,
     ) -> Self {
         Self {
             way: Arc::new(Way {
@@ -69,6 +71,7 @@ impl Link {
                 transports,
                 clock,
                 timeout,
+                posture,
             }),
             under_way: JoinSet::new(),
             channels: BTreeMap::new(),
@@ -152,152 +155,7 @@ impl Outcome {
 
 impl Way {
     /// Opens a channel. A gate takes the same first message once, so each try is a new one.
-    async fn hello(
-        &self,
-        opening: Opening,
-        sent_at: Timestamp,
-        from: usize,
-    ) -> Result<(Reply, Option<Channel>, usize), TransportError> {
-        let begun = self.clock.now().instant;
-        let tries = TRIES.max(self.transports.len());
-        let mut last = None;
-        for n in 0..tries {
-            let index = (from + n) % self.transports.len().max(1);
-            let Some(transport) = self.transports.get(index) else {
-                break;
-            };
-            wait_before(n, last.as_ref()).await;
-            let sent_at = sent_at + self.clock.now().instant.saturating_since(begun);
-            let done = self.greet(&**transport, opening, sent_at).await;
-            let is_last_way = n + 1 >= self.transports.len();
-            match done {
-                Ok((reply, channel)) => {
-                    let channel = channel.map(|(session, attempt, secret)| Channel {
-                        session,
-                        attempt,
-                        secret,
-                        transport: index,
-                    });
-                    return Ok((reply, channel, index));
-                }
-                Err(error) if is_last_way && !is_worth_repeating(&error) => return Err(error),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| no_transport("no transport")))
-    }
-
-    async fn greet(
-        &self,
-        transport: &dyn Transport,
-        opening: Opening,
-        sent_at: Timestamp,
-    ) -> Result<(Reply, Option<Greeted>), TransportError> {
-        let failed = |error| channel_failed(transport.gate(), error);
-        let (hello, secret) = hello(opening, sent_at).map_err(failed)?;
-        let (initiator, body) =
-            Initiator::begin(&self.key, &self.location, &hello).map_err(failed)?;
-        let body = self.carry(transport, body).await?;
-        let (session, reply) = initiator.finish(&body).map_err(failed)?;
-        let attempt = match &reply {
-            Reply::Challenge { attempt, .. } | Reply::Confirm { attempt, .. } => Some(*attempt),
-            Reply::Denied { .. }
-            | Reply::Granted { .. }
-            | Reply::Status { .. }
-            | Reply::Refused { .. }
-            | Reply::Done {} => None,
-        };
-        Ok((reply, attempt.map(|attempt| (session, attempt, secret))))
-    }
-
-    /// Sends a request, and the very same bytes again while no reply that verifies comes.
-    async fn request(
-        &self,
-        channel: &mut Channel,
-        request: &Request,
-    ) -> Result<(Reply, Option<PresharedKey>), TransportError> {
-        let transport = self.transports.get(channel.transport);
-        let transport = &**transport.ok_or_else(|| no_transport("no transport"))?;
-        let failed = |error| channel_failed(transport.gate(), error);
-        let body = channel
-            .session
-            .request(&channel.attempt, request)
-            .map_err(failed)?;
-        let mut last = None;
-        for n in 0..TRIES {
-            wait_before(n, last.as_ref()).await;
-            let opened = match self.carry(transport, body.clone()).await {
-                Ok(body) => channel.session.reply(&body).map_err(failed),
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(opened) => return with_key(channel, opened, transport.gate()),
-                Err(error) if !is_worth_repeating(&error) => return Err(error),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| no_transport(transport.gate())))
-    }
-
-    async fn carry(
-        &self,
-        transport: &dyn Transport,
-        body: Vec<u8>,
-    ) -> Result<Vec<u8>, TransportError> {
-        let done = tokio::time::timeout(self.timeout, transport.round_trip(body)).await;
-        done.unwrap_or_else(|_| {
-            let gate = transport.gate().to_owned();
-            Err(TransportError::TimedOut { gate })
-        })
-    }
-}
-
-/// A reply with, for a grant, the key that both ends derive.
-fn with_key(
-    channel: &Channel,
-    opened: Opened,
-    gate: &str,
-) -> Result<(Reply, Option<PresharedKey>), TransportError> {
-    let psk = match (&opened.reply, &channel.secret) {
-        (Reply::Granted { .. }, Some(secret)) => {
-            let psk = opened.preshared_key(&channel.session, secret);
-            Some(psk.map_err(|error| channel_failed(gate, error))?)
-        }
-        _ => None,
-    };
-    Ok((opened.reply, psk))
-}
-
-type Greeted = (ClientSession, AttemptId, Option<DecapsulationSecret>);
-
-fn hello(
-    opening: Opening,
-    sent_at: Timestamp,
-) -> Result<(Hello, Option<DecapsulationSecret>), ChannelError> {
-    Ok(match opening {
-        Opening::Begin => {
-            let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
-            let hello = Hello::Begin {
-                sent_at,
-                encapsulation_key,
-            };
-            (hello, Some(secret))
-        }
-        Opening::Renew(session) => {
-            let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
-            let hello = Hello::Renew {
-                sent_at,
-                session,
-                encapsulation_key,
-            };
-            (hello, Some(secret))
-        }
-        Opening::Status(session) => (Hello::Status { sent_at, session }, None),
-        Opening::End(session) => (Hello::End { sent_at, session }, None),
-    })
-}
-
-/// Waits before a repetition, longer each time.
+    async /// Waits before a repetition, longer each time.
 async fn wait_before(n: usize, last: Option<&TransportError>) {
     if last.is_some() {
         let doublings = u32::try_from(n.saturating_sub(1)).unwrap_or(8).min(8);

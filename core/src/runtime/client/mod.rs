@@ -36,8 +36,8 @@ pub use profile::Profile;
 pub use profile_file::ProfileError;
 pub use prompt::Prompt;
 
-use crate::client::{EndReason, Event, Failure, Input, Machine, Phase};
-use crate::id::SessionId;
+use crate::client::{EndReason, Event, Failure, Input, Machine, NewFactor, Phase};
+use crate::id::{FactorId, SessionId};
 use crate::time::Clock;
 use driver::Command;
 
@@ -83,6 +83,12 @@ pub struct Connected {
     pub ends_in: std::time::Duration,
 }
 
+/// How an attempt went well.
+enum Outcome {
+    Connected(Connected),
+    Enrolled(FactorId),
+}
+
 impl Client {
     /// Begins to make a client.
     pub fn builder(profile: Profile) -> ClientBuilder {
@@ -99,7 +105,7 @@ impl Client {
     /// [`ConnectError`]. A session that was live before goes on, unless it says
     /// [`ConnectError::Ended`].
     pub async fn connect(&self, prompt: &mut impl Prompt) -> Result<Connected, ConnectError> {
-        self.attempt(prompt, Input::Start).await
+        self.tunnel(prompt, Input::Start).await
     }
 
     /// Gives the live session more time. Asks the user only where the gate asks for a factor.
@@ -109,7 +115,37 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], with [`Failure::NotSignedIn`] when there is no session.
     pub async fn renew(&self, prompt: &mut impl Prompt) -> Result<Connected, ConnectError> {
-        self.attempt(prompt, Input::Renew).await
+        self.tunnel(prompt, Input::Renew).await
+    }
+
+    /// Enrols a factor: with a one-time token, or once the user has passed the factors that the
+    /// location asks for. A live session goes on.
+    ///
+    /// Cancel safe: dropping it gives the attempt up. What was answered last may still be taken.
+    ///
+    /// # Errors
+    /// [`ConnectError`], with [`Failure::BadToken`] and [`Failure::NotEnrollable`] among others.
+    pub async fn enrol(
+        &self,
+        factor: NewFactor,
+        prompt: &mut impl Prompt,
+    ) -> Result<FactorId, ConnectError> {
+        match self.attempt(prompt, Input::Enrol { factor }).await? {
+            Outcome::Enrolled(factor) => Ok(factor),
+            Outcome::Connected(_) => Err(Failure::Unexpected.into()),
+        }
+    }
+
+    async fn tunnel(
+        &self,
+        prompt: &mut impl Prompt,
+        input: Input,
+    ) -> Result<Connected, ConnectError> {
+        self.endpoint.resolve().await?;
+        match self.attempt(prompt, input).await? {
+            Outcome::Connected(connected) => Ok(connected),
+            Outcome::Enrolled(_) => Err(Failure::Unexpected.into()),
+        }
     }
 
     /// The next thing to know. `None` once the client has stopped. A reader that lags by more than
@@ -133,10 +169,16 @@ impl Client {
         machine.phase(self.clock.now())
     }
 
-    /// Says that the device woke up or that its network changed, so that the client looks again at
-    /// once. It finds out by itself, too, some seconds later.
+    /// Says that the device woke up or was unlocked: where the policy says so, the session ends;
+    /// else the client looks again at once. It finds out about sleep by itself, too, some seconds
+    /// later.
     pub fn woke(&self) {
         self.command(Command::Input(Input::Woke));
+    }
+
+    /// Says that the device's network changed, so that the client looks again at once.
+    pub fn network_changed(&self) {
+        self.command(Command::Input(Input::NetworkChanged));
     }
 
     /// Signs the user out. Returns when the tunnel is down and the gate has been told.
@@ -161,9 +203,8 @@ impl Client {
         &self,
         prompt: &mut impl Prompt,
         input: Input,
-    ) -> Result<Connected, ConnectError> {
+    ) -> Result<Outcome, ConnectError> {
         let _one = self.asking.try_lock().map_err(|_| ConnectError::UnderWay)?;
-        self.endpoint.resolve().await?;
         let (begun, events) = oneshot::channel();
         self.command(Command::Begin { input, begun });
         let mut give_up = GiveUp {
@@ -174,24 +215,19 @@ impl Client {
         let mut next = receive(&mut events).await?;
         loop {
             next = match next {
-                Event::Challenge {
-                    ticket,
-                    challenge,
-                    denied,
-                    expires_in,
-                } => {
-                    let answer = tokio::select! {
-                        answer = prompt.answer(&challenge, denied.as_ref(), expires_in) => answer,
+                Event::Challenge { ticket, question } => {
+                    let response = tokio::select! {
+                        response = prompt.answer(&question) => response,
                         // The attempt went on, or ended, without the user.
                         event = receive_outcome(&mut events) => {
                             next = event?;
                             continue;
                         }
                     };
-                    self.command(Command::Input(match answer {
-                        Some(answer) => Input::UserAnswered {
+                    self.command(Command::Input(match response {
+                        Some(response) => Input::UserResponded {
                             challenge: ticket,
-                            answer,
+                            response,
                         },
                         None => Input::UserCancelled,
                     }));
@@ -208,11 +244,15 @@ impl Client {
                     ends_in,
                 } => {
                     give_up.commands = None;
-                    return Ok(Connected {
+                    return Ok(Outcome::Connected(Connected {
                         session,
                         addresses,
                         ends_in,
-                    });
+                    }));
+                }
+                Event::Enrolled { factor } => {
+                    give_up.commands = None;
+                    return Ok(Outcome::Enrolled(factor));
                 }
                 Event::Failed { failure } => {
                     give_up.commands = None;
@@ -281,7 +321,10 @@ async fn receive_outcome(events: &mut broadcast::Receiver<Event>) -> Result<Even
         let event = receive(events).await?;
         if matches!(
             event,
-            Event::Challenge { .. } | Event::Failed { .. } | Event::TunnelUp { .. }
+            Event::Challenge { .. }
+                | Event::Failed { .. }
+                | Event::TunnelUp { .. }
+                | Event::Enrolled { .. }
         ) {
             return Ok(event);
         }

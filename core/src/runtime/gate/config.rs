@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::assurance::FactorKind;
+use crate::authorise::Authoriser;
 use crate::factor::MfaVerifier;
 use crate::id::LocationId;
 use crate::interface::{InterfaceBackend, InterfaceError};
@@ -32,6 +33,8 @@ pub struct GateConfig {
     pub interface: Arc<dyn InterfaceBackend>,
     /// One verifier for each kind of factor that the policy names.
     pub verifiers: Vec<Arc<dyn MfaVerifier>>,
+    /// Asked after the factors and before each grant, where there is one.
+    pub authoriser: Option<Arc<dyn Authoriser>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How long the gate waits for others.
@@ -59,6 +62,7 @@ impl GateConfig {
             store,
             interface,
             verifiers: Vec::new(),
+            authoriser: None,
             clock: Arc::new(SystemClock::new()),
             timeouts: Timeouts::default(),
             danger_unmanaged_peers: BTreeSet::new(),
@@ -74,6 +78,8 @@ pub struct Timeouts {
     pub store: Duration,
     /// One call of a verifier.
     pub verifier: Duration,
+    /// One call of the authoriser.
+    pub authoriser: Duration,
     /// One call of the interface.
     pub interface: Duration,
     /// One request, from its body to its response.
@@ -92,6 +98,7 @@ impl Default for Timeouts {
         Self {
             store: seconds(5),
             verifier: seconds(10),
+            authoriser: seconds(5),
             interface: seconds(5),
             request: seconds(30),
             revoke: seconds(30),

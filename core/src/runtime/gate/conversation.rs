@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use crate::channel::message::{EncapsulationKey, Hello, Refusal, Reply, millis};
+use crate::channel::message::{EncapsulationKey, Hello, Posture, Refusal, Reply, millis};
 use crate::channel::{
     Accepted, GateSession, GrantTerms, Incoming, PreparedGrant, Unauthenticated, parse,
 };
-use crate::gate::{Input, Intent, Outcome, Terms};
+use crate::gate::{Input, Intent, Outcome, Terms, Wish};
 use crate::id::{AttemptId, SessionId};
 use crate::key::PresharedKey;
 use crate::time::{Instant, Now};
@@ -112,6 +112,7 @@ impl Conversations {
             lease_ms: millis(terms.left(now)),
             renewable_ms: millis(terms.renewable_left(now)),
             addresses: terms.allowed_ips.clone(),
+            end_on_wake: terms.end_on_wake,
         };
         let prepared = channel.lock().ok()?.grant(terms, &key);
         let (grant, psk) = prepared.ok()?;
@@ -164,16 +165,34 @@ impl Shared {
             pending,
         } = accepted;
         let attempt = AttemptId::generate().map_err(|_| Unauthenticated::Unavailable)?;
+        let mut said = Posture::default();
         let (intent, sent_at, encapsulation_key) = match hello {
             Hello::Begin {
                 sent_at,
                 encapsulation_key,
-            } => (Intent::Begin, sent_at, Some(encapsulation_key)),
+                posture,
+            } => {
+                said = posture;
+                (Intent::Begin, sent_at, Some(encapsulation_key))
+            }
             Hello::Renew {
                 sent_at,
                 session,
                 encapsulation_key,
-            } => (Intent::Renew(session), sent_at, Some(encapsulation_key)),
+                posture,
+            } => {
+                said = posture;
+                (Intent::Renew(session), sent_at, Some(encapsulation_key))
+            }
+            Hello::Enrol {
+                sent_at,
+                kind,
+                label,
+                token,
+            } => {
+                let wish = Wish { kind, label, token };
+                (Intent::Enrol(wish), sent_at, None)
+            }
             Hello::Status { sent_at, session } => (Intent::Status(session), sent_at, None),
             Hello::End { sent_at, session } => (Intent::End(session), sent_at, None),
         };
@@ -197,6 +216,7 @@ impl Shared {
             ephemeral,
             sent_at,
             intent,
+            posture: said,
             source,
         });
         let outcome = self.outcome(receiver).await;
@@ -239,7 +259,7 @@ impl Shared {
         let receiver = conversation.await_reply();
         self.input(Input::Request { attempt, request });
         let outcome = self.outcome(receiver).await;
-        let is_last = !matches!(outcome, Outcome::Denied(_));
+        let is_last = !matches!(outcome, Outcome::Denied(_) | Outcome::Challenge { .. });
         let granted = matches!(outcome, Outcome::Granted);
         let prepared = conversation.owed().grant.take();
         let mut session = session.lock().map_err(|_| Unauthenticated::Unavailable)?;
@@ -272,11 +292,15 @@ impl Shared {
 fn to_reply(attempt: AttemptId, outcome: Outcome) -> Reply {
     match outcome {
         Outcome::Challenge {
+            factor,
             challenge,
+            others,
             expires_in,
         } => Reply::Challenge {
             attempt,
+            factor,
             challenge,
+            others,
             expires_in_ms: millis(expires_in),
         },
         Outcome::Confirm { expires_in } => Reply::Confirm {
@@ -287,6 +311,7 @@ fn to_reply(attempt: AttemptId, outcome: Outcome) -> Reply {
         Outcome::Granted => Reply::Refused {
             refusal: Refusal::Unavailable {},
         },
+        Outcome::Enrolled(factor) => Reply::Enrolled { factor },
         Outcome::Status(status) => Reply::Status { status },
         Outcome::Refused(refusal) => Reply::Refused { refusal },
         Outcome::Done => Reply::Done {},

@@ -1,6 +1,6 @@
 //! Start, the passing of time, the store's changes, and stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use super::conversation::Conversations;
 use super::perform::guarded;
 use super::{EVENTS_KEPT, GateConfig, Shared, StartError};
 use crate::channel::Responder;
-use crate::gate::{Event, Grant, Input, Machine, Unavailable};
+use crate::gate::{Event, Grant, Input, Machine, Rules, Unavailable};
 use crate::interface::{InterfaceBackend, PeerConfig};
 use crate::key::PublicKey;
 use crate::policy::Policy;
@@ -52,22 +52,22 @@ async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Sha
         store,
         interface,
         verifiers,
+        authoriser,
         clock,
         timeouts,
         danger_unmanaged_peers,
     } = config;
-    let verifiers: std::collections::BTreeMap<_, _> = verifiers
+    let verifiers: BTreeMap<_, _> = verifiers
         .into_iter()
         .map(|verifier| (verifier.kind(), verifier))
         .collect();
-    if let Some(kind) = policy
-        .any_of
-        .iter()
-        .find(|kind| !verifiers.contains_key(kind))
-    {
+    if let Some(kind) = policy.kinds().find(|kind| !verifiers.contains_key(kind)) {
         return Err(StartError::NoVerifier { kind: kind.clone() });
     }
-    let machine = Machine::new(location.clone(), policy.clone(), clock.now())?;
+    let mut machine = Machine::new(location.clone(), policy.clone(), clock.now())?;
+    if authoriser.is_some() {
+        machine = machine.with_authoriser();
+    }
     let (events, mut opened) = broadcast::channel(EVENTS_KEPT);
     let shared = Arc::new(Shared {
         machine: Mutex::new(machine),
@@ -79,6 +79,7 @@ async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Sha
         store,
         interface,
         verifiers,
+        authoriser,
         clock,
         timeouts,
         unmanaged: danger_unmanaged_peers,
@@ -140,6 +141,13 @@ async fn read_sessions(
     let records = read
         .map_err(|_| StartError::NotReconciled)?
         .map_err(StartError::Store)?;
+    let store = Arc::clone(&shared.store);
+    let read = guarded(shared.timeouts.start, async move { store.users().await }).await;
+    let users = read
+        .map_err(|_| StartError::NotReconciled)?
+        .map_err(StartError::Store)?;
+    let groups: BTreeMap<_, _> = users.iter().map(|user| (&user.id, &user.groups)).collect();
+    let mut rules = Rules::new(policy.clone());
     let now = shared.now();
     let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
     for record in records {
@@ -148,7 +156,8 @@ async fn read_sessions(
             unreadable.push(record);
             continue;
         }
-        match Grant::reseal(&record, &shared.ring, policy, now) {
+        let groups = groups.get(&record.user).map_or(&[][..], |groups| groups);
+        match Grant::reseal(&record, &shared.ring, rules.of(groups), now) {
             Ok(restored) => sessions.push(restored),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;

@@ -9,11 +9,13 @@
 //! | `config` | what a gate is made of |
 //! | `conversation` | the channel's state per attempt, and the replies that are owed |
 //! | `perform` | carrying out what the machine asks for |
+//! | `factors` | asking the verifiers and the authoriser |
 //! | `driver` | time, start, stop, and the store's changes |
 
 mod config;
 mod conversation;
 mod driver;
+mod factors;
 mod perform;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,7 @@ use tokio_util::task::TaskTracker;
 pub use config::{GateConfig, StartError, Timeouts};
 
 use crate::assurance::FactorKind;
+use crate::authorise::Authoriser;
 use crate::channel::{Responder, Unauthenticated};
 use crate::factor::MfaVerifier;
 use crate::gate::{Action, Event, Input, Machine, Scope};
@@ -81,6 +84,7 @@ struct Shared {
     store: Arc<dyn PeerStore>,
     interface: Arc<dyn InterfaceBackend>,
     verifiers: BTreeMap<FactorKind, Arc<dyn MfaVerifier>>,
+    authoriser: Option<Arc<dyn Authoriser>>,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
     /// Left alone on the interface, and never admitted.

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::factors::NewCredential;
 use crate::audit::AuditEvent;
-use crate::channel::message::{Answer, Challenge};
-use crate::factor::{Context, MfaVerifier, Proof, VerifyError};
-use crate::gate::{Action, Grant, Input, Standing, Subject, Terms, Unavailable};
+use crate::gate::{Action, Grant, Input, Standing, Terms, Unavailable};
 use crate::id::{AttemptId, Generation, SessionId};
 use crate::interface::PeerConfig;
 use crate::key::{PresharedKey, PublicKey};
-use crate::seal::{Row, Sealed, Secret};
-use crate::store::{Consume, EndReason, NewSession, Opened, Renewal, Renewed};
+use crate::seal::Sealed;
+use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
 
 /// How long the store is asked about a changed lease before it counts as not backed.
 const CHECK_TRIES: u32 = 5;
@@ -35,6 +34,11 @@ impl Shared {
             | Action::FindSession { .. }
             | Action::Challenge { .. }
             | Action::Verify { .. }
+            | Action::Pass { .. }
+            | Action::Authorise { .. }
+            | Action::Register { .. }
+            | Action::Enrol { .. }
+            | Action::AddFactor { .. }
             | Action::RecordFailure { .. }
             | Action::Open { .. }
             | Action::Renew { .. }
@@ -71,18 +75,79 @@ impl Shared {
                 let result = found.await.map(|record| record.map(Box::new));
                 Input::FoundSession { attempt, result }
             }
-            Action::Challenge { attempt, subject } => Input::Challenged {
+            Action::Challenge {
                 attempt,
-                result: self.challenge(attempt, subject).await,
+                subject,
+                expires,
+            } => Input::Challenged {
+                attempt,
+                result: self.challenge(attempt, subject, expires).await,
             },
             Action::Verify {
                 attempt,
                 subject,
                 answer,
+                expires,
             } => Input::Verified {
                 attempt,
-                result: self.verify(attempt, subject, answer).await,
+                result: self.verify(attempt, subject, answer, expires).await,
             },
+            Action::Pass {
+                attempt,
+                subject,
+                proof,
+                event,
+            } => Input::Passed {
+                attempt,
+                result: self.pass(&subject, *proof, *event).await,
+            },
+            Action::Authorise { attempt, admission } => Input::Authorised {
+                attempt,
+                result: self.authorise(admission).await,
+            },
+            Action::Register {
+                attempt,
+                kind,
+                enrolment,
+                expires,
+            } => Input::Registering {
+                attempt,
+                result: self.register(attempt, &kind, enrolment, expires).await,
+            },
+            Action::Enrol {
+                attempt,
+                kind,
+                enrolment,
+                state,
+                answer,
+                expires,
+            } => {
+                let applicant = (enrolment, state);
+                let result = self.enrol(attempt, &kind, applicant, answer, expires).await;
+                Input::Enrolling { attempt, result }
+            }
+            Action::AddFactor {
+                attempt,
+                enrolment,
+                kind,
+                label,
+                credential,
+                token,
+                passed,
+                event,
+            } => {
+                let new = NewCredential {
+                    kind,
+                    label,
+                    credential: *credential,
+                    token,
+                    passed,
+                };
+                Input::FactorAdded {
+                    attempt,
+                    result: self.add_factor(&enrolment, new, *event).await,
+                }
+            }
             Action::RecordFailure { attempt, failure } => {
                 let store = Arc::clone(&self.store);
                 let call = async move { store.record_failure(*failure).await };
@@ -178,63 +243,6 @@ impl Shared {
         .await
     }
 
-    async fn challenge(
-        &self,
-        attempt: AttemptId,
-        subject: Box<Subject>,
-    ) -> Result<Challenge, Unavailable> {
-        let (verifier, secret) = self.verifier_for(&subject)?;
-        let now = self.now().timestamp;
-        let call = async move {
-            verifier
-                .challenge(&context(&subject, &attempt, &secret, now))
-                .await
-        };
-        let result = guarded(self.timeouts.verifier, call).await?;
-        result.map_err(|error| self.failed("challenge", &error))
-    }
-
-    async fn verify(
-        &self,
-        attempt: AttemptId,
-        subject: Box<Subject>,
-        answer: Answer,
-    ) -> Result<Proof, VerifyError> {
-        let unavailable = |_| VerifyError::Backend(Box::new(NoVerdict));
-        let (verifier, secret) = self.verifier_for(&subject).map_err(unavailable)?;
-        let now = self.now().timestamp;
-        let call = async move {
-            verifier
-                .verify(&context(&subject, &attempt, &secret, now), &answer)
-                .await
-        };
-        let verdict = guarded(self.timeouts.verifier, call)
-            .await
-            .map_err(unavailable)?;
-        if let Err(error @ VerifyError::Backend(_)) = &verdict {
-            self.failed("verify", error);
-        }
-        verdict
-    }
-
-    /// The verifier of a factor, and the factor's secret, opened.
-    fn verifier_for(
-        &self,
-        subject: &Subject,
-    ) -> Result<(Arc<dyn MfaVerifier>, Secret), Unavailable> {
-        let factor = &subject.factor;
-        let verifier = self
-            .verifiers
-            .get(&factor.kind)
-            .cloned()
-            .ok_or(Unavailable)?;
-        let secret = self.ring.open(&Row::from(factor), &factor.sealed);
-        Ok((
-            verifier,
-            secret.map_err(|error| self.failed("open a factor", &error))?,
-        ))
-    }
-
     /// Makes an admission durable. The preshared key is derived first and sealed to the session's
     /// terms: the store never sees it.
     async fn open(&self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Input {
@@ -266,7 +274,8 @@ impl Shared {
     ) -> Result<(Opened, PresharedKey), Unavailable> {
         let terms = grant.terms();
         let (psk, sealed) = self.derive(attempt, session, terms)?;
-        let consume = grant.proofs().iter();
+        let passed = grant.passed().iter();
+        let consume = passed.map(|passed| self.consume(&terms.user, &passed.proof, &passed.sealed));
         let new = NewSession {
             id: session,
             location: terms.location.clone(),
@@ -278,15 +287,10 @@ impl Shared {
             psk: sealed,
             assurance: grant
                 .proofs()
-                .iter()
                 .map(|proof| proof.assurance.clone())
                 .collect(),
-            consume: consume
-                .map(|proof| Consume {
-                    factor: proof.factor,
-                    step: proof.consume,
-                })
-                .collect(),
+            consume: consume.collect::<Result<_, _>>()?,
+            most_per_user: grant.rules().sessions_per_user,
             throttle: self.throttle,
             event,
         };
@@ -415,7 +419,7 @@ impl Shared {
         result.map_err(|error| self.failed(what, &error))
     }
 
-    fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Unavailable {
+    pub(super) fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Unavailable {
         tracing::warn!(location = %self.location, what, error, "failed");
         Unavailable
     }
@@ -449,25 +453,3 @@ fn nobodys(attempt: AttemptId) -> SessionId {
     name.copy_from_slice(&attempt.as_bytes()[..16]);
     SessionId::from_bytes(name)
 }
-
-fn context<'a>(
-    subject: &'a Subject,
-    attempt: &'a AttemptId,
-    secret: &'a Secret,
-    now: crate::time::Timestamp,
-) -> Context<'a> {
-    Context {
-        location: &subject.location,
-        peer: &subject.peer,
-        user: &subject.user,
-        attempt,
-        factor: &subject.factor,
-        secret,
-        now,
-    }
-}
-
-/// There is no verifier for the factor, or it gave no verdict.
-#[derive(Debug, thiserror::Error)]
-#[error("no verdict")]
-struct NoVerdict;

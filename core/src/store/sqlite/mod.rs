@@ -25,16 +25,18 @@ pub use error::SqliteError;
 
 use self::error::engine;
 use self::rows::{
-    all, audit_columns, factor_columns, one, peer_columns, session_columns, user_columns,
+    all, audit_columns, factor_columns, one, peer_columns, session_columns, token_columns,
+    user_columns,
 };
 use self::watch::Tail;
 use self::writer::{Tx, Writer};
 use super::{
-    Activated, ChangeStream, Consume, EndReason, Enrolment, FactorRecord, Failure, FailureRecorded,
-    NewSession, Opened, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User,
+    Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
+    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Peer,
+    PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 use crate::audit::{AuditEvent, AuditRecord};
-use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Throttle;
 use crate::seal::Sealed;
@@ -183,8 +185,18 @@ impl PeerStore for SqliteStore {
             .await
     }
 
+    async fn change_user(
+        &self,
+        user: UserId,
+        change: UserChange,
+        event: AuditEvent,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| intents::change_user(tx, &user, change, event))
+            .await
+    }
+
     async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let sql = "SELECT id, enabled FROM users ORDER BY id";
+        let sql = concat!("SELECT ", user_columns!(), " FROM users ORDER BY id");
         self.read(move |db| all(db, sql, [], rows::user)).await
     }
 
@@ -220,12 +232,31 @@ impl PeerStore for SqliteStore {
         throttle: Throttle,
         event: AuditEvent,
     ) -> Result<Activated, StoreError> {
-        self.write(move |tx| intents::activate_factor(tx, consume, &throttle, event))
+        self.write(move |tx| intents::activate_factor(tx, &consume, &throttle, event))
             .await
     }
 
-    async fn remove_factor(&self, factor: FactorId, event: AuditEvent) -> Result<bool, StoreError> {
-        self.write(move |tx| intents::remove_factor(tx, factor, event))
+    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {
+        self.write(move |tx| intents::enrol_factor(tx, &new)).await
+    }
+
+    async fn change_factor(
+        &self,
+        factor: FactorId,
+        change: FactorChange,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| intents::change_factor(tx, factor, &change, event))
+            .await
+    }
+
+    async fn remove_factor(
+        &self,
+        factor: FactorId,
+        last: LastFactor,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| intents::remove_factor(tx, factor, last, event))
             .await
     }
 
@@ -246,6 +277,21 @@ impl PeerStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let from = from.clone();
         self.write(move |tx| intents::reseal_factor(tx, factor, &from, &to))
+            .await
+    }
+
+    async fn put_token(&self, token: EnrolmentToken, event: AuditEvent) -> Result<(), StoreError> {
+        self.write(move |tx| intents::put_token(tx, &token, event))
+            .await
+    }
+
+    async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, StoreError> {
+        let user = user.clone();
+        self.read(move |db| tokens_of(db, &user)).await
+    }
+
+    async fn remove_token(&self, token: TokenId, event: AuditEvent) -> Result<bool, StoreError> {
+        self.write(move |tx| intents::remove_token(tx, token, event))
             .await
     }
 
@@ -343,7 +389,16 @@ fn factors_of(db: &Connection, user: &UserId) -> Result<Vec<FactorRecord>, Store
     all(db, sql, [user.as_str()], rows::factor)
 }
 
-/// One consistent reading: three queries in one transaction.
+fn tokens_of(db: &Connection, user: &UserId) -> Result<Vec<EnrolmentToken>, StoreError> {
+    let sql = concat!(
+        "SELECT ",
+        token_columns!(),
+        " FROM tokens WHERE user = ? ORDER BY ordinal"
+    );
+    all(db, sql, [user.as_str()], rows::token)
+}
+
+/// One consistent reading: four queries in one transaction.
 fn enrolment_of(
     db: &Connection,
     location: &LocationId,
@@ -363,9 +418,11 @@ fn enrolment_of(
     let user = one(&tx, sql, [peer.user.as_str()], rows::user)?;
     let user = user.ok_or(StoreError::Corrupt { what: "a peer" })?;
     let factors = factors_of(&tx, &user.id)?;
+    let tokens = tokens_of(&tx, &user.id)?;
     Ok(Some(Enrolment {
         peer,
         user,
         factors,
+        tokens,
     }))
 }

@@ -8,12 +8,14 @@ use serde::de::DeserializeOwned;
 use super::error::engine;
 use crate::assurance::FactorKind;
 use crate::audit::AuditRecord;
-use crate::id::{FactorId, Generation, SessionId, UserId};
+use crate::id::{CredentialId, FactorId, Generation, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
 use crate::seal::Sealed;
 use crate::store::judge::Standing;
-use crate::store::{FactorRecord, FactorState, Peer, SessionRecord, StoreError, User};
+use crate::store::{
+    EnrolmentToken, FactorRecord, FactorState, Peer, SessionRecord, StoreError, User,
+};
 use crate::time::Timestamp;
 
 /// The columns that each reading function below expects, in its order.
@@ -29,11 +31,12 @@ macro_rules! columns {
 }
 
 columns! {
-    user_columns = "id, enabled";
+    user_columns = "id, enabled, groups";
     peer_columns = "location, key, user, allowed_ips, label, enabled";
-    factor_columns = "id, user, kind, label, sealed, state, last_step, failures, last_failure";
-    standing_columns = "user, state, last_step, failures, last_failure";
-    session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at";
+    factor_columns = "id, user, kind, label, sealed, state, last_step, failures, last_failure, credential";
+    standing_columns = "user, state, last_step, failures, last_failure, sealed";
+    token_columns = "id, user, digest, kinds, not_after";
+    session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at, factors";
     audit_columns = "seq, previous, event, hash";
 }
 
@@ -93,6 +96,7 @@ pub(super) fn user(row: &Row<'_>) -> Result<User, StoreError> {
     Ok(User {
         id: columns.parse(0)?,
         enabled: columns.get(1)?,
+        groups: columns.json(2)?,
     })
 }
 
@@ -112,11 +116,14 @@ pub(super) fn peer(row: &Row<'_>) -> Result<Peer, StoreError> {
 pub(super) fn factor(row: &Row<'_>) -> Result<FactorRecord, StoreError> {
     let what = "a factor";
     let columns = Columns { row, what };
+    let credential: Option<Vec<u8>> = columns.get(9)?;
+    let credential = credential.map(|bytes| CredentialId::new(bytes).ok_or(columns.corrupt()));
     Ok(FactorRecord {
         id: FactorId::from_bytes(columns.bytes(0)?),
         user: columns.parse(1)?,
         kind: FactorKind::from_string(columns.get(2)?),
         label: columns.get(3)?,
+        credential: credential.transpose()?,
         sealed: Sealed::from_bytes(columns.get(4)?),
         state: columns.variant(columns.get(5)?)?,
         last_step: columns.get::<Option<i64>>(6)?.map(i64::cast_unsigned),
@@ -132,6 +139,7 @@ pub(super) fn standing(row: &Row<'_>) -> Result<Standing, StoreError> {
         state: columns.variant(columns.get(1)?)?,
         last_step: columns.get::<Option<i64>>(2)?.map(i64::cast_unsigned),
         failures: columns.failures(3, 4)?,
+        sealed: Sealed::from_bytes(columns.get(5)?),
     })
 }
 
@@ -157,15 +165,27 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
         not_after: columns.time(7)?,
         psk: Sealed::from_bytes(columns.get(8)?),
         assurance: columns.json(9)?,
+        factors: columns.json(12)?,
         ended,
     })
 }
 
-/// A peer's owner, with whether the peer is enabled, and the peer's last generation.
-pub(super) fn owned_peer(row: &Row<'_>) -> Result<(User, Generation), StoreError> {
+/// What an admission depends on of a peer.
+pub(super) struct OwnedPeer {
+    pub(super) owner: UserId,
+    pub(super) enabled: bool,
+    /// The last one that was given.
+    pub(super) generation: Generation,
+}
+
+pub(super) fn owned_peer(row: &Row<'_>) -> Result<OwnedPeer, StoreError> {
     let what = "a peer";
     let columns = Columns { row, what };
-    Ok((user(row)?, Generation::new(columns.number(2)?)))
+    Ok(OwnedPeer {
+        owner: columns.parse(0)?,
+        enabled: columns.get(1)?,
+        generation: Generation::new(columns.number(2)?),
+    })
 }
 
 /// Whose a range of addresses is, and where it ends.
@@ -180,6 +200,30 @@ pub(super) fn owned_session(row: &Row<'_>) -> Result<(SessionId, UserId), StoreE
     let what = "a session";
     let columns = Columns { row, what };
     Ok((SessionId::from_bytes(columns.bytes(0)?), columns.parse(1)?))
+}
+
+/// When a session ends at the latest.
+pub(super) fn session_end(row: &Row<'_>) -> Result<Timestamp, StoreError> {
+    let what = "a session";
+    Columns { row, what }.time(0)
+}
+
+pub(super) fn token(row: &Row<'_>) -> Result<EnrolmentToken, StoreError> {
+    let what = "an enrolment token";
+    let columns = Columns { row, what };
+    Ok(EnrolmentToken {
+        id: TokenId::from_bytes(columns.bytes(0)?),
+        user: columns.parse(1)?,
+        digest: columns.bytes(2)?,
+        kinds: columns.json(3)?,
+        not_after: columns.time(4)?,
+    })
+}
+
+/// Whose a token is.
+pub(super) fn token_owner(row: &Row<'_>) -> Result<UserId, StoreError> {
+    let what = "an enrolment token";
+    Columns { row, what }.parse(0)
 }
 
 pub(super) fn audit(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
@@ -203,6 +247,7 @@ pub(super) const fn state_name(state: FactorState) -> &'static str {
     match state {
         FactorState::Pending => "pending",
         FactorState::Active => "active",
+        FactorState::Suspended => "suspended",
     }
 }
 

@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// "mfag": says whose file this is.
 const APPLICATION_ID: i64 = 0x6d66_6167;
 
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -89,6 +89,47 @@ CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
   BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
   BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+";
+
+/// Groups, credentials, suspended factors, enrolment tokens, and which factors opened a session.
+/// A check of a column can't be changed, so the factors move to a new table.
+const V2: &str = "
+ALTER TABLE users ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';
+
+CREATE TABLE factors_2 (
+  ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+  user TEXT NOT NULL REFERENCES users (id),
+  kind TEXT NOT NULL,
+  label TEXT NOT NULL,
+  credential BLOB CHECK (length(credential) BETWEEN 1 AND 1023),
+  sealed BLOB NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'suspended')),
+  last_step INTEGER,
+  failures INTEGER NOT NULL CHECK (failures >= 0),
+  last_failure INTEGER NOT NULL
+) STRICT;
+INSERT INTO factors_2
+  (ordinal, id, user, kind, label, sealed, state, last_step, failures, last_failure)
+  SELECT ordinal, id, user, kind, label, sealed, state, last_step, failures, last_failure
+  FROM factors;
+DROP TABLE factors;
+ALTER TABLE factors_2 RENAME TO factors;
+CREATE INDEX factors_of_user ON factors (user, ordinal);
+CREATE UNIQUE INDEX one_credential ON factors (kind, credential) WHERE credential IS NOT NULL;
+
+ALTER TABLE sessions ADD COLUMN factors TEXT NOT NULL DEFAULT '[]';
+CREATE INDEX live_sessions_of_user ON sessions (user, location) WHERE ended_at IS NULL;
+
+CREATE TABLE tokens (
+  ordinal INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+  user TEXT NOT NULL REFERENCES users (id),
+  digest BLOB NOT NULL CHECK (length(digest) = 32),
+  kinds TEXT NOT NULL,
+  not_after INTEGER NOT NULL
+) STRICT;
+CREATE INDEX tokens_of_user ON tokens (user, ordinal);
 ";
 
 /// Opens the file for writing, makes it if it is absent, and brings its tables up to date.

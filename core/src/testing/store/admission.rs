@@ -45,6 +45,7 @@ pub(super) async fn an_admission_reads_back_as_it_was_given(store: Store) {
         not_after: new.not_after,
         psk: new.psk,
         assurance: new.assurance,
+        factors: vec![factor_id(1)],
         ended: None,
     };
     let found = store.session(session_id(1)).await.expect("it is read");
@@ -84,6 +85,7 @@ pub(super) async fn a_step_admits_once(store: Store) {
         consume: vec![Consume {
             factor: factor_id(1),
             step: None,
+            swap: None,
         }],
         ..new_session(6, 1, 0)
     };

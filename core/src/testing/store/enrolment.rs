@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::audit::AuditKind;
 use crate::store::{
-    Activated, Consume, Enrolment, FactorRecord, FactorState, Peer, StoreError, User,
+    Activated, Consume, Enrolment, FactorRecord, FactorState, LastFactor, Peer, StoreError, User,
 };
 
 pub(super) async fn users_and_peers_read_back(store: Store) {
@@ -31,6 +31,7 @@ pub(super) async fn users_and_peers_read_back(store: Store) {
     let expected = [(1, true), (2, false)].map(|(n, enabled)| User {
         id: user(n),
         enabled,
+        groups: Vec::new(),
     });
     assert_eq!(users, expected, "users are added and replaced");
 
@@ -180,8 +181,10 @@ pub(super) async fn an_enrolment_is_a_peer_with_its_owner_and_factors(store: Sto
         user: User {
             id: user(2),
             enabled: false,
+            groups: Vec::new(),
         },
         factors: vec![factor(2, 2), factor(7, 2)],
+        tokens: Vec::new(),
     };
     assert_eq!(found.expect("it is read"), Some(expected));
     for (place, key) in [(location(2), key(2)), (location(1), key(3))] {
@@ -260,7 +263,10 @@ pub(super) async fn activation_keeps_to_the_limit(store: Store) {
 
 pub(super) async fn a_removed_factor_is_gone(store: Store) {
     enrol(&store, 1).await;
-    let remove = || store.remove_factor(factor_id(1), event(AuditKind::FactorRemoved));
+    let remove = || {
+        let event = event(AuditKind::FactorRemoved);
+        store.remove_factor(factor_id(1), LastFactor::Danger, event)
+    };
     assert!(remove().await.expect("the store works"));
     assert!(!remove().await.expect("the store works"), "it is gone");
     let left = store.factors(&user(1)).await.expect("factors are read");

@@ -93,6 +93,7 @@ pub(super) fn factor(n: u8, owner: u8) -> FactorRecord {
         user: user(owner),
         kind: FactorKind::TOTP,
         label: format!("phone {n}"),
+        credential: None,
         sealed: sealed("secret"),
         state: FactorState::Active,
         last_step: None,
@@ -104,6 +105,7 @@ pub(super) const fn consume(factor: u8, step: u64) -> Consume {
     Consume {
         factor: factor_id(factor),
         step: Some(step),
+        swap: None,
     }
 }
 
@@ -130,6 +132,7 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         assurance: vec![proven],
         consume: vec![consume(n, step)],
         throttle: THROTTLE,
+        most_per_user: None,
         event: event(admitted()),
     }
 }
@@ -146,7 +149,13 @@ pub(super) fn failure(factor: u8, at: Timestamp) -> Failure {
 pub(super) async fn put_user(store: &Store, n: u8, enabled: bool) {
     let id = user(n);
     let event = event(AuditKind::UserPut { enabled });
-    let put = store.put_user(User { id, enabled }, event);
+    let groups = Vec::new();
+    let user = User {
+        id,
+        enabled,
+        groups,
+    };
+    let put = store.put_user(user, event);
     put.await.expect("a user is put");
 }
 
@@ -176,7 +185,9 @@ pub(super) async fn admit(store: &Store, new: NewSession) -> u64 {
         refused @ (Opened::Replayed { .. }
         | Opened::Locked { .. }
         | Opened::FactorGone { .. }
-        | Opened::PeerGone) => panic!("should have been opened: {refused:?}"),
+        | Opened::Overtaken { .. }
+        | Opened::PeerGone
+        | Opened::TooMany) => panic!("should have been opened: {refused:?}"),
     }
 }
 

@@ -67,8 +67,11 @@ async fn act(store: Store, caller: u8, rounds: u8) -> Told {
                 let reset = store.reset_failures(factor_id(n), event(AuditKind::FailuresReset));
                 assert!(reset.await.expect("the store works"));
             }
-            Opened::FactorGone { .. } | Opened::PeerGone => {
-                panic!("nobody has been disabled or removed")
+            Opened::FactorGone { .. }
+            | Opened::Overtaken { .. }
+            | Opened::PeerGone
+            | Opened::TooMany => {
+                panic!("nobody has been disabled, removed or limited")
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use super::fixture::*;
 use crate::audit::{AuditEvent, AuditKind};
-use crate::id::Generation;
+use crate::id::{FactorId, Generation};
 use crate::store::{
-    Activated, ChangeSet, EndReason, FactorRecord, FactorState, FailureReason, NewSession, Opened,
-    Renewal, Renewed,
+    Activated, ChangeSet, EndReason, FactorRecord, FactorState, FailureReason, LastFactor,
+    NewSession, Opened, Renewal, Renewed, StoreError,
 };
 
 /// What happened, and to which user, session and factor.
@@ -23,6 +23,10 @@ fn line(event: &AuditEvent) -> Line {
         event.session.and_then(|id| number(id.as_bytes())),
         event.factor.and_then(|id| number(id.as_bytes())),
     )
+}
+
+fn remove_factor(store: &Store, id: FactorId) -> impl Future<Output = Result<bool, StoreError>> {
+    store.remove_factor(id, LastFactor::Danger, event(AuditKind::FactorRemoved))
 }
 
 pub(super) async fn every_outcome_has_its_record(store: Store) {
@@ -111,7 +115,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     let closed = store.close_session(session_id(2), reason, event(ended.clone()));
     assert!(closed.await.expect("works"));
     expected.push((ended, Some(1), Some(2), None));
-    let removed = store.remove_factor(factor_id(2), event(AuditKind::FactorRemoved));
+    let removed = remove_factor(&store, factor_id(2));
     assert!(removed.await.expect("works"));
     expected.push((AuditKind::FactorRemoved, Some(1), None, Some(2)));
     let appended = store.append_audit(event(AuditKind::Fenced)).await;
@@ -133,7 +137,7 @@ pub(super) async fn what_changes_nothing_leaves_no_record(store: Store) {
     let reason = EndReason::Revoked;
     let close = store.close_session(session_id(9), reason, event(AuditKind::Ended { reason }));
     assert!(!close.await.expect("works"));
-    let remove = store.remove_factor(factor_id(9), event(AuditKind::FactorRemoved));
+    let remove = remove_factor(&store, factor_id(9));
     assert!(!remove.await.expect("works"));
     let reset = store.reset_failures(factor_id(9), event(AuditKind::FailuresReset));
     assert!(!reset.await.expect("works"));
@@ -185,7 +189,7 @@ pub(super) async fn a_watcher_sees_every_change(store: Store) {
     assert!(closed.await.expect("works"));
     let is_session_2 = |all: &ChangeSet| all.sessions.contains(&session_id(2));
     changes_until(&mut stream, is_session_2).await;
-    let removed = store.remove_factor(factor_id(1), event(AuditKind::FactorRemoved));
+    let removed = remove_factor(&store, factor_id(1));
     assert!(removed.await.expect("works"));
     changes_until(&mut stream, |all| all.users.contains(&user(1))).await;
 

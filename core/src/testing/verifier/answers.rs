@@ -28,7 +28,10 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
     let Assurance {
         kind,
         phishing_resistant,
-        user_verified: _, // what the authenticator does is not to be seen from here
+        // What the authenticator does is not to be seen from here.
+        user_verified: _,
+        hardware: _,
+        verifier_bound: _,
         replay_resistant,
         authenticated_at,
     } = proof.assurance;

@@ -72,6 +72,7 @@ impl Setting {
                 user,
                 kind,
                 label: format!("label {n}"),
+                credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
                 last_step: None,

@@ -26,8 +26,10 @@ pub(super) fn enrolment(peer: PublicKey) -> Enrolment {
         user: User {
             id: user(),
             enabled: true,
+            groups: Vec::new(),
         },
         factors: vec![factor(0)],
+        tokens: Vec::new(),
     }
 }
 
@@ -39,6 +41,7 @@ pub(super) fn factor(number: u32) -> FactorRecord {
         user: user(),
         kind: FactorKind::TOTP,
         label: String::new(),
+        credential: None,
         sealed: Sealed::from_bytes(vec![7; 80]),
         state: FactorState::Active,
         last_step: None,

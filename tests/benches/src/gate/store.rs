@@ -44,6 +44,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
                 User {
                     id: user(),
                     enabled: true,
+                    groups: Vec::new(),
                 },
                 event(),
             )
@@ -134,8 +135,10 @@ fn new_session(caller: u32, step: u64) -> NewSession {
         consume: vec![mfagate::store::Consume {
             factor: factor(caller).id,
             step: Some(step),
+            swap: None,
         }],
         throttle: Throttle::default(),
+        most_per_user: None,
         event: AuditEvent::new(
             at,
             AuditKind::Admitted {

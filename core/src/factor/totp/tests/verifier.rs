@@ -34,6 +34,7 @@ impl Phone {
                 user,
                 kind: FactorKind::TOTP,
                 label: "phone".to_owned(),
+                credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
                 last_step: None,

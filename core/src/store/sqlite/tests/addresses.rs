@@ -51,7 +51,13 @@ async fn both_agree(peers: Vec<Peer>) {
     for store in both {
         let (id, enabled) = ("alice".parse().unwrap(), true);
         let event = AuditEvent::new(Timestamp::from_millis(1), AuditKind::UserPut { enabled });
-        store.put_user(User { id, enabled }, event).await.unwrap();
+        let groups = Vec::new();
+        let user = User {
+            id,
+            enabled,
+            groups,
+        };
+        store.put_user(user, event).await.unwrap();
     }
     for peer in peers {
         let expected = put(&memory, peer.clone()).await;

@@ -3,6 +3,9 @@
 //! Nothing outlives the process, failure counts included. A gate that lets people in for real
 //! needs a store that does.
 
+mod claim;
+mod factors;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,17 +13,17 @@ use async_trait::async_trait;
 
 use super::attribution::{self, instead};
 use super::feed::Feed;
-use super::judge::{Standing, Verdict, judge, names_a_factor_twice};
 use super::{
-    Activated, ChangeSet, ChangeStream, Consume, EndReason, Enrolment, FactorRecord, FactorState,
-    Failure, FailureReason, FailureRecorded, NewSession, Opened, Peer, PeerStore, Renewal, Renewed,
-    SessionRecord, StoreError, User,
+    Activated, ChangeSet, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken,
+    FactorChange, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession,
+    Opened, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 use crate::audit::{AuditEvent, AuditKind, AuditRecord, Head};
-use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
+use crate::id::{FactorId, Generation, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
-use crate::policy::{Failures, Throttle};
+use crate::policy::Throttle;
 use crate::seal::Sealed;
+use crate::time::Timestamp;
 
 /// A store in memory. Clones share their contents, as processes share a database.
 ///
@@ -52,6 +55,8 @@ struct State {
     generations: BTreeMap<(LocationId, PublicKey), Generation>,
     /// In the order of enrolment.
     factors: Vec<FactorRecord>,
+    /// In the order of issue.
+    tokens: Vec<EnrolmentToken>,
     sessions: BTreeMap<SessionId, SessionRecord>,
     live: BTreeMap<(LocationId, PublicKey), SessionId>,
     audit: Vec<AuditRecord>,
@@ -81,23 +86,6 @@ impl State {
         Ok(())
     }
 
-    fn factor(&self, id: FactorId) -> Option<&FactorRecord> {
-        self.factors.iter().find(|factor| factor.id == id)
-    }
-
-    fn change_factor(&mut self, id: FactorId, change: impl FnOnce(&mut FactorRecord)) {
-        if let Some(factor) = self.factors.iter_mut().find(|factor| factor.id == id) {
-            change(factor);
-        }
-    }
-
-    fn consume(&mut self, consume: Consume) {
-        self.change_factor(consume.factor, |factor| {
-            factor.last_step = consume.step.or(factor.last_step);
-            factor.failures = Failures::default();
-        });
-    }
-
     /// Whether the peer is enrolled and enabled, and its owner is this user and enabled.
     fn is_eligible(&self, location: &LocationId, peer: PublicKey, user: &UserId) -> bool {
         self.peers
@@ -117,6 +105,27 @@ impl State {
         taken.map_or(Ok(()), Err)
     }
 
+    fn tokens_of(&self, user: &UserId) -> Vec<EnrolmentToken> {
+        let theirs = self.tokens.iter().filter(|token| token.user == *user);
+        theirs.cloned().collect()
+    }
+
+    fn token(&self, id: TokenId) -> Option<&EnrolmentToken> {
+        self.tokens.iter().find(|token| token.id == id)
+    }
+
+    fn live_sessions(&self) -> impl Iterator<Item = &SessionRecord> {
+        self.live.values().filter_map(|id| self.sessions.get(id))
+    }
+
+    /// Ends a live session.
+    fn end(&mut self, id: SessionId, reason: EndReason, at: Timestamp) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.ended = Some((reason, at));
+            self.live.remove(&(session.location.clone(), session.peer));
+        }
+    }
+
     fn next_generation(&mut self, location: &LocationId, peer: PublicKey) -> Generation {
         let generation = self
             .generations
@@ -133,6 +142,29 @@ impl PeerStore for MemoryStore {
         let mut state = self.lock()?;
         state.append(vec![attribution::of_user(event, &user.id)])?;
         state.users.insert(user.id.clone(), user);
+        Ok(())
+    }
+
+    async fn change_user(
+        &self,
+        user: UserId,
+        change: UserChange,
+        event: AuditEvent,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        let known = state.users.get(&user).cloned();
+        let changed = match (known, change) {
+            (Some(known), UserChange::Enabled(enabled)) => User { enabled, ..known },
+            (Some(known), UserChange::Groups(groups)) => User { groups, ..known },
+            (None, UserChange::Enabled(enabled)) => User {
+                id: user.clone(),
+                enabled,
+                groups: Vec::new(),
+            },
+            (None, UserChange::Groups(_)) => return Err(StoreError::UnknownUser),
+        };
+        state.append(vec![attribution::of_user(event, &user)])?;
+        state.users.insert(user, changed);
         Ok(())
     }
 
@@ -158,77 +190,50 @@ impl PeerStore for MemoryStore {
     }
 
     async fn add_factor(&self, factor: FactorRecord, event: AuditEvent) -> Result<(), StoreError> {
-        let mut state = self.lock()?;
-        if !state.users.contains_key(&factor.user) {
-            return Err(StoreError::UnknownUser);
-        }
-        if state.factor(factor.id).is_some() {
-            return Err(StoreError::Conflict);
-        }
-        state.append(vec![attribution::of_factor(event, factor.id, &factor.user)])?;
-        state.factors.push(factor);
-        Ok(())
+        self.lock()?.add_factor(factor, event)
     }
 
     async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError> {
-        let state = self.lock()?;
-        let theirs = state.factors.iter().filter(|f| f.user == *user);
-        Ok(theirs.cloned().collect())
+        Ok(self.lock()?.factors_of(user))
     }
 
     async fn activate_factor(
         &self,
         consume: Consume,
         throttle: Throttle,
-        mut event: AuditEvent,
+        event: AuditEvent,
     ) -> Result<Activated, StoreError> {
-        let mut state = self.lock()?;
-        event.factor = Some(consume.factor);
-        let Some(factor) = state
-            .factor(consume.factor)
-            .filter(|factor| factor.state == FactorState::Pending)
-            .map(Standing::from)
-        else {
-            state.append(vec![instead(event, AuditKind::NotEligible)])?;
-            return Ok(Activated::NotPending);
-        };
-        let event = attribution::of_user(event, &factor.user);
-        if let Some(lock) = factor.locked(&throttle, event.at) {
-            state.append(vec![instead(event, AuditKind::LockedOut)])?;
-            return Ok(Activated::Locked(lock));
-        }
-        if factor.is_spent(consume.step) {
-            let at = event.at;
-            let reason = FailureReason::Replayed;
-            state.append(vec![instead(event, AuditKind::Denied { reason })])?;
-            let failures = factor.failures.plus_one(at);
-            state.change_factor(consume.factor, |factor| factor.failures = failures);
-            return Ok(Activated::Replayed(throttle.lock(failures, at)));
-        }
-        state.append(vec![event])?;
-        state.consume(consume);
-        state.change_factor(consume.factor, |f| f.state = FactorState::Active);
-        Ok(Activated::Activated)
+        self.lock()?.activate_factor(&consume, &throttle, event)
     }
 
-    async fn remove_factor(&self, id: FactorId, event: AuditEvent) -> Result<bool, StoreError> {
-        let mut state = self.lock()?;
-        let Some(user) = state.factor(id).map(|factor| factor.user.clone()) else {
-            return Ok(false);
-        };
-        state.append(vec![attribution::of_factor(event, id, &user)])?;
-        state.factors.retain(|factor| factor.id != id);
-        Ok(true)
+    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {
+        self.lock()?.enrol_factor(new)
     }
 
-    async fn reset_failures(&self, id: FactorId, event: AuditEvent) -> Result<bool, StoreError> {
-        let mut state = self.lock()?;
-        let Some(user) = state.factor(id).map(|factor| factor.user.clone()) else {
-            return Ok(false);
-        };
-        state.append(vec![attribution::of_factor(event, id, &user)])?;
-        state.change_factor(id, |factor| factor.failures = Failures::default());
-        Ok(true)
+    async fn change_factor(
+        &self,
+        factor: FactorId,
+        change: FactorChange,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.lock()?.change_factor_by(factor, change, event)
+    }
+
+    async fn remove_factor(
+        &self,
+        factor: FactorId,
+        last: LastFactor,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.lock()?.remove_factor(factor, last, event)
+    }
+
+    async fn reset_failures(
+        &self,
+        factor: FactorId,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.lock()?.reset_failures(factor, event)
     }
 
     async fn reseal_factor(
@@ -245,6 +250,33 @@ impl PeerStore for MemoryStore {
         Ok(same)
     }
 
+    async fn put_token(&self, token: EnrolmentToken, event: AuditEvent) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        if !state.users.contains_key(&token.user) {
+            return Err(StoreError::UnknownUser);
+        }
+        if state.token(token.id).is_some() {
+            return Err(StoreError::Conflict);
+        }
+        state.append(vec![attribution::of_user(event, &token.user)])?;
+        state.tokens.push(token);
+        Ok(())
+    }
+
+    async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, StoreError> {
+        Ok(self.lock()?.tokens_of(user))
+    }
+
+    async fn remove_token(&self, id: TokenId, event: AuditEvent) -> Result<bool, StoreError> {
+        let mut state = self.lock()?;
+        let Some(user) = state.token(id).map(|token| token.user.clone()) else {
+            return Ok(false);
+        };
+        state.append(vec![attribution::of_user(event, &user)])?;
+        state.tokens.retain(|token| token.id != id);
+        Ok(true)
+    }
+
     async fn enrolment(
         &self,
         location: &LocationId,
@@ -257,64 +289,22 @@ impl PeerStore for MemoryStore {
         let Some(user) = state.users.get(&peer.user).cloned() else {
             return Err(StoreError::Corrupt { what: "a peer" });
         };
-        let theirs = state.factors.iter().filter(|f| f.user == user.id);
-        let factors = theirs.cloned().collect();
+        let factors = state.factors_of(&user.id);
+        let tokens = state.tokens_of(&user.id);
         Ok(Some(Enrolment {
             peer,
             user,
             factors,
+            tokens,
         }))
     }
 
     async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError> {
-        let mut state = self.lock()?;
-        let mut event = failure.event;
-        event.factor = Some(failure.factor);
-        let Some(factor) = state.factor(failure.factor).map(Standing::from) else {
-            state.append(vec![instead(event, AuditKind::NotEligible)])?;
-            return Ok(FailureRecorded::FactorGone);
-        };
-        let event = attribution::of_user(event, &factor.user);
-        if let Some(lock) = factor.locked(&failure.throttle, failure.at) {
-            state.append(vec![instead(event, AuditKind::LockedOut)])?;
-            return Ok(FailureRecorded::Locked(lock));
-        }
-        state.append(vec![event])?;
-        let failures = factor.failures.plus_one(failure.at);
-        state.change_factor(failure.factor, |factor| factor.failures = failures);
-        let lock = failure.throttle.lock(failures, failure.at);
-        Ok(FailureRecorded::Counted(lock))
+        self.lock()?.record_failure(failure)
     }
 
     async fn open_session(&self, new: NewSession) -> Result<Opened, StoreError> {
-        let mut state = self.lock()?;
-        if state.sessions.contains_key(&new.id) || names_a_factor_twice(&new.consume) {
-            return Err(StoreError::Conflict);
-        }
-        if !state.is_eligible(&new.location, new.peer, &new.user) {
-            let refusal = attribution::refused(&new, AuditKind::NotEligible, None);
-            state.append(vec![refusal])?;
-            return Ok(Opened::PeerGone);
-        }
-        let standing = |consume: &Consume| state.factor(consume.factor).map(Standing::from);
-        let consume = new.consume.iter();
-        let factors: Vec<_> = consume.map(|c| (*c, standing(c))).collect();
-        match judge(&new.user, &factors, &new.throttle, new.verified_at) {
-            Verdict::Gone(index) => {
-                let factor = factors[index].0.factor;
-                let kind = AuditKind::NotEligible;
-                state.append(vec![attribution::refused(&new, kind, Some(factor))])?;
-                Ok(Opened::FactorGone { factor })
-            }
-            Verdict::Locked(index, lock) => {
-                let factor = factors[index].0.factor;
-                let kind = AuditKind::LockedOut;
-                state.append(vec![attribution::refused(&new, kind, Some(factor))])?;
-                Ok(Opened::Locked { factor, lock })
-            }
-            Verdict::Spent => state.count_replays(&new, &factors),
-            Verdict::Admit => state.admit(new),
-        }
+        self.lock()?.open_session(new)
     }
 
     async fn renew_session(&self, renewal: Renewal) -> Result<Renewed, StoreError> {
@@ -361,7 +351,6 @@ impl PeerStore for MemoryStore {
             attribution::of_session(event, id, &session.location, session.peer, &session.user);
         state.append(vec![event])?;
         state.end(id, reason, at);
-        state.live.remove(&(session.location, session.peer));
         Ok(true)
     }
 
@@ -424,67 +413,6 @@ impl PeerStore for MemoryStore {
                 });
                 stream
             }
-        }
-    }
-}
-
-impl State {
-    /// Counts each spent step as a failure of its factor; tells of the first.
-    fn count_replays(
-        &mut self,
-        new: &NewSession,
-        factors: &[(Consume, Option<Standing>)],
-    ) -> Result<Opened, StoreError> {
-        let spent: Vec<(FactorId, Failures)> = factors
-            .iter()
-            .filter_map(|(consume, standing)| {
-                let standing = standing.as_ref()?;
-                let failures = standing.failures.plus_one(new.verified_at);
-                standing
-                    .is_spent(consume.step)
-                    .then_some((consume.factor, failures))
-            })
-            .collect();
-        let events = spent.iter().map(|(id, _)| attribution::replayed(new, *id));
-        self.append(events.collect())?;
-        for (id, failures) in &spent {
-            self.change_factor(*id, |factor| factor.failures = *failures);
-        }
-        let Some((factor, failures)) = spent.first().copied() else {
-            return Err(StoreError::Corrupt { what: "a factor" });
-        };
-        let lock = new.throttle.lock(failures, new.verified_at);
-        Ok(Opened::Replayed { factor, lock })
-    }
-
-    fn admit(&mut self, new: NewSession) -> Result<Opened, StoreError> {
-        let place = (new.location.clone(), new.peer);
-        let superseded = self.live.get(&place).copied();
-        let mut events = Vec::with_capacity(2);
-        if let Some(old) = superseded.and_then(|old| self.sessions.get(&old)) {
-            events.push(attribution::superseded(&new, old.id, &old.user));
-        }
-        events.push(attribution::admitted(&new));
-        self.append(events)?;
-
-        for consume in &new.consume {
-            self.consume(*consume);
-        }
-        if let Some(old) = superseded {
-            self.end(old, EndReason::Superseded, new.event.at);
-        }
-        let generation = self.next_generation(&new.location, new.peer);
-        self.live.insert(place, new.id);
-        self.sessions.insert(new.id, new.into_record(generation));
-        Ok(Opened::Opened {
-            generation,
-            superseded,
-        })
-    }
-
-    fn end(&mut self, id: SessionId, reason: EndReason, at: crate::time::Timestamp) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.ended = Some((reason, at));
         }
     }
 }

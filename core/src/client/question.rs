@@ -1,0 +1,53 @@
+//! What a user is asked, and what the user wants: the two ends of a conversation with a person.
+
+use std::time::Duration;
+
+use crate::assurance::FactorKind;
+use crate::channel::message::{Answer, Challenge, Denied, Hidden, Offer};
+use crate::id::{AttemptId, FactorId};
+
+/// A question to the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Question {
+    /// The run of the ceremony, which a device key's signature covers.
+    pub attempt: AttemptId,
+    /// The factor that is asked for; `None` while one is being enrolled.
+    pub factor: Option<Offer>,
+    /// What to answer.
+    pub challenge: Challenge,
+    /// The factors that would do in its place.
+    pub others: Vec<Offer>,
+    /// Why the answer before was refused, and what is left.
+    pub denied: Option<Denied>,
+    /// How long there is to answer.
+    pub expires_in: Duration,
+}
+
+/// What the user does about a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Response {
+    /// Answers it.
+    Answer(Answer),
+    /// Would rather be asked for this factor of [`Question::others`]; or, with the factor at hand,
+    /// asks for a fresh challenge, such as another code.
+    Choose(FactorId),
+}
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// A factor that the user wants to enrol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFactor {
+    /// Its kind.
+    pub kind: FactorKind,
+    /// A label for people: "phone".
+    pub label: String,
+    /// A one-time enrolment token. Without one the gate asks for the policy's factors first.
+    pub token: Option<Hidden>,
+}

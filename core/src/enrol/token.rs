@@ -1,0 +1,106 @@
+//! One-time enrolment tokens, in an administrator's hands: with one, a user's client enrols a
+//! factor without having passed another.
+
+use std::fmt;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::{EnrolError, Registrar};
+use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
+use crate::id::{TokenId, UserId};
+use crate::policy::Policy;
+use crate::store::EnrolmentToken;
+use crate::time::Timestamp;
+
+/// A token as it was issued. Shown once, to whoever hands it to the user; prints none of it.
+pub struct IssuedToken {
+    /// Its id, which is not secret.
+    pub id: TokenId,
+    /// From when on it is no longer good.
+    pub not_after: Timestamp,
+    text: Zeroizing<String>,
+}
+
+impl IssuedToken {
+    /// The token: `mfe_` and 43 letters, digits, hyphens and underscores. Nobody can show it again.
+    pub fn expose_text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken")
+            .field("id", &self.id)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registrar {
+    /// How long a token lasts where nothing speaks for another time: a day.
+    pub const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+    /// Issues a token with which the user's client may enrol one factor of these kinds, or of any
+    /// where there are none, within this time: a second to 30 days.
+    ///
+    /// # Errors
+    /// [`EnrolError::TokenLifetime`], [`EnrolError::Randomness`]; [`EnrolError::Store`], also when
+    /// the user is unknown.
+    pub async fn issue_token(
+        &self,
+        user: &UserId,
+        kinds: Vec<FactorKind>,
+        ttl: Duration,
+    ) -> Result<IssuedToken, EnrolError> {
+        if !(Duration::from_secs(1)..=Policy::LONGEST).contains(&ttl) {
+            return Err(EnrolError::TokenLifetime);
+        }
+        let id = TokenId::generate().map_err(|_| EnrolError::Randomness)?;
+        let text = EnrolmentToken::generate_text().map_err(|_| EnrolError::Randomness)?;
+        let not_after = self.clock.now().timestamp + ttl;
+        let kind = AuditKind::TokenIssued {
+            token: id,
+            kinds: kinds.clone(),
+            not_after,
+        };
+        let event = self.user_event(kind, user);
+        let token = EnrolmentToken {
+            id,
+            user: user.clone(),
+            digest: EnrolmentToken::digest_of(&text),
+            kinds,
+            not_after,
+        };
+        self.store.put_token(token, event).await?;
+        Ok(IssuedToken {
+            id,
+            not_after,
+            text,
+        })
+    }
+
+    /// The user's tokens that have not been used, those that are over included.
+    ///
+    /// # Errors
+    /// [`EnrolError::Store`].
+    pub async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, EnrolError> {
+        Ok(self.store.tokens(user).await?)
+    }
+
+    /// Takes a token back before its use.
+    ///
+    /// # Errors
+    /// [`EnrolError::NoToken`]; [`EnrolError::Store`].
+    pub async fn remove_token(&self, user: &UserId, token: TokenId) -> Result<(), EnrolError> {
+        let tokens = self.store.tokens(user).await?;
+        if !tokens.iter().any(|one| one.id == token) {
+            return Err(EnrolError::NoToken);
+        }
+        let event = self.user_event(AuditKind::TokenRemoved { token }, user);
+        let removed = self.store.remove_token(token, event).await?;
+        removed.then_some(()).ok_or(EnrolError::NoToken)
+    }
+}

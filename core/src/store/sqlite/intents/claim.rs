@@ -1,0 +1,157 @@
+//! What a peer asks for on the strength of the factors that its owner passed: an admission, or
+//! another factor.
+
+use super::super::rows::{self, all, one, to_json, token_columns};
+use super::super::writer::Tx;
+use super::factors::{insert, is_credential_taken};
+use super::{eligible, end, execute, exists, next_generation, set_failures, standing, take};
+use crate::audit::AuditKind;
+use crate::id::{Generation, TokenId};
+use crate::store::attribution;
+use crate::store::judge::{Claim, Refused, is_entitled, is_one_too_many};
+use crate::store::{
+    EndReason, Enrolled, EnrolmentToken, NewFactor, NewSession, Opened, StoreError,
+};
+
+pub(in crate::store::sqlite) fn open_session(
+    tx: &mut Tx<'_>,
+    new: &NewSession,
+) -> Result<Opened, StoreError> {
+    let claim = Claim::from(new);
+    let sql = "SELECT 1 FROM sessions WHERE id = ?";
+    if exists(tx, sql, [new.id.as_bytes()])? || claim.names_a_factor_twice() {
+        return Err(StoreError::Conflict);
+    }
+    let last = match judge(tx, &claim)? {
+        Ok(last) => last,
+        Err(refused) => return Ok(refused.into()),
+    };
+    if is_too_many(tx, new)? {
+        tx.append(attribution::claimed(&claim, AuditKind::NotEligible, None))?;
+        return Ok(Opened::TooMany);
+    }
+    admit(tx, new, last)
+}
+
+pub(in crate::store::sqlite) fn enrol_factor(
+    tx: &mut Tx<'_>,
+    new: &NewFactor,
+) -> Result<Enrolled, StoreError> {
+    let claim = Claim::from(new);
+    if standing(tx, new.factor.id)?.is_some() || claim.names_a_factor_twice() {
+        return Err(StoreError::Conflict);
+    }
+    if let Err(refused) = judge(tx, &claim)? {
+        return Ok(refused.into());
+    }
+    let token = match new.token {
+        Some(id) => find_token(tx, id)?,
+        None => None,
+    };
+    if !is_entitled(new, token.as_ref()) {
+        tx.append(attribution::claimed(&claim, AuditKind::NotEligible, None))?;
+        return Ok(Enrolled::TokenGone);
+    }
+    if is_credential_taken(tx, &new.factor)? {
+        tx.append(attribution::claimed(&claim, AuditKind::NotEligible, None))?;
+        return Ok(Enrolled::CredentialTaken);
+    }
+    for consume in &new.consume {
+        take(tx, consume)?;
+    }
+    if let Some(token) = new.token {
+        execute(tx, "DELETE FROM tokens WHERE id = ?", [token.as_bytes()])?;
+    }
+    insert(tx, &new.factor)?;
+    tx.append(attribution::enrolled(new))?;
+    Ok(Enrolled::Enrolled)
+}
+
+/// Judges a claim: the peer's last generation where it stands, and why it doesn't where not, once
+/// that has been recorded and counted.
+fn judge(tx: &mut Tx<'_>, claim: &Claim<'_>) -> Result<Result<Generation, Refused>, StoreError> {
+    let judged = match eligible(tx, claim.location, claim.peer, claim.user)? {
+        Some(last) => {
+            let mut standings = Vec::with_capacity(claim.consume.len());
+            for consume in claim.consume {
+                standings.push(standing(tx, consume.factor)?);
+            }
+            claim.judge(&standings).map(|()| last)
+        }
+        None => Err(Refused::PeerGone),
+    };
+    if let Err(refused) = &judged {
+        for (factor, failures) in refused.counts() {
+            set_failures(tx, *factor, *failures)?;
+        }
+        for event in refused.events(claim) {
+            tx.append(event)?;
+        }
+    }
+    Ok(judged)
+}
+
+fn is_too_many(tx: &Tx<'_>, new: &NewSession) -> Result<bool, StoreError> {
+    let Some(most) = new.most_per_user else {
+        return Ok(false);
+    };
+    let ends = all(
+        tx.connection,
+        "SELECT not_after FROM sessions
+         WHERE user = ? AND location = ? AND ended_at IS NULL AND peer <> ?",
+        (
+            new.user.as_str(),
+            new.location.as_str(),
+            new.peer.as_bytes(),
+        ),
+        rows::session_end,
+    )?;
+    Ok(is_one_too_many(most, new.verified_at, ends))
+}
+
+fn find_token(tx: &Tx<'_>, id: TokenId) -> Result<Option<EnrolmentToken>, StoreError> {
+    let sql = concat!("SELECT ", token_columns!(), " FROM tokens WHERE id = ?");
+    one(tx.connection, sql, [id.as_bytes()], rows::token)
+}
+
+fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, StoreError> {
+    for consume in &new.consume {
+        take(tx, consume)?;
+    }
+    let old = one(
+        tx.connection,
+        "SELECT id, user FROM sessions WHERE location = ? AND peer = ? AND ended_at IS NULL",
+        (new.location.as_str(), new.peer.as_bytes()),
+        rows::owned_session,
+    )?;
+    if let Some((old, owner)) = &old {
+        end(tx, *old, EndReason::Superseded, &new.event)?;
+        tx.append(attribution::superseded(new, *old, owner))?;
+    }
+    let generation = next_generation(tx, &new.location, new.peer, last)?;
+    let factors: Vec<_> = new.consume.iter().map(|consume| consume.factor).collect();
+    execute(
+        tx,
+        "INSERT INTO sessions (id, location, peer, user, allowed_ips, generation, verified_at,
+           not_after, psk, assurance, factors)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.id.as_bytes(),
+            new.location.as_str(),
+            new.peer.as_bytes(),
+            new.user.as_str(),
+            to_json(&new.allowed_ips)?,
+            generation.get().cast_signed(),
+            new.verified_at.as_millis().cast_signed(),
+            new.not_after.as_millis().cast_signed(),
+            new.psk.as_bytes(),
+            to_json(&new.assurance)?,
+            to_json(&factors)?,
+        ),
+    )?;
+    tx.append(attribution::admitted(new))?;
+    Ok(Opened::Opened {
+        generation,
+        superseded: old.map(|(old, _)| old),
+    })
+}

@@ -1,0 +1,237 @@
+//! Factors: their life, and their failures.
+
+use super::super::rows::{self, all, session_columns, state_name};
+use super::super::writer::Tx;
+use super::{end, execute, exists, known_user, set_failures, standing, take};
+use crate::audit::{AuditEvent, AuditKind};
+use crate::id::FactorId;
+use crate::policy::{Failures, Throttle};
+use crate::seal::Sealed;
+use crate::store::attribution::{self, instead};
+use crate::store::judge::Standing;
+use crate::store::{
+    Activated, Consume, EndReason, FactorChange, FactorRecord, FactorState, Failure,
+    FailureRecorded, LastFactor, StoreError,
+};
+
+pub(in crate::store::sqlite) fn add_factor(
+    tx: &mut Tx<'_>,
+    factor: &FactorRecord,
+    event: AuditEvent,
+) -> Result<(), StoreError> {
+    known_user(tx, &factor.user)?;
+    if standing(tx, factor.id)?.is_some() {
+        return Err(StoreError::Conflict);
+    }
+    if is_credential_taken(tx, factor)? {
+        return Err(StoreError::CredentialTaken);
+    }
+    insert(tx, factor)?;
+    tx.append(attribution::of_factor(event, factor.id, &factor.user))
+}
+
+pub(in crate::store::sqlite) fn activate_factor(
+    tx: &mut Tx<'_>,
+    consume: &Consume,
+    throttle: &Throttle,
+    mut event: AuditEvent,
+) -> Result<Activated, StoreError> {
+    event.factor = Some(consume.factor);
+    let pending = standing(tx, consume.factor)?.filter(|f| f.state == FactorState::Pending);
+    let Some(factor) = pending else {
+        tx.append(instead(event, AuditKind::NotEligible))?;
+        return Ok(Activated::NotPending);
+    };
+    let event = attribution::of_user(event, &factor.user);
+    if let Some((outcome, kind, failures)) = factor.refuses_activation(consume, throttle, event.at)
+    {
+        if let Some(failures) = failures {
+            set_failures(tx, consume.factor, failures)?;
+        }
+        tx.append(instead(event, kind))?;
+        return Ok(outcome);
+    }
+    take(tx, consume)?;
+    set_state(tx, consume.factor, FactorState::Active)?;
+    tx.append(event)?;
+    Ok(Activated::Activated)
+}
+
+pub(in crate::store::sqlite) fn change_factor(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    change: &FactorChange,
+    event: AuditEvent,
+) -> Result<bool, StoreError> {
+    let Some(factor) = standing(tx, id)?.filter(|factor| factor.is_fit_for(change)) else {
+        return Ok(false);
+    };
+    let event = attribution::of_factor(event, id, &factor.user);
+    match change {
+        FactorChange::Rename(label) => {
+            let sql = "UPDATE factors SET label = ? WHERE id = ?";
+            execute(tx, sql, (label, id.as_bytes()))?;
+            tx.append(event)?;
+        }
+        FactorChange::Suspend(last) => {
+            keep_one(tx, id, &factor, *last)?;
+            set_state(tx, id, FactorState::Suspended)?;
+            tx.append(event.clone())?;
+            end_opened_by(tx, id, &factor, &event)?;
+        }
+        FactorChange::Resume => {
+            set_state(tx, id, FactorState::Active)?;
+            tx.append(event)?;
+        }
+    }
+    Ok(true)
+}
+
+pub(in crate::store::sqlite) fn remove_factor(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    last: LastFactor,
+    event: AuditEvent,
+) -> Result<bool, StoreError> {
+    let Some(factor) = standing(tx, id)? else {
+        return Ok(false);
+    };
+    keep_one(tx, id, &factor, last)?;
+    execute(tx, "DELETE FROM factors WHERE id = ?", [id.as_bytes()])?;
+    let event = attribution::of_factor(event, id, &factor.user);
+    tx.append(event.clone())?;
+    end_opened_by(tx, id, &factor, &event)?;
+    Ok(true)
+}
+
+pub(in crate::store::sqlite) fn reset_failures(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    event: AuditEvent,
+) -> Result<bool, StoreError> {
+    let Some(factor) = standing(tx, id)? else {
+        return Ok(false);
+    };
+    set_failures(tx, id, Failures::default())?;
+    let event = attribution::of_factor(event, id, &factor.user);
+    tx.append(event.clone())?;
+    end_opened_by(tx, id, &factor, &event)?;
+    Ok(true)
+}
+
+pub(in crate::store::sqlite) fn reseal_factor(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    from: &Sealed,
+    to: &Sealed,
+) -> Result<bool, StoreError> {
+    let changed = execute(
+        tx,
+        "UPDATE factors SET sealed = ? WHERE id = ? AND sealed = ?",
+        (to.as_bytes(), id.as_bytes(), from.as_bytes()),
+    )?;
+    Ok(changed == 1)
+}
+
+pub(in crate::store::sqlite) fn record_failure(
+    tx: &mut Tx<'_>,
+    failure: Failure,
+) -> Result<FailureRecorded, StoreError> {
+    let mut event = failure.event;
+    event.factor = Some(failure.factor);
+    let Some(factor) = standing(tx, failure.factor)? else {
+        tx.append(instead(event, AuditKind::NotEligible))?;
+        return Ok(FailureRecorded::FactorGone);
+    };
+    let event = attribution::of_user(event, &factor.user);
+    if let Some(lock) = factor.locked(&failure.throttle, failure.at) {
+        tx.append(instead(event, AuditKind::LockedOut))?;
+        return Ok(FailureRecorded::Locked(lock));
+    }
+    let failures = factor.failures.plus_one(failure.at);
+    set_failures(tx, failure.factor, failures)?;
+    tx.append(event)?;
+    let lock = failure.throttle.lock(failures, failure.at);
+    Ok(FailureRecorded::Counted(lock))
+}
+
+/// Inserts a factor whose id and credential are known to be free.
+pub(super) fn insert(tx: &Tx<'_>, factor: &FactorRecord) -> Result<(), StoreError> {
+    execute(
+        tx,
+        "INSERT INTO factors
+           (id, user, kind, label, credential, sealed, state, last_step, failures, last_failure)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            factor.id.as_bytes(),
+            factor.user.as_str(),
+            factor.kind.as_str(),
+            &factor.label,
+            factor.credential.as_ref().map(|id| id.as_bytes()),
+            factor.sealed.as_bytes(),
+            state_name(factor.state),
+            factor.last_step.map(u64::cast_signed),
+            factor.failures.count,
+            factor.failures.last_at.as_millis().cast_signed(),
+        ),
+    )
+    .map(drop)
+}
+
+pub(super) fn is_credential_taken(tx: &Tx<'_>, factor: &FactorRecord) -> Result<bool, StoreError> {
+    let Some(credential) = &factor.credential else {
+        return Ok(false);
+    };
+    exists(
+        tx,
+        "SELECT 1 FROM factors WHERE kind = ? AND credential = ?",
+        (factor.kind.as_str(), credential.as_bytes()),
+    )
+}
+
+fn set_state(tx: &Tx<'_>, id: FactorId, state: FactorState) -> Result<(), StoreError> {
+    let sql = "UPDATE factors SET state = ? WHERE id = ?";
+    execute(tx, sql, (state_name(state), id.as_bytes())).map(drop)
+}
+
+/// Refuses to let a user's last active factor go, unless that is what is wanted.
+fn keep_one(
+    tx: &Tx<'_>,
+    id: FactorId,
+    factor: &Standing,
+    last: LastFactor,
+) -> Result<(), StoreError> {
+    if last == LastFactor::Danger || factor.state != FactorState::Active {
+        return Ok(());
+    }
+    let another = exists(
+        tx,
+        "SELECT 1 FROM factors WHERE user = ? AND state = 'active' AND id <> ?",
+        (factor.user.as_str(), id.as_bytes()),
+    )?;
+    another.then_some(()).ok_or(StoreError::LastFactor)
+}
+
+/// Ends the live sessions that the factor opened, each with a record of its own.
+fn end_opened_by(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    factor: &Standing,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    let live = all(
+        tx.connection,
+        concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE user = ? AND ended_at IS NULL ORDER BY ordinal"
+        ),
+        [factor.user.as_str()],
+        rows::session,
+    )?;
+    for session in live.iter().filter(|session| session.is_opened_by(id)) {
+        end(tx, session.id, EndReason::FactorChanged, event)?;
+        tx.append(attribution::factor_changed(event, session))?;
+    }
+    Ok(())
+}
