@@ -25,6 +25,7 @@ pub mod id;
 pub mod interface;
 pub mod key;
 pub mod manual;
+pub mod prove;
 pub mod time;
 
 #[cfg(feature = "gate")]

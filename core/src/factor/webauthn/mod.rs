@@ -86,8 +86,9 @@ impl MfaVerifier for WebAuthnVerifier {
         };
         let scene = &context.scene;
         let (mut record, credential) = self.record(context)?;
-        let ceremony =
-            Pending::<Asserting>::read(scene, context.state).map_err(VerifyError::backend)?;
+        let ceremony = Pending::<Asserting>::read(scene, context.state)
+            .map_err(VerifyError::backend)?
+            .ok_or(VerifyError::Wrong)?;
         let assertion = response::assertion(text)?;
         in_time(scene)?;
         if !response::is_sound_assertion(&self.party, &assertion, &record.user_handle) {
@@ -157,8 +158,9 @@ impl MfaVerifier for WebAuthnVerifier {
             return Err(VerifyError::Unfit);
         };
         let scene = &enrolling.scene;
-        let creating =
-            Pending::<Creating>::read(scene, enrolling.state).map_err(VerifyError::backend)?;
+        let creating = Pending::<Creating>::read(scene, enrolling.state)
+            .map_err(VerifyError::backend)?
+            .ok_or(VerifyError::Wrong)?;
         let created = response::attestation(text)?;
         in_time(scene)?;
         if !response::is_sound_attestation(&self.party, &created) {

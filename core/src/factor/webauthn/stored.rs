@@ -53,10 +53,8 @@ impl Record {
 #[serde(deny_unknown_fields)]
 pub(super) struct Pending<C> {
     version: u8,
-    location: String,
-    peer: String,
-    attempt: String,
-    pub(super) ceremony: C,
+    attempt: [String; 4],
+    ceremony: C,
 }
 
 /// An assertion is awaited.
@@ -74,22 +72,29 @@ impl<C: Serialize + DeserializeOwned> Pending<C> {
     pub(super) fn write(scene: &Scene<'_>, ceremony: C) -> Result<Secret, Unreadable> {
         write(&Self {
             version: VERSION,
-            location: scene.location_key.to_string(),
-            peer: scene.peer.to_string(),
-            attempt: scene.attempt.to_string(),
+            attempt: name(scene),
             ceremony,
         })
     }
 
-    /// The ceremony, if it is this attempt's.
-    pub(super) fn read(scene: &Scene<'_>, state: Option<&Secret>) -> Result<C, Unreadable> {
+    /// The ceremony; `None` when it is another attempt's.
+    pub(super) fn read(scene: &Scene<'_>, state: Option<&Secret>) -> Result<Option<C>, Unreadable> {
         let pending: Self = read(state.ok_or(Unreadable)?)?;
-        let is_this = pending.version == VERSION
-            && pending.location == scene.location_key.to_string()
-            && pending.peer == scene.peer.to_string()
-            && pending.attempt == scene.attempt.to_string();
-        is_this.then_some(pending.ceremony).ok_or(Unreadable)
+        if pending.version != VERSION {
+            return Err(Unreadable);
+        }
+        Ok((pending.attempt == name(scene)).then_some(pending.ceremony))
     }
+}
+
+/// Which attempt, of which peer, where.
+fn name(scene: &Scene<'_>) -> [String; 4] {
+    [
+        scene.location.to_string(),
+        scene.location_key.to_string(),
+        scene.peer.to_string(),
+        scene.attempt.to_string(),
+    ]
 }
 
 fn read<T: DeserializeOwned>(secret: &Secret) -> Result<T, Unreadable> {
@@ -101,7 +106,7 @@ fn write<T: Serialize>(value: &T) -> Result<Secret, Unreadable> {
     Ok(Secret::new(std::mem::take(&mut *text)))
 }
 
-/// What was kept does not read back, or is not this attempt's.
+/// What was kept does not read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stored credential or the ceremony's state is not of this build, or not this attempt's")]
+#[error("the stored credential or the ceremony's state is not one of this build's")]
 pub(super) struct Unreadable;

@@ -69,14 +69,19 @@ async fn a_ceremonys_state_serves_no_other_attempt_peer_or_location() {
         peer: PublicKey::from_bytes([2; 32]),
         ..Attempt::of("alice")
     };
-    let other_location = Attempt {
+    let other_key = Attempt {
         id: attempt.id,
         location_key: PublicKey::from_bytes([5; 32]),
         ..Attempt::of("alice")
     };
-    for other in [other_attempt, other_peer, other_location] {
+    let other_location = Attempt {
+        id: attempt.id,
+        location: "lab".parse().unwrap(),
+        ..Attempt::of("alice")
+    };
+    for other in [other_attempt, other_peer, other_location, other_key] {
         let moved = other.verify(&verifier, &factor, &state, &assertion).await;
-        assert!(matches!(moved, Err(VerifyError::Backend(_))), "{moved:?}");
+        assert!(matches!(moved, Err(VerifyError::Wrong)), "{moved:?}");
     }
     let unasked = Answer::WebAuthn {
         credential: Hidden::new(assertion.clone()).unwrap(),

@@ -1,0 +1,5 @@
+//! What a client answers challenges with, where it takes more than a text that a user types.
+//!
+//! Nothing here decides who is admitted: the gate's verifiers do.
+
+pub mod webauthn;
