@@ -35,6 +35,25 @@ pub struct Context<'a> {
     pub state: Option<&'a Secret>,
 }
 
+impl<'a> Context<'a> {
+    /// What the gate hands to a verifier that is to ask; for tests of your own.
+    pub const fn new(scene: Scene<'a>, factor: &'a FactorRecord, secret: &'a Secret) -> Self {
+        Self {
+            scene,
+            factor,
+            secret,
+            state: None,
+        }
+    }
+
+    /// The same for a verifier that is to judge, with what it asked to remember.
+    #[must_use]
+    pub const fn remembering(mut self, state: Option<&'a Secret>) -> Self {
+        self.state = state;
+        self
+    }
+}
+
 /// What a verifier may know of the attempt in which a factor is enrolled.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -45,6 +64,24 @@ pub struct Enrolling<'a> {
     pub factors: &'a [FactorRecord],
     /// What the verifier asked to remember when it asked; `None` while it is to ask.
     pub state: Option<&'a Secret>,
+}
+
+impl<'a> Enrolling<'a> {
+    /// What the gate hands to a verifier that is to ask; for tests of your own.
+    pub const fn new(scene: Scene<'a>, factors: &'a [FactorRecord]) -> Self {
+        Self {
+            scene,
+            factors,
+            state: None,
+        }
+    }
+
+    /// The same for a verifier that is to judge, with what it asked to remember.
+    #[must_use]
+    pub const fn remembering(mut self, state: Option<&'a Secret>) -> Self {
+        self.state = state;
+        self
+    }
 }
 
 /// An attempt: who, where and when.
