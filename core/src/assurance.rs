@@ -29,6 +29,17 @@ impl FactorKind {
     /// A password or PIN that the gate knows.
     pub const PASSWORD: Self = Self::new("password");
 
+    /// Every kind that this crate has a name for, once.
+    pub const ALL: [Self; 7] = [
+        Self::TOTP,
+        Self::DEVICE_KEY,
+        Self::WEBAUTHN,
+        Self::OIDC,
+        Self::EMAIL_CODE,
+        Self::RECOVERY_CODES,
+        Self::PASSWORD,
+    ];
+
     /// A kind by its name.
     pub const fn new(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))

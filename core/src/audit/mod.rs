@@ -127,6 +127,11 @@ pub enum AuditKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<TokenId>,
     },
+    /// A factor was passed, and more is to be decided before its peer is admitted.
+    FactorPassed {
+        /// Its kind.
+        kind: FactorKind,
+    },
     /// A factor gave its first right answer and is in use.
     FactorActivated,
     /// A factor has another label.

@@ -9,6 +9,10 @@ pub mod protocol {}
 #[doc = include_str!("expiry.md")]
 pub mod expiry {}
 
+#[cfg(feature = "policy-file")]
+#[doc = include_str!("policy.md")]
+pub mod policy {}
+
 #[cfg(feature = "gate")]
 #[doc = include_str!("writing_a_store.md")]
 pub mod writing_a_store {}

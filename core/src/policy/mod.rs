@@ -1,29 +1,69 @@
-//! What a location asks of those who want in: plain data, no behaviour of its own.
+//! What a location asks of those who want in: plain data, and pure functions over it. No clock, no
+//! I/O; what enforces it is the [`gate`](crate::gate).
+//!
+//! [`manual::policy`](crate::manual::policy) is the chapter.
 
+mod ability;
+mod check;
+mod explain;
+mod group;
+mod human;
+mod level;
+mod load;
+mod preset;
+mod requirement;
+mod step;
 mod throttle;
+mod window;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+pub use ability::{Ability, Category, Claim};
+pub use check::{InvalidPolicy, Place};
+pub use explain::{Explanation, LeftOut, Question, Verdict, explain};
+pub use group::GroupRule;
+pub use level::{Aal, Gap, Shortfall, meets};
+pub use load::{LoadError, Position};
+pub use requirement::{Property, Requirement, Unmet};
+pub use step::{Next, Step};
 pub use throttle::{Failures, Lock, Throttle};
+pub use window::{Hours, InvalidWindow, ParseTimeError, TimeOfDay, UtcOffset, Weekday, Window};
 
 use crate::assurance::FactorKind;
 
 /// The rules of one location. [`Policy::default`] asks for a one-time password once per working
 /// day; every figure in it can be changed, none can be made infinite.
+///
+/// It has one strict form in every format that serde knows: unknown fields are refused, spans are
+/// texts such as `"8h"`, what is left out is as in the default, and what [`Policy::check`] refuses
+/// can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// The factors of which one must be passed.
-    pub any_of: Vec<FactorKind>,
+    /// The factors to pass, step by step.
+    pub steps: Vec<Step>,
+    /// What they must prove together.
+    pub require: Requirement,
     /// How long after a successful verification a lease may last at most, renewals included.
     pub max_age: Duration,
-    /// How long one lease lasts. Where it is shorter than `max_age`, a client renews it without a
-    /// factor until `max_age` is over.
+    /// How long one lease lasts, at most until `max_age` is over. What ends a shorter one is its
+    /// client's failing to renew it, by `renewal`.
     pub lease: Duration,
     /// End a lease after this long without payload; `None` does not look.
     pub inactivity: Option<Duration>,
     /// How long before a lease's end an [`Event::Ending`](crate::gate::Event::Ending) warns.
     pub warn_before: Duration,
+    /// What the renewal of a lease asks for.
+    pub renewal: RenewalRule,
+    /// Whether a client ends its session when its device wakes or is unlocked. The client does
+    /// this; a gate can't see it.
+    pub end_on_wake: bool,
+    /// When the location is open. None at all: always.
+    pub windows: Vec<Window>,
+    /// How many sessions one user may have at a time, over all their peers; `None` does not count.
+    pub sessions_per_user: Option<u32>,
     /// How long an attempt may take from its first message to its grant.
     pub attempt_ttl: Duration,
     /// How many attempts one peer may have open at a time.
@@ -37,73 +77,45 @@ pub struct Policy {
     pub throttle: Throttle,
     /// How long removals may keep failing before the interface goes down.
     pub fence_after: Duration,
+    /// What is different for groups of users. The first rule in this order whose group a user is
+    /// in applies, alone; see [`Policy::for_groups`].
+    pub groups: Vec<GroupRule>,
+}
+
+/// What the renewal of a lease asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RenewalRule {
+    /// No factor, until `max_age` is over.
+    #[default]
+    Free,
+    /// The factors of the policy, every time.
+    Factor,
+    /// There is none: a lease ends at its end.
+    Off,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         let working_day = Duration::from_secs(8 * 3600);
         Self {
-            any_of: vec![FactorKind::TOTP],
+            steps: vec![Step::AnyOf(vec![FactorKind::TOTP])],
+            require: Requirement::default(),
             max_age: working_day,
             lease: working_day,
             inactivity: None,
             warn_before: Duration::from_secs(5 * 60),
+            renewal: RenewalRule::Free,
+            end_on_wake: false,
+            windows: Vec::new(),
+            sessions_per_user: None,
             attempt_ttl: Duration::from_secs(5 * 60),
             attempts_per_peer: 4,
             attempts_in_all: 65_536,
             clock_skew: Duration::from_secs(60),
             throttle: Throttle::default(),
             fence_after: Duration::from_secs(10),
+            groups: Vec::new(),
         }
     }
-}
-
-impl Policy {
-    /// Says what is wrong with the policy, if anything is.
-    ///
-    /// # Errors
-    /// [`InvalidPolicy`] when the policy can admit nobody or holds a figure of zero.
-    pub fn check(&self) -> Result<(), InvalidPolicy> {
-        if self.any_of.is_empty() {
-            return Err(InvalidPolicy::NoFactor);
-        }
-        let spans = [
-            ("max_age", self.max_age),
-            ("lease", self.lease),
-            ("attempt_ttl", self.attempt_ttl),
-            ("clock_skew", self.clock_skew),
-            ("inactivity", self.inactivity.unwrap_or(Duration::MAX)),
-        ];
-        if let Some((field, _)) = spans.into_iter().find(|(_, span)| span.is_zero()) {
-            return Err(InvalidPolicy::Zero { field });
-        }
-        if self.max_age > Self::LONGEST {
-            return Err(InvalidPolicy::TooLong);
-        }
-        if self.attempts_per_peer == 0 || self.attempts_in_all == 0 {
-            return Err(InvalidPolicy::Zero { field: "attempts" });
-        }
-        Ok(())
-    }
-
-    /// The longest `max_age`: 30 days (NIST SP 800-63B-4, section 2.1.3).
-    pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-}
-
-/// Why a policy is refused when it is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPolicy {
-    /// It names no factor, so nobody could be admitted.
-    #[error("the policy names no factor, so it would admit nobody: list at least one")]
-    NoFactor,
-    /// A figure is zero, so nobody could be admitted.
-    #[error("`{field}` is zero, so the policy would admit nobody: give it a value above zero")]
-    Zero {
-        /// The figure's name.
-        field: &'static str,
-    },
-    /// The lease would, in effect, never end.
-    #[error("`max_age` is over 30 days, the longest that NIST SP 800-63B-4 allows: shorten it")]
-    TooLong,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::human;
 use crate::time::Timestamp;
 
 /// The consecutive failures of one (user, factor), as a store keeps them.
@@ -30,13 +31,16 @@ impl Failures {
 }
 
 /// The limit: a few free tries, then waits that double, then an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Throttle {
     /// Failures that cost no wait.
     pub free: u32,
     /// The first wait; each further failure doubles it.
+    #[serde(with = "human")]
     pub first_wait: Duration,
     /// No wait is longer than this.
+    #[serde(with = "human")]
     pub longest_wait: Duration,
     /// At this many consecutive failures the factor is disabled until an administrator resets it.
     pub disable_at: u32,

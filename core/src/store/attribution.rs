@@ -6,7 +6,7 @@ use crate::id::{FactorId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 
 use super::judge::Claim;
-use super::{ChangeSet, EndReason, NewFactor, NewSession, Peer, SessionRecord};
+use super::{ChangeSet, EndReason, FactorPass, NewFactor, NewSession, Peer, SessionRecord};
 
 /// About a user.
 pub(super) fn of_user(mut event: AuditEvent, user: &UserId) -> AuditEvent {
@@ -85,6 +85,12 @@ pub(super) fn claimed(claim: &Claim<'_>, kind: AuditKind, factor: Option<FactorI
     }
 }
 
+/// A factor that was passed.
+pub(super) fn passed(pass: &FactorPass) -> AuditEvent {
+    let kind = pass.event.kind.clone();
+    claimed(&Claim::from(pass), kind, Some(pass.consume.factor))
+}
+
 /// A factor that was enrolled from its owner's client.
 pub(super) fn enrolled(new: &NewFactor) -> AuditEvent {
     let kind = AuditKind::FactorEnrolled {
@@ -135,6 +141,7 @@ impl ChangeSet {
             | AuditKind::Denied { .. }
             | AuditKind::LockedOut
             | AuditKind::NotEligible
+            | AuditKind::FactorPassed { .. }
             | AuditKind::NotAuthorised { .. }
             | AuditKind::AssuranceTooLow
             | AuditKind::OutsideHours

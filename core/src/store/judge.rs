@@ -4,7 +4,7 @@
 use super::attribution;
 use super::{
     Activated, Consume, Enrolled, EnrolmentToken, FactorChange, FactorRecord, FactorState,
-    FailureReason, NewFactor, NewSession, Opened,
+    FactorPass, FailureReason, NewFactor, NewSession, Opened, Passed,
 };
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, LocationId, UserId};
@@ -49,6 +49,20 @@ impl<'a> From<&'a NewFactor> for Claim<'a> {
             throttle: &new.throttle,
             at: new.at,
             event: &new.event,
+        }
+    }
+}
+
+impl<'a> From<&'a FactorPass> for Claim<'a> {
+    fn from(pass: &'a FactorPass) -> Self {
+        Self {
+            location: &pass.location,
+            peer: pass.peer,
+            user: &pass.user,
+            consume: std::slice::from_ref(&pass.consume),
+            throttle: &pass.throttle,
+            at: pass.event.at,
+            event: &pass.event,
         }
     }
 }
@@ -164,6 +178,17 @@ impl From<Refused> for Enrolled {
             Refused::Locked(factor, lock) => Self::Locked { factor, lock },
             Refused::Replayed { factor, lock, .. } => Self::Replayed { factor, lock },
             Refused::Overtaken(factor) => Self::Overtaken { factor },
+        }
+    }
+}
+
+impl From<Refused> for Passed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::PeerGone | Refused::FactorGone(_) => Self::Gone,
+            Refused::Locked(_, lock) => Self::Locked(lock),
+            Refused::Replayed { lock, .. } => Self::Replayed(lock),
+            Refused::Overtaken(_) => Self::Overtaken,
         }
     }
 }

@@ -21,9 +21,9 @@ use futures_core::Stream;
 use ipnet::IpNet;
 
 pub use memory::MemoryStore;
-pub use outcome::{Activated, Enrolled, FailureRecorded, Opened, Renewed};
+pub use outcome::{Activated, Enrolled, FailureRecorded, Opened, Passed, Renewed};
 pub use record::{
-    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorRecord, FactorState, Failure,
+    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorPass, FactorRecord, FactorState, Failure,
     FailureReason, LastFactor, NewFactor, NewSession, Peer, Renewal, SessionRecord, Swap, User,
     UserChange,
 };
@@ -123,6 +123,14 @@ pub trait PeerStore: Send + Sync + 'static {
         throttle: Throttle,
         event: AuditEvent,
     ) -> Result<Activated, StoreError>;
+
+    /// Takes what a right answer takes from its factor, and forgets the factor's failures, where
+    /// more is to be decided before anybody is admitted: other factors, or an authoriser. Judges as
+    /// [`open_session`](Self::open_session) does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError>;
 
     /// Enrols a factor from its owner's client: checks the peer and its owner, who is the factor's
     /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)

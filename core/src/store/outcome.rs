@@ -58,6 +58,21 @@ pub enum Opened {
     TooMany,
 }
 
+/// What became of [`PeerStore::pass_factor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// What the answer takes is taken, and the factor's failures are forgotten.
+    Passed,
+    /// The step had been consumed before. It counted as a failure; this is the factor's lock now.
+    Replayed(Lock),
+    /// The factor was locked: right or wrong, the answer is refused.
+    Locked(Lock),
+    /// The factor's secret is not the one any more that the answer would put another in place of.
+    Overtaken,
+    /// The factor is gone or not active, or the peer or its owner is gone or disabled.
+    Gone,
+}
+
 /// What became of [`PeerStore::enrol_factor`]. Where the factors that were passed are at fault, it
 /// is as with [`Opened`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -210,6 +210,24 @@ pub struct NewSession {
     pub event: AuditEvent,
 }
 
+/// A right answer after which more is to be decided, for
+/// [`pass_factor`](super::PeerStore::pass_factor).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactorPass {
+    /// Where.
+    pub location: LocationId,
+    /// Who.
+    pub peer: PublicKey,
+    /// The peer's owner.
+    pub user: UserId,
+    /// The factor and what the answer takes from it.
+    pub consume: Consume,
+    /// The limit that it is judged by.
+    pub throttle: Throttle,
+    /// The audit record, at the time at which locks are judged.
+    pub event: AuditEvent,
+}
+
 /// An enrolment from a client, for [`enrol_factor`](super::PeerStore::enrol_factor).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFactor {

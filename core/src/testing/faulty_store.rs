@@ -15,7 +15,8 @@ use crate::policy::Throttle;
 use crate::seal::Sealed;
 use crate::store::{
     Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Peer,
+    FactorPass,
+    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Passed, Peer,
     PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 
@@ -68,6 +69,8 @@ pub enum StoreCall {
     Factors,
     /// [`PeerStore::activate_factor`]
     ActivateFactor,
+    /// [`PeerStore::pass_factor`]
+    PassFactor,
     /// [`PeerStore::enrol_factor`]
     EnrolFactor,
     /// [`PeerStore::change_factor`]
@@ -261,6 +264,11 @@ impl PeerStore for FaultyStore {
             self.inner.activate_factor(consume, throttle, event),
         )
         .await
+    }
+
+    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError> {
+        self.through(StoreCall::PassFactor, self.inner.pass_factor(pass))
+            .await
     }
 
     async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {

@@ -19,7 +19,7 @@ use crate::key::PublicKey;
 use crate::policy::Failures;
 use crate::seal::{Row, Sealed, Secret};
 use crate::store::{
-    Consume, Enrolled, Enrolment, FactorRecord, FactorState, NewFactor, Passed, Swap,
+    Consume, Enrolled, Enrolment, FactorPass, FactorRecord, FactorState, NewFactor, Passed, Swap,
 };
 use crate::time::Timestamp;
 
@@ -105,9 +105,16 @@ impl Shared {
         proof: Proof,
         event: AuditEvent,
     ) -> Result<Passed, Unavailable> {
-        let consume = self.consume(&subject.user, &proof, &subject.factor.sealed)?;
-        let (store, throttle) = (Arc::clone(&self.store), self.throttle);
-        let call = async move { store.pass_factor(consume, throttle, event).await };
+        let pass = FactorPass {
+            location: subject.location.clone(),
+            peer: subject.peer,
+            user: subject.user.clone(),
+            consume: self.consume(&subject.user, &proof, &subject.factor.sealed)?,
+            throttle: self.throttle,
+            event,
+        };
+        let store = Arc::clone(&self.store);
+        let call = async move { store.pass_factor(pass).await };
         self.ask_store("pass_factor", call).await
     }
 

@@ -5,7 +5,9 @@ use super::State;
 use crate::audit::AuditKind;
 use crate::store::attribution;
 use crate::store::judge::{Claim, Refused, is_entitled, is_one_too_many};
-use crate::store::{EndReason, Enrolled, NewFactor, NewSession, Opened, StoreError};
+use crate::store::{
+    EndReason, Enrolled, FactorPass, NewFactor, NewSession, Opened, Passed, StoreError,
+};
 
 impl State {
     pub(super) fn open_session(&mut self, new: NewSession) -> Result<Opened, StoreError> {
@@ -22,6 +24,16 @@ impl State {
             return Ok(Opened::TooMany);
         }
         self.admit(new)
+    }
+
+    pub(super) fn pass_factor(&mut self, pass: &FactorPass) -> Result<Passed, StoreError> {
+        let claim = Claim::from(pass);
+        if let Some(refused) = self.refuses(&claim)? {
+            return Ok(refused.into());
+        }
+        self.append(vec![attribution::passed(pass)])?;
+        self.take(&pass.consume);
+        Ok(Passed::Passed)
     }
 
     pub(super) fn enrol_factor(&mut self, new: NewFactor) -> Result<Enrolled, StoreError> {

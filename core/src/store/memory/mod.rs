@@ -15,8 +15,8 @@ use super::attribution::{self, instead};
 use super::feed::Feed;
 use super::{
     Activated, ChangeSet, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken,
-    FactorChange, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession,
-    Opened, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    FactorChange, FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession,
+    Opened, Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 use crate::audit::{AuditEvent, AuditKind, AuditRecord, Head};
 use crate::id::{FactorId, Generation, LocationId, SessionId, TokenId, UserId};
@@ -204,6 +204,10 @@ impl PeerStore for MemoryStore {
         event: AuditEvent,
     ) -> Result<Activated, StoreError> {
         self.lock()?.activate_factor(&consume, &throttle, event)
+    }
+
+    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError> {
+        self.lock()?.pass_factor(&pass)
     }
 
     async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {

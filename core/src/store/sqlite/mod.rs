@@ -32,7 +32,8 @@ use self::watch::Tail;
 use self::writer::{Tx, Writer};
 use super::{
     Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Peer,
+    FactorPass,
+    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Passed, Peer,
     PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 use crate::audit::{AuditEvent, AuditRecord};
@@ -234,6 +235,10 @@ impl PeerStore for SqliteStore {
     ) -> Result<Activated, StoreError> {
         self.write(move |tx| intents::activate_factor(tx, &consume, &throttle, event))
             .await
+    }
+
+    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError> {
+        self.write(move |tx| intents::pass_factor(tx, &pass)).await
     }
 
     async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {

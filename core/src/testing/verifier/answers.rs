@@ -33,6 +33,8 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         hardware: _,
         verifier_bound: _,
         replay_resistant,
+        verifier_bound: _,
+        hardware: _,
         authenticated_at,
     } = proof.assurance;
     assert_eq!(kind, trial.kind(), "a proof is of the verifier's kind");

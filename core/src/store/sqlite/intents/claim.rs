@@ -10,7 +10,8 @@ use crate::id::{Generation, TokenId};
 use crate::store::attribution;
 use crate::store::judge::{Claim, Refused, is_entitled, is_one_too_many};
 use crate::store::{
-    EndReason, Enrolled, EnrolmentToken, NewFactor, NewSession, Opened, StoreError,
+    EndReason, Enrolled, EnrolmentToken, FactorPass, NewFactor, NewSession, Opened, Passed,
+    StoreError,
 };
 
 pub(in crate::store::sqlite) fn open_session(
@@ -31,6 +32,18 @@ pub(in crate::store::sqlite) fn open_session(
         return Ok(Opened::TooMany);
     }
     admit(tx, new, last)
+}
+
+pub(in crate::store::sqlite) fn pass_factor(
+    tx: &mut Tx<'_>,
+    pass: &FactorPass,
+) -> Result<Passed, StoreError> {
+    if let Err(refused) = judge(tx, &Claim::from(pass))? {
+        return Ok(refused.into());
+    }
+    take(tx, &pass.consume)?;
+    tx.append(attribution::passed(pass))?;
+    Ok(Passed::Passed)
 }
 
 pub(in crate::store::sqlite) fn enrol_factor(

@@ -8,7 +8,7 @@ mod tokens;
 
 use rusqlite::Params;
 
-pub(super) use self::claim::{enrol_factor, open_session};
+pub(super) use self::claim::{enrol_factor, open_session, pass_factor};
 pub(super) use self::factors::{
     activate_factor, add_factor, change_factor, record_failure, remove_factor, reseal_factor,
     reset_failures,

@@ -1,0 +1,273 @@
+//! What a policy means for one user: what is asked in which order and why, and whether the factors
+//! that they have get them in.
+
+use std::fmt;
+
+use super::step::Ways;
+use super::{Ability, Claim, Policy, Property, RenewalRule, Step};
+use crate::assurance::FactorKind;
+use crate::id::GroupId;
+
+/// Explains what `policy` asks of a member of `groups` who has active factors of the kinds `held`,
+/// each time the gate picks the first that it offers.
+pub fn explain(policy: &Policy, groups: &[GroupId], held: &[FactorKind]) -> Explanation {
+    let rule = policy.rule_for(groups);
+    let resolved = policy.for_groups(groups);
+    let ways = Ways::new(&resolved);
+    let (mut passed, mut questions) = (Vec::new(), Vec::new());
+    let verdict = loop {
+        let Some(ask) = ways.ask(&passed, Some(held)) else {
+            break Verdict::Passes {
+                if_proven: in_doubt(&resolved, &passed),
+            };
+        };
+        let picked = ask.offered.first().cloned();
+        questions.push(Question {
+            step: ask.step,
+            left_out: left_out(&resolved, ask.step, &passed, &ask.offered, held),
+            offered: ask.offered,
+        });
+        match picked {
+            Some(kind) => passed.push(kind),
+            None => break Verdict::Stuck,
+        }
+    };
+    Explanation {
+        rule: rule.map(|rule| rule.group.clone()),
+        changed: rule.map(|rule| rule.sets()).unwrap_or_default(),
+        questions,
+        verdict,
+        policy: resolved,
+    }
+}
+
+/// What a policy means for one user. Its `Display` is for people, several lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The group whose rule applies; `None` when the location's policy does.
+    pub rule: Option<GroupId>,
+    /// The fields that this rule sets.
+    pub changed: Vec<&'static str>,
+    /// What is asked, in this order.
+    pub questions: Vec<Question>,
+    /// How it ends.
+    pub verdict: Verdict,
+    /// The policy that applies, resolved.
+    pub policy: Policy,
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Question {
+    /// The step that it belongs to, from 0.
+    pub step: usize,
+    /// What is offered, in the policy's order of preference. When there is nothing, this is where
+    /// the user can't get any further.
+    pub offered: Vec<FactorKind>,
+    /// What the step names and is not offered.
+    pub left_out: Vec<(FactorKind, LeftOut)>,
+}
+
+/// Why a kind that a step names is not offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// The user has none.
+    NotHeld,
+    /// It was passed already, and counts for one step only.
+    Passed,
+    /// With it, what is required could not be proven any more.
+    NotEnough(Property),
+    /// With it, another step could not be passed.
+    LeadsNowhere,
+}
+
+/// How it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The user gets in.
+    Passes {
+        /// If these are proven: it depends on the very factor whether they are.
+        if_proven: Vec<Property>,
+    },
+    /// The user does not: nothing can be offered for the last question.
+    Stuck,
+}
+
+/// The properties that are required and that no factor of these kinds always proves.
+fn in_doubt(policy: &Policy, passed: &[FactorKind]) -> Vec<Property> {
+    let mut required = policy.require.properties();
+    required.retain(|property| {
+        let claims = passed.iter().map(|kind| Ability::of(kind).claim(*property));
+        claims.max() != Some(Claim::Always)
+    });
+    required
+}
+
+fn left_out(
+    policy: &Policy,
+    step: usize,
+    passed: &[FactorKind],
+    offered: &[FactorKind],
+    held: &[FactorKind],
+) -> Vec<(FactorKind, LeftOut)> {
+    let kinds = policy.steps.get(step).map(Step::kinds).unwrap_or_default();
+    let others = kinds.iter().filter(|kind| !offered.contains(kind));
+    let why = |kind: &FactorKind| {
+        if passed.contains(kind) {
+            LeftOut::Passed
+        } else if !held.contains(kind) {
+            LeftOut::NotHeld
+        } else {
+            why_not(policy, kind, passed, held)
+        }
+    };
+    others.map(|kind| (kind.clone(), why(kind))).collect()
+}
+
+/// Why a kind that the user has does not lead on: the first requirement without which it would, or
+/// else the steps.
+fn why_not(
+    policy: &Policy,
+    kind: &FactorKind,
+    passed: &[FactorKind],
+    held: &[FactorKind],
+) -> LeftOut {
+    let mut required = Vec::new();
+    let is_offered = |required: Vec<Property>| {
+        Ways::through(&policy.steps, required)
+            .ask(passed, Some(held))
+            .is_some_and(|ask| ask.offered.contains(kind))
+    };
+    if is_offered(Vec::new()) {
+        for property in policy.require.properties() {
+            required.push(property);
+            if !is_offered(required.clone()) {
+                return LeftOut::NotEnough(property);
+            }
+        }
+    }
+    LeftOut::LeadsNowhere
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(group) => writeln!(
+                f,
+                "The rule for the group `{group}` applies: it sets {}.",
+                or_nothing(&self.changed.join(", "))
+            )?,
+            None => writeln!(
+                f,
+                "The location's policy applies: no rule is for a group of theirs."
+            )?,
+        }
+        self.requirements(f)?;
+        for (place, question) in self.questions.iter().enumerate() {
+            self.question(f, place + 1, question)?;
+        }
+        match &self.verdict {
+            Verdict::Passes { if_proven } if if_proven.is_empty() => writeln!(f, "They can pass.")?,
+            Verdict::Passes { if_proven } => {
+                writeln!(
+                    f,
+                    "They can pass, if their factor gives {}.",
+                    list(if_proven)
+                )?;
+            }
+            Verdict::Stuck => {
+                writeln!(f, "They can't pass: enrol a factor that is missing above.")?
+            }
+        }
+        self.lease(f)
+    }
+}
+
+impl Explanation {
+    fn requirements(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let required = self.policy.require.properties();
+        if !required.is_empty() {
+            writeln!(f, "Required: {}.", list(&required))?;
+        }
+        if let Some(age) = self.policy.require.authentication_age {
+            let age = humantime::format_duration(age);
+            writeln!(f, "Required: every proof from the last {age}.")?;
+        }
+        Ok(())
+    }
+
+    fn question(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        number: usize,
+        question: &Question,
+    ) -> fmt::Result {
+        let of = match self.policy.steps.get(question.step) {
+            Some(Step::AnyOf(kinds)) => format!("any of {}", names(kinds)),
+            Some(Step::AllOf(kinds)) => format!("all of {}", names(kinds)),
+            None => String::new(),
+        };
+        let step = question.step + 1;
+        let offered = names(&question.offered);
+        writeln!(f, "{number}. {} (step {step}: {of})", or_nothing(&offered))?;
+        for (kind, why) in &question.left_out {
+            let why = match why {
+                LeftOut::NotHeld => "they have none".to_owned(),
+                LeftOut::Passed => "it counts for one step only".to_owned(),
+                LeftOut::NotEnough(property) => format!("with it, {property} can't be had"),
+                LeftOut::LeadsNowhere => "with it, a step can't be passed".to_owned(),
+            };
+            writeln!(f, "   not `{kind}`: {why}")?;
+        }
+        Ok(())
+    }
+
+    fn lease(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = humantime::format_duration;
+        let policy = &self.policy;
+        let (lease, most) = (policy.lease.min(policy.max_age), policy.max_age);
+        match policy.renewal {
+            RenewalRule::Free if lease < most => writeln!(
+                f,
+                "Lease: {}, renewed without a factor until {} after signing in.",
+                span(lease),
+                span(most)
+            )?,
+            RenewalRule::Free | RenewalRule::Factor => {
+                writeln!(f, "Lease: {}, renewed by the factors.", span(lease))?;
+            }
+            RenewalRule::Off => writeln!(f, "Lease: {}, not renewed.", span(lease))?,
+        }
+        if let Some(idle) = policy.inactivity {
+            writeln!(f, "It ends after {} without traffic.", span(idle))?;
+        }
+        if policy.end_on_wake {
+            writeln!(f, "It ends when the device wakes or is unlocked.")?;
+        }
+        if let Some(most) = policy.sessions_per_user {
+            writeln!(f, "Sessions at a time: {most}.")?;
+        }
+        for window in &policy.windows {
+            writeln!(f, "Open: {window}.")?;
+        }
+        Ok(())
+    }
+}
+
+fn names(kinds: &[FactorKind]) -> String {
+    let all: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+    all.join(", ")
+}
+
+fn list(properties: &[Property]) -> String {
+    let all: Vec<String> = properties.iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
+fn or_nothing(text: &str) -> &str {
+    if text.is_empty() { "nothing" } else { text }
+}
