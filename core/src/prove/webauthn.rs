@@ -9,7 +9,7 @@
 //! - **Apple**, `ASAuthorizationController`: it takes [`AssertionOptions`] and [`CreationOptions`]
 //!   in parts, and gives the parts of [`Assertion`] and [`Attestation`]. The app must have the
 //!   relying party as an associated domain (`webcredentials:`); its origin is `https://<rp id>`.
-//! - **neither** (a terminal): [`security_key`], with the feature `ctap`.
+//! - **neither** (a terminal): `security_key`, with the feature `ctap`.
 //!
 //! A browser and a platform see to it that only the relying party's own pages and apps use its
 //! credentials. Whoever answers in another way must do that too: a gate that asks for a

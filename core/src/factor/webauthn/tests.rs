@@ -4,6 +4,7 @@ mod assertion;
 mod forged;
 mod party;
 mod registration;
+mod seeds;
 
 #[path = "../../../tests/support/passkey.rs"]
 pub(in crate::factor::webauthn) mod passkey;
