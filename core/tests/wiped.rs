@@ -65,7 +65,7 @@ fn left_behind<T>(work: impl FnOnce() -> T) -> usize {
 fn grant() -> String {
     let ciphertext = data_encoding::BASE64.encode(&[0; 1120]);
     format!(
-        r#"{{"type":"granted","grant":{{"session":"{}","lease_ms":1,"renewable_ms":1,"addresses":[],"ciphertext":"{ciphertext}","share":"{SHARE_TEXT}"}}}}"#,
+        r#"{{"type":"granted","grant":{{"session":"{}","lease_ms":1,"renewable_ms":1,"addresses":[],"end_on_wake":false,"ciphertext":"{ciphertext}","share":"{SHARE_TEXT}"}}}}"#,
         "03".repeat(16)
     )
 }

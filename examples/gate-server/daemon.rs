@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::passing::Passing;
+use crate::changes::Changes;
 use crate::settings::Settings;
 use crate::socket;
 
@@ -28,60 +28,120 @@ use crate::socket;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM.
+///
+/// What may be refused for a wrong setting comes first, and whatever ends it, what was changed on
+/// the system is taken back.
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
+    settings.check()?;
     let _alone = settings.lock()?;
-    let (interface, _forwards) = bring_up(&settings).await?;
-    let guard = guard(&settings, &interface).await?;
+    let control = listen(settings.control_listen).await?;
+    let admin = AdminSocket::listen(settings.socket())?;
+    let mut changes = Changes::resume(&settings)?;
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let outcome = serve(&settings, control, admin, &mut changes, stop).await;
+    if let Err(error) = changes.take_back() {
+        mfagate_examples::complain("gate-server", error.as_ref());
+        outcome.and(Err("not all that was changed was taken back".into()))
+    } else {
+        outcome
+    }
+}
+
+/// Lets nothing pass the interface, there or not, until a daemon admits.
+pub(crate) async fn shut(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    if !settings.interface.lease_guard {
+        return Err(
+            "only the lease guard shuts an interface: set `lease_guard = true` in [interface]"
+                .into(),
+        );
+    }
+    settings.check()?;
+    let _alone = settings.lock()?;
+    Changes::resume(settings)?.guard(&settings.interface)?;
+    Ok(LeaseGuard::shut(&settings.interface.name).await?)
+}
+
+async fn serve(
+    settings: &Settings,
+    control: TcpListener,
+    admin: AdminSocket,
+    changes: &mut Changes,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn Error>> {
+    changes.interface(&settings.interface)?;
+    let (interface, _forwards) = bring_up(settings).await?;
+    let guard = guard(settings, &interface, changes).await?;
     let interface: Arc<dyn InterfaceBackend> = match &guard {
         Some(guard) => guard.clone(),
         None => interface,
     };
-    let _passing = Passing::begin(&settings.interface)?;
-    let control = listen(settings.control_listen).await?;
-    let admin = listen_admin(&settings.socket())?;
+    let served = match changes.pass_on(&settings.interface) {
+        Ok(()) => open(settings, interface, control, admin, stop).await,
+        Err(error) => Err(error),
+    };
+    if let Some(guard) = guard {
+        match guard.close().await {
+            Ok(()) => changes.guard_is_closed(&settings.interface)?,
+            // The table stays, and nobody passes for longer than their lease.
+            Err(error) => mfagate_examples::complain("gate-server", &error),
+        }
+    }
+    served
+}
+
+/// Opens the gate on the interface, until `stop`.
+async fn open(
+    settings: &Settings,
+    interface: Arc<dyn InterfaceBackend>,
+    control: TcpListener,
+    mut admin: AdminSocket,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn Error>> {
     let at = control.local_addr()?;
-    let gate = Gate::start(config(&settings, Arc::clone(&interface))?).await?;
+    let gate = Gate::start(config(settings, Arc::clone(&interface))?).await?;
 
     let stopping = CancellationToken::new();
     let mut servers = JoinSet::new();
     let app = mfagate::http::router(gate.clone());
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = stopping.clone().cancelled_owned();
+    let stopped = stopping.clone().cancelled_owned();
     servers.spawn(
         axum::serve(control, app)
-            .with_graceful_shutdown(stop)
+            .with_graceful_shutdown(stopped)
             .into_future(),
     );
-    let app = socket::router(gate.clone(), interface);
-    let stop = stopping.clone().cancelled_owned();
-    servers.spawn(
-        axum::serve(admin, app)
-            .with_graceful_shutdown(stop)
-            .into_future(),
-    );
+    if let Some(listener) = admin.listener.take() {
+        let app = socket::router(gate.clone(), interface);
+        let stopped = stopping.clone().cancelled_owned();
+        servers.spawn(
+            axum::serve(listener, app)
+                .with_graceful_shutdown(stopped)
+                .into_future(),
+        );
+    }
     println!("Gate {} is up: control on {at}.", settings.location);
 
     let outcome = tokio::select! {
         Some(ended) = servers.join_next() => ended?,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        () = stop => Ok(()),
     };
     gate.shutdown().await;
     stopping.cancel();
-    if let Some(guard) = guard {
-        guard.close().await?;
-    }
     if tokio::time::timeout(LINGER, servers.join_all())
         .await
         .is_err()
     {
         eprintln!("gate-server: some connections did not end in time");
     }
-    std::fs::remove_file(settings.socket())?;
     Ok(outcome?)
 }
 
@@ -99,11 +159,10 @@ async fn bring_up(
     };
     let interface = settings.interface.backend.bring_up(&wanted).await?;
     let mut forwards = Vec::new();
-    for forward in &settings.forwards {
-        let netstack = interface.netstack.as_ref().ok_or(
-            "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
-        )?;
-        forwards.push(netstack.forward(forward.at, forward.to)?);
+    if let Some(netstack) = &interface.netstack {
+        for forward in &settings.forwards {
+            forwards.push(netstack.forward(forward.at, forward.to)?);
+        }
     }
     Ok((interface.backend, forwards))
 }
@@ -112,13 +171,22 @@ async fn bring_up(
 async fn guard(
     settings: &Settings,
     interface: &Arc<dyn InterfaceBackend>,
+    changes: &mut Changes,
 ) -> Result<Option<Arc<LeaseGuard>>, Box<dyn Error>> {
     if !settings.interface.lease_guard {
         return Ok(None);
     }
-    let name = &settings.interface.name;
-    let guard = LeaseGuard::around(Arc::clone(interface), name).await?;
-    Ok(Some(Arc::new(guard)))
+    let is_new = changes.guard(&settings.interface)?;
+    let guard = LeaseGuard::around(Arc::clone(interface), &settings.interface.name).await;
+    match guard {
+        Ok(guard) => Ok(Some(Arc::new(guard))),
+        Err(error) => {
+            if is_new {
+                changes.guard_is_closed(&settings.interface)?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 fn config(
@@ -132,8 +200,10 @@ fn config(
         settings.store()?,
         interface,
     );
-    config.policy.max_age = Duration::from_secs(settings.policy.max_age);
-    config.policy.lease = Duration::from_secs(settings.policy.lease);
+    config.policy = settings.policy.clone();
+    config
+        .danger_unmanaged_peers
+        .clone_from(&settings.interface.danger_unmanaged_peers);
     config.verifiers.push(Arc::new(TotpVerifier::new()));
     Ok(config)
 }
@@ -144,13 +214,30 @@ async fn listen(at: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-/// Takes the place of a socket that a killed daemon left: the lock says that it is dead.
-fn listen_admin(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// The administrator's socket, whose file goes with it.
+struct AdminSocket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl AdminSocket {
+    /// Takes the place of a socket that a killed daemon left: the lock says that it is dead.
+    fn listen(path: PathBuf) -> io::Result<Self> {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = Some(listener);
+        Ok(Self { path, listener })
     }
-    let admin = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(admin)
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            eprintln!("gate-server: {} stays: {error}", self.path.display());
+        }
+    }
 }

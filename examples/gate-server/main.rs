@@ -1,9 +1,10 @@
 //! A small daemon around the gate, and its administration on the command line.
 
 mod audit;
+mod changes;
 mod daemon;
 mod enrolment;
-mod passing;
+mod policy;
 mod sessions;
 mod settings;
 mod socket;
@@ -18,6 +19,7 @@ use mfagate_examples::backend::Backend;
 
 use audit::AuditCommand;
 use enrolment::{FactorCommand, PeerCommand, UserCommand};
+use policy::PolicyCommand;
 use settings::Settings;
 use target::Which;
 
@@ -52,9 +54,15 @@ enum Command {
     },
     /// End sessions now.
     Revoke(Which),
+    /// What the policy says.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Have the lease guard shut the interface, there or not, until `run` opens it: for a boot that
+    /// brings up an interface with peers of its own.
+    Shut,
     /// Serve until SIGINT or SIGTERM.
     Run {
         /// Which WireGuard, instead of the configuration's.
@@ -77,19 +85,21 @@ async fn main() -> ExitCode {
 }
 
 async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    if matches!(arguments.command, Command::Init) {
-        return settings::init(&arguments.config);
-    }
-    let mut settings = Settings::read(&arguments.config)?;
+    let config = &arguments.config;
+    let settings = || Settings::read(config);
     match arguments.command {
-        Command::Init => Ok(()),
-        Command::User(command) => enrolment::user(&settings, command).await,
-        Command::Peer(command) => enrolment::peer(&settings, command).await,
-        Command::Factor(command) => enrolment::factor(&settings, command).await,
-        Command::Sessions { json } => sessions::list(&settings, json).await,
-        Command::Revoke(which) => sessions::revoke(&settings, &which.into()).await,
-        Command::Audit(command) => audit::audit(&settings, command).await,
+        Command::Init => settings::init(config),
+        Command::User(command) => enrolment::user(&settings()?, command).await,
+        Command::Peer(command) => enrolment::peer(&settings()?, command).await,
+        Command::Factor(command) => enrolment::factor(&settings()?, command).await,
+        Command::Sessions { json } => sessions::list(&settings()?, json).await,
+        Command::Revoke(which) => sessions::revoke(&settings()?, &which.into()).await,
+        // A policy in a file of its own needs no configuration.
+        Command::Policy(command) => policy::policy(config, command).await,
+        Command::Audit(command) => audit::audit(&settings()?, command).await,
+        Command::Shut => daemon::shut(&settings()?).await,
         Command::Run { backend } => {
+            let mut settings = settings()?;
             if let Some(backend) = backend {
                 settings.interface.backend = backend;
             }

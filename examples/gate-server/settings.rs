@@ -1,5 +1,6 @@
 //! The configuration file, and what lies in the state directory next to it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use mfagate::enrol::Registrar;
 use mfagate::id::LocationId;
-use mfagate::key::PrivateKey;
+use mfagate::key::{PrivateKey, PublicKey};
+use mfagate::policy::Policy;
 use mfagate::runtime::{Endpoint, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::SqliteStore;
@@ -43,10 +45,14 @@ name = "wg0"                           # not for netstack
 lease_guard = false                    # the kernel ends leases, also without this daemon
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
+# danger_unmanaged_peers = []          # public keys that pass without MFA
 
-[policy]
-max_age = 28800                        # seconds
-lease = 28800
+[policy]                               # `gate-server policy explain` says what it comes to
+steps = [{ any_of = ["totp"] }]
+max_age = "8h"
+lease = "8h"
+# inactivity = "1h"                   # end a session after so long without payload
+# endpoint_change = "off"              # or warn, reauthenticate: when a client changes networks
 
 # [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside
@@ -71,17 +77,9 @@ pub(crate) struct Settings {
     pub(crate) mtu: Option<u16>,
     pub(crate) keepalive: Option<u16>,
     pub(crate) interface: OnTheSystem,
-    pub(crate) policy: Spans,
+    pub(crate) policy: Policy,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
-}
-
-/// The policy's spans, in seconds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Spans {
-    pub(crate) max_age: u64,
-    pub(crate) lease: u64,
 }
 
 /// The interface as the system sees it.
@@ -93,6 +91,8 @@ pub(crate) struct OnTheSystem {
     pub(crate) lease_guard: bool,
     pub(crate) forward: bool,
     pub(crate) masquerade: bool,
+    #[serde(default)]
+    pub(crate) danger_unmanaged_peers: BTreeSet<PublicKey>,
 }
 
 /// A service inside.
@@ -120,6 +120,9 @@ impl Settings {
                 config.display()
             )
         })?;
+        // First, since it knows the line of a fault where serde knows that of the table.
+        Policy::from_toml_table(&text, "policy")
+            .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut settings: Self =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
         settings.state = config
@@ -127,6 +130,28 @@ impl Settings {
             .unwrap_or(Path::new("."))
             .join(&settings.state);
         Ok(settings)
+    }
+
+    /// Says what does not fit together, before anything is changed for it.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let OnTheSystem {
+            backend,
+            lease_guard,
+            forward,
+            masquerade,
+            ..
+        } = self.interface;
+        if backend == Backend::Netstack && (lease_guard || forward || masquerade) {
+            return Err(
+                "lease_guard, forward and masquerade are for an interface of the system: set them to false, or take another backend than netstack",
+            );
+        }
+        if backend != Backend::Netstack && !self.forwards.is_empty() {
+            return Err(
+                "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn key(&self) -> Result<PrivateKey, Box<dyn Error>> {
@@ -151,6 +176,11 @@ impl Settings {
             self.ring()?,
             Arc::new(SystemClock::new()),
         ))
+    }
+
+    /// What the daemon has changed on the system.
+    pub(crate) fn changes(&self) -> PathBuf {
+        self.state.join("changes.json")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -207,7 +237,7 @@ pub(crate) fn init(config: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a file that only its owner may read, and that was not there before.
+/// Writes a file that only its owner may read, and that was not there before: all of it, or none.
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let file = OpenOptions::new()
         .write(true)
@@ -215,6 +245,12 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
         .mode(0o600)
         .open(path);
     let mut file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.sync_all()?)
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        std::fs::remove_file(path)?;
+        return Err(format!("{}: {error}", path.display()).into());
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Code, Denied, DeniedReason};
+use mfagate::channel::message::{Answer, Challenge, Code, DeniedReason};
+use mfagate::client::{Question, Response};
 use mfagate::enrol::EnrolError;
 use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::{Prompt, SystemClock};
@@ -139,22 +140,20 @@ impl Script<'_> {
 
 #[async_trait]
 impl Prompt for Script<'_> {
-    async fn answer(
-        &mut self,
-        challenge: &Challenge,
-        denied: Option<&Denied>,
-        _expires_in: Duration,
-    ) -> Option<Answer> {
-        if let Some(denied) = denied {
+    async fn answer(&mut self, question: &Question) -> Option<Response> {
+        if let Some(denied) = &question.denied {
             self.verdict.get_or_insert(denied.reason);
             println!("  {}", explain(denied));
-        } else if let Challenge::Code { label, digits, .. } = challenge {
+        } else if let (Challenge::Code { digits }, Some(factor)) =
+            (&question.challenge, &question.factor)
+        {
+            let label = &factor.label;
             println!("  the gate asks for the {digits} digits of the factor “{label}”");
         }
         let code = self.next().await.ok()??;
         self.last_code = Some(code.clone());
         self.answered_at = Instant::now();
-        Some(Answer::Code { code })
+        Some(Answer::Code { code }.into())
     }
 }
 

@@ -29,11 +29,16 @@ pub fn complain(program: &str, error: &dyn Error) {
 /// A refusal in words, with what is left.
 pub fn explain(denied: &Denied) -> String {
     let why = match denied.reason {
-        DeniedReason::Wrong => "That code is wrong",
-        DeniedReason::Replayed => "That code has been used: wait for the next one",
-        DeniedReason::Locked => "Too many wrong codes",
-        DeniedReason::Disabled => "Too many wrong codes: an administrator has to reset the factor",
-        DeniedReason::Unfit => "That is not a code of this factor's length",
+        DeniedReason::Wrong => "That is wrong",
+        DeniedReason::Replayed => "That has been used: wait for the next one",
+        DeniedReason::Locked => "Too many wrong answers",
+        DeniedReason::Disabled => {
+            "Too many wrong answers: an administrator has to reset the factor"
+        }
+        DeniedReason::Unfit => "That is not an answer to this question, such as a code too short",
+        DeniedReason::Expired => "That came too late: ask anew",
+        DeniedReason::Busy => "That was asked for too often",
+        DeniedReason::Overtaken => "Another sign-in came in between: answer again",
         _ => "The answer was refused",
     };
     match denied.locked_for_ms {

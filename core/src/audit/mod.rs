@@ -94,6 +94,13 @@ pub enum AuditKind {
     /// An answer, an admission or a renewal was refused since its peer, owner, factor or session
     /// is gone or disabled.
     NotEligible,
+    /// A session's peer went on from another address.
+    EndpointChanged {
+        /// Where it was.
+        from: IpAddr,
+        /// Where it is.
+        to: IpAddr,
+    },
     /// A session ended.
     Ended {
         /// Why.

@@ -34,7 +34,12 @@ pub enum Purpose {
 
 impl Binding<'_> {
     /// The message to sign.
-    pub fn signed_message(&self, purpose: Purpose, nonce: &Nonce, expires_at: Timestamp) -> Vec<u8> {
+    pub fn signed_message(
+        &self,
+        purpose: Purpose,
+        nonce: &Nonce,
+        expires_at: Timestamp,
+    ) -> Vec<u8> {
         let purpose = match purpose {
             Purpose::SignIn => 1,
             Purpose::Enrol => 2,

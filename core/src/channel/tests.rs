@@ -6,10 +6,12 @@ mod providers;
 mod vectors;
 
 use super::kem::portable;
-use super::message::{Answer, Challenge, EncapsulationKey, Hello, Reply, Request, Share};
+use super::message::{
+    Answer, Challenge, EncapsulationKey, Hello, Offer, Posture, Reply, Request, Share,
+};
 use super::*;
 use crate::assurance::FactorKind;
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FactorId, SessionId};
 use crate::key::{PresharedKey, PrivateKey};
 use crate::time::Timestamp;
 
@@ -25,20 +27,26 @@ fn begin(key: &EncapsulationKey) -> Hello {
     Hello::Begin {
         sent_at: Timestamp::from_millis(7),
         encapsulation_key: key.clone(),
+        posture: Posture::default(),
     }
 }
 
 fn challenge(attempt: AttemptId) -> Reply {
-    let challenge = Challenge::Code {
-        kind: FactorKind::TOTP,
-        label: "phone".into(),
-        digits: 6,
-        locked_for_ms: None,
-    };
     Reply::Challenge {
         attempt,
-        challenge,
+        factor: Some(offer()),
+        challenge: Challenge::Code { digits: 6 },
+        others: Vec::new(),
         expires_in_ms: 300_000,
+    }
+}
+
+fn offer() -> Offer {
+    Offer {
+        factor: FactorId::from_bytes([8; 16]),
+        kind: FactorKind::TOTP,
+        label: "phone".into(),
+        locked_for_ms: None,
     }
 }
 
@@ -56,6 +64,7 @@ fn terms() -> GrantTerms {
         lease_ms: 1000,
         renewable_ms: 2000,
         addresses: vec!["10.0.0.2/32".parse().unwrap()],
+        end_on_wake: false,
     }
 }
 
@@ -266,11 +275,11 @@ fn a_body_of_the_limit_is_taken_and_no_longer_one_is_made() {
     open(&mut pair.gate, &body).unwrap();
     let mut challenge = challenge(pair.attempt);
     if let Reply::Challenge {
-        challenge: Challenge::Code { label, .. },
+        factor: Some(offer),
         ..
     } = &mut challenge
     {
-        *label = "x".repeat(MAX_BODY);
+        offer.label = "x".repeat(MAX_BODY);
     }
     assert_eq!(pair.gate.seal(&challenge), Err(ChannelError::TooLong));
     let longest = [&[1, 1], vec![0; MAX_BODY - 2].as_slice()].concat();

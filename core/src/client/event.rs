@@ -105,6 +105,8 @@ pub enum EndReason {
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
+    /// The device went on from another network address, and the gate asks for the factors anew.
+    EndpointChanged,
     /// It was revoked.
     Revoked,
     /// The user signed out.
@@ -125,9 +127,12 @@ impl EndReason {
     /// Whether signing in again is what comes next.
     pub const fn requires_sign_in(self) -> bool {
         match self {
-            Self::Expired | Self::Inactive | Self::Woke | Self::GateInterface | Self::Unknown => {
-                true
-            }
+            Self::Expired
+            | Self::Inactive
+            | Self::EndpointChanged
+            | Self::Woke
+            | Self::GateInterface
+            | Self::Unknown => true,
             Self::Revoked | Self::SignedOut | Self::Superseded | Self::Interface => false,
         }
     }
@@ -138,6 +143,7 @@ impl From<Option<Ended>> for EndReason {
         match reason {
             Some(Ended::Expired) => Self::Expired,
             Some(Ended::Inactive) => Self::Inactive,
+            Some(Ended::EndpointChanged) => Self::EndpointChanged,
             Some(Ended::Revoked) => Self::Revoked,
             Some(Ended::SignedOut) => Self::SignedOut,
             Some(Ended::Superseded) => Self::Superseded,
@@ -152,6 +158,9 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Expired => "your session's time is over: sign in again",
             Self::Inactive => "your session ended because it was not used: sign in again",
+            Self::EndpointChanged => {
+                "your session ended because this device went to another network: sign in again"
+            }
             Self::Revoked => {
                 "your session was revoked: ask your administrator if you did not expect this"
             }

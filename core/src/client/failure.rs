@@ -63,7 +63,9 @@ pub enum Failure {
     #[error("this location is closed at this time: ask your administrator for its hours")]
     OutsideHours,
     /// The user has as many sessions as the location allows.
-    #[error("you are connected with as many devices as this location allows: sign out on one first")]
+    #[error(
+        "you are connected with as many devices as this location allows: sign out on one first"
+    )]
     TooManySessions,
     /// The enrolment token is not good, or not for this.
     #[error(

@@ -108,13 +108,7 @@ impl Machine {
         self.ask(now, ceremony, question, expires);
     }
 
-    fn ask(
-        &mut self,
-        now: Now,
-        ceremony: Ceremony,
-        mut question: Box<Question>,
-        expires: Instant,
-    ) {
+    fn ask(&mut self, now: Now, ceremony: Ceremony, mut question: Box<Question>, expires: Instant) {
         let left = expires.saturating_since(now.instant);
         let offered = question.factor.as_ref().and_then(|it| it.locked_for_ms);
         let denied = question.denied.as_ref();

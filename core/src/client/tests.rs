@@ -15,10 +15,11 @@ use std::time::Duration;
 use super::*;
 use crate::assurance::FactorKind;
 use crate::channel::message::{
-    Answer, Challenge, Ciphertext, Denied, DeniedReason, Granted, Reply, Request, Share, Status,
+    Answer, Challenge, Ciphertext, Denied, DeniedReason, Granted, Offer, Reply, Request, Share,
+    Status,
 };
 use crate::channel::transport::TransportError;
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FactorId, SessionId};
 use crate::key::PresharedKey;
 use crate::time::{Instant, Now, Timestamp};
 
@@ -103,9 +104,9 @@ impl Desk {
                 _ => None,
             })
             .expect("a challenge");
-        self.input(Input::UserAnswered {
+        self.input(Input::UserResponded {
             challenge,
-            answer: code(),
+            response: code().into(),
         });
     }
 
@@ -175,7 +176,7 @@ impl Desk {
                 ticket,
                 opening,
                 sent_at,
-            } => Some((*ticket, *opening, *sent_at)),
+            } => Some((*ticket, opening.clone(), *sent_at)),
             _ => None,
         })
     }
@@ -212,12 +213,14 @@ fn challenge() -> Reply {
 fn challenge_locked(locked_for_ms: Option<u64>) -> Reply {
     Reply::Challenge {
         attempt: AttemptId::from_bytes([1; 32]),
-        challenge: Challenge::Code {
+        factor: Some(Offer {
+            factor: FactorId::from_bytes([8; 16]),
             kind: FactorKind::TOTP,
             label: "phone".to_owned(),
-            digits: 6,
             locked_for_ms,
-        },
+        }),
+        challenge: Challenge::Code { digits: 6 },
+        others: Vec::new(),
         expires_in_ms: 300_000,
     }
 }
@@ -246,6 +249,7 @@ fn granted(session: u8, lease: Duration, renewable: Duration) -> Reply {
             lease_ms: crate::channel::message::millis(lease),
             renewable_ms: crate::channel::message::millis(renewable),
             addresses: vec!["10.0.0.2/32".parse().expect("a prefix")],
+            end_on_wake: false,
             ciphertext: Ciphertext(Box::new([0; 1120])),
             share: Share(Box::new([9; 32])),
         },

@@ -1,5 +1,6 @@
 //! A registrar over a store in memory.
 
+mod life;
 mod totp;
 
 use std::sync::Arc;

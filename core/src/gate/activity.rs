@@ -1,66 +1,210 @@
-//! Inactivity, where the policy asks for it: traffic is sampled four times in the span that it may
-//! rest, and what WireGuard itself sends does not count.
+//! Looks at what live leases do, where the policy asks: whether they carry payload, and where their
+//! peers are.
+//!
+//! One read of the interface tells of all its peers, so that looks are moved to common times: as
+//! many leases as there are cost as many reads as one. They are far apart while nothing can be due
+//! soon, and closer when something may be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Machine;
 use super::deadline::{Due, OfLease};
-use super::input::Unavailable;
+use super::input::{Action, Event, Unavailable};
+use super::roaming::{Finding, Whereabouts};
+use crate::audit::AuditKind;
 use crate::interface::Activity;
 use crate::key::PublicKey;
+use crate::policy::{EndpointChange, Policy};
 use crate::store::EndReason;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// A handshake message in both directions every five seconds, and a keepalive each way every
 /// second, are the most that an idle tunnel carries.
 const IDLE_BYTES_PER_SECOND: u64 = 2 * 148 / 5 + 2 * 32;
 
+/// What is known of a lease's traffic.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// When payload was last seen to have passed.
+    active: Instant,
+    /// When the bytes were last read.
+    read: Instant,
+    /// Bytes in both directions at that time.
+    bytes: u64,
+    whereabouts: Whereabouts,
+    /// When to look next.
+    pub(super) next: Instant,
+    /// Whether a look is under way, so that `next` is past.
+    pub(super) is_looking: bool,
+}
+
+impl Watch {
+    /// For a lease that begins now, and counts as active; `None` where the policy does not ask.
+    pub(super) fn new(now: Instant, policy: &Policy) -> Option<Box<Self>> {
+        let mut watch = Self {
+            active: now,
+            read: now,
+            bytes: 0,
+            whereabouts: Whereabouts::new(now),
+            next: now,
+            is_looking: false,
+        };
+        watch.next = watch.next_look(now, policy)?;
+        Some(Box::new(watch))
+    }
+
+    fn next_look(&self, now: Instant, policy: &Policy) -> Option<Instant> {
+        let activity = policy.inactivity.map(|limit| self.next_count(now, limit));
+        let place = match policy.endpoint_change {
+            EndpointChange::Off => None,
+            EndpointChange::Warn | EndpointChange::Reauthenticate => {
+                Some(self.whereabouts.next_look(now))
+            }
+        };
+        [activity, place].into_iter().flatten().min()
+    }
+
+    /// When to count bytes: payload is dated by the look that finds it, so a lease that rests ends
+    /// late by the distance of two looks at the most. That is a quarter of `limit`, and an eighth
+    /// when the end is near.
+    fn next_count(&self, now: Instant, limit: Duration) -> Instant {
+        let end = self.active + limit;
+        let left = end.saturating_since(now);
+        let (near, far) = (limit / 8, limit / 4);
+        if left <= near {
+            return end;
+        }
+        aligned(now + (left / 2).clamp(near, far), near)
+    }
+
+    /// Takes a count in.
+    fn count(&mut self, now: Instant, seen: &Activity) {
+        let bytes = seen.received.saturating_add(seen.sent);
+        let span = now.saturating_since(self.read).as_secs() + 2;
+        // An interface that installed the peer anew counts from zero.
+        let grown = bytes.checked_sub(self.bytes).unwrap_or(bytes);
+        if grown > span.saturating_mul(IDLE_BYTES_PER_SECOND) {
+            self.active = now;
+        }
+        self.bytes = bytes;
+        self.read = now;
+    }
+}
+
+/// The last common time at or before `at`. Common times are `apart` from one another.
+pub(super) fn aligned(at: Instant, apart: Duration) -> Instant {
+    let apart = u64::try_from(apart.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Instant::from_nanos(at.as_nanos() - at.as_nanos() % apart)
+}
+
 impl Machine {
+    /// A look at a peer's lease is due: says whether it is to be asked for.
+    pub(super) fn begin_look(&mut self, peer: PublicKey) -> bool {
+        let watch = self.watch_of(peer);
+        watch.is_some_and(|watch| !std::mem::replace(&mut watch.is_looking, true))
+    }
+
     pub(super) fn sampled(
         &mut self,
         now: Now,
         peers: &[PublicKey],
         result: Result<Vec<Activity>, Unavailable>,
     ) {
-        let activities = result.unwrap_or_default();
+        let seen = result.unwrap_or_default().into_iter();
+        let seen: BTreeMap<_, _> = seen.map(|one| (one.key, one)).collect();
         for peer in peers {
-            let seen = activities.iter().find(|activity| activity.key == *peer);
-            if self.is_inactive(now, *peer, seen) {
-                self.end(*peer, EndReason::Inactive);
+            match self.look(now, *peer, seen.get(peer)) {
+                Some(reason) => self.end(*peer, reason),
+                None => self.look_again(now, *peer),
             }
         }
     }
 
-    /// Takes a sample in. A peer whose traffic can't be read counts as silent.
-    fn is_inactive(&mut self, now: Now, peer: PublicKey, seen: Option<&Activity>) -> bool {
+    /// Takes in what a look at a peer found; `None` is that the interface could not say. Tells
+    /// why the lease ends, if it does.
+    fn look(&mut self, now: Now, peer: PublicKey, seen: Option<&Activity>) -> Option<EndReason> {
+        let held = self.slots.get_mut(&peer)?.held.as_mut()?;
+        let rules = held.lease.rules();
+        let (limit, rule) = (rules.inactivity, rules.endpoint_change);
+        // What was asked about an earlier lease says nothing of this one.
+        let watch = held.watch.as_mut().filter(|watch| watch.is_looking)?;
+        watch.is_looking = false;
+        if let Some(seen) = seen {
+            watch.count(now.instant, seen);
+        }
+        // Whose bytes can't be read counts as silent.
+        let rested = now.instant.saturating_since(watch.active);
+        let is_inactive = limit.is_some_and(|limit| rested >= limit);
+        let found = match rule {
+            EndpointChange::Off => None,
+            EndpointChange::Warn | EndpointChange::Reauthenticate => {
+                watch.whereabouts.look(now.instant, seen)
+            }
+        };
+        let ends = rule == EndpointChange::Reauthenticate;
+        match found {
+            Some(Finding::Moved { from, to }) => {
+                self.tell_of_move(now, peer, from, to);
+                if ends {
+                    return Some(EndReason::EndpointChanged);
+                }
+            }
+            Some(Finding::Unknown) if ends => return Some(EndReason::InterfaceFailed),
+            Some(Finding::Unknown) | None => {}
+        }
+        is_inactive.then_some(EndReason::Inactive)
+    }
+
+    fn look_again(&mut self, now: Now, peer: PublicKey) {
         let held = self
             .slots
             .get_mut(&peer)
             .and_then(|slot| slot.held.as_mut());
-        let Some(held) = held else { return false };
-        let session = held.lease.session();
-        let Some(limit) = held.lease.rules().inactivity else {
-            return false;
+        let Some(held) = held else { return };
+        let due = Due::Lease(held.lease.session(), OfLease::Sample);
+        let watch = held.watch.as_mut().filter(|watch| !watch.is_looking);
+        let Some(watch) = watch else { return };
+        let Some(next) = watch.next_look(now.instant, held.lease.rules()) else {
+            return;
         };
-        let Some(idle) = held.idle.as_mut() else {
-            return false;
+        self.deadlines.clear(watch.next, due);
+        watch.next = next;
+        self.deadlines.set(next, due);
+    }
+
+    fn tell_of_move(
+        &mut self,
+        now: Now,
+        peer: PublicKey,
+        from: std::net::IpAddr,
+        to: std::net::IpAddr,
+    ) {
+        let Some(lease) = self.lease_of(peer) else {
+            return;
         };
-        if let Some(seen) = seen {
-            let bytes = seen.received.saturating_add(seen.sent);
-            let span = now.instant.saturating_since(idle.read).as_secs() + 2;
-            // An interface that installed the peer anew counts from zero.
-            let grown = bytes.checked_sub(idle.bytes).unwrap_or(bytes);
-            if grown > span.saturating_mul(IDLE_BYTES_PER_SECOND) {
-                idle.active = now.instant;
-            }
-            idle.bytes = bytes;
-            idle.read = now.instant;
-        }
-        if now.instant.saturating_since(idle.active) >= limit {
-            return true;
-        }
-        let due = Due::Lease(session, OfLease::Sample);
-        self.deadlines.clear(idle.next, due);
-        idle.next = now.instant + limit / 4;
-        self.deadlines.set(idle.next, due);
-        false
+        let (session, user) = (lease.session(), lease.terms().user.clone());
+        let mut event = self.audit(now, AuditKind::EndpointChanged { from, to });
+        event.session = Some(session);
+        event.peer = Some(peer);
+        event.user = Some(user.clone());
+        let event = Box::new(event);
+        self.actions.push_back(Action::Record { event });
+        self.events.push_back(Event::EndpointChanged {
+            session,
+            peer,
+            user,
+            from,
+            to,
+        });
+    }
+
+    fn watch_of(&mut self, peer: PublicKey) -> Option<&mut Watch> {
+        self.slots
+            .get_mut(&peer)?
+            .held
+            .as_mut()?
+            .watch
+            .as_deref_mut()
     }
 }

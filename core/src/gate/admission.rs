@@ -48,7 +48,9 @@ impl Machine {
                 Refusal::OutsideHours {},
             );
         };
-        let since = attempt.verified_at.unwrap_or(now);
+        // What they prove together is as old as the first of their answers.
+        let first = attempt.passed.first();
+        let since = first.map_or(now, |passed| passed.since);
         let proofs = attempt.passed.iter();
         let ends = proofs.filter_map(|passed| passed.proof.not_after);
         let ends: Vec<Timestamp> = ends.chain(until).collect();

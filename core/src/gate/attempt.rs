@@ -38,10 +38,10 @@ pub(super) struct Attempt {
     /// The same by the wall clock, for what is signed and sent.
     pub(super) expires_at: Timestamp,
     pub(super) step: Step,
+    /// Whether the store has told of changes since the enrolment was asked for.
+    pub(super) is_dated: bool,
     /// The factors that were passed, in that order.
     pub(super) passed: Vec<Passed>,
-    /// When the first of their answers came in: what they prove is no younger than that.
-    pub(super) verified_at: Option<Now>,
     /// Whoever revoked the peer or its owner while this attempt was past recall.
     pub(super) revoked_by: Vec<u64>,
 }
@@ -178,6 +178,13 @@ impl Attempts {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&AttemptId, &Attempt)> {
         self.by_id.iter()
+    }
+
+    /// The store has told of changes.
+    pub(super) fn date(&mut self) {
+        for attempt in self.by_id.values_mut() {
+            attempt.is_dated = true;
+        }
     }
 
     /// Adds an attempt; `false` when the handle is taken.

@@ -77,8 +77,8 @@ impl Machine {
                 expires,
                 expires_at: now.timestamp + self.policy.attempt_ttl,
                 step,
+                is_dated: false,
                 passed: Vec::new(),
-                verified_at: None,
                 revoked_by: Vec::new(),
             },
         );

@@ -29,7 +29,7 @@ pub(super) enum OfLease {
     End,
     /// It will end soon.
     Warn,
-    /// Its traffic is to be looked at.
+    /// Its traffic, or where its peer is, is to be looked at.
     Sample,
 }
 
@@ -38,7 +38,7 @@ impl Due {
         match self {
             Self::Lease(_, OfLease::End) => "a lease ends",
             Self::Lease(_, OfLease::Warn) => "a lease ends soon",
-            Self::Lease(_, OfLease::Sample) => "a lease may be inactive",
+            Self::Lease(_, OfLease::Sample) => "a lease is looked at",
             Self::Attempt(_) => "an attempt expires",
             Self::Remove(_) => "a removal is tried again",
             Self::Close(_) => "the end of a session is stored again",

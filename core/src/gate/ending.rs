@@ -120,8 +120,8 @@ impl Machine {
         let deadlines = &mut self.deadlines;
         deadlines.clear(held.armed, Due::Lease(session, due));
         deadlines.clear_wall(held.lease.terms().not_after, session);
-        if let Some(idle) = &held.idle {
-            deadlines.clear(idle.next, Due::Lease(session, OfLease::Sample));
+        if let Some(watch) = &held.watch {
+            deadlines.clear(watch.next, Due::Lease(session, OfLease::Sample));
         }
         self.sessions.remove(&session);
         Some(held)

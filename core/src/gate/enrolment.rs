@@ -13,7 +13,7 @@ use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
 use crate::factor::{Asked, Credential, Registration, VerifyError};
 use crate::id::{AttemptId, FactorId};
-use crate::store::{Enrolled, EnrolmentToken, Enrolment};
+use crate::store::{Enrolled, Enrolment, EnrolmentToken};
 use crate::time::{Now, Timestamp};
 
 /// So many wrong answers end the attempt: there is no factor yet whose failures could be counted.
@@ -154,9 +154,11 @@ impl Machine {
             Err(VerifyError::Replayed) => DeniedReason::Replayed,
             Err(VerifyError::Expired) => DeniedReason::Expired,
             Err(VerifyError::Unfit) => DeniedReason::Unfit,
-            Err(error @ (VerifyError::Busy { .. }
-            | VerifyError::NotEnrollable
-            | VerifyError::Backend(_))) => {
+            Err(
+                error @ (VerifyError::Busy { .. }
+                | VerifyError::NotEnrollable
+                | VerifyError::Backend(_)),
+            ) => {
                 return self.finish(id, Outcome::Refused(refusal(&error)));
             }
         };
@@ -231,7 +233,8 @@ impl Machine {
         let user = applicant.enrolment.user.id.clone();
         let outcome = match result {
             Ok((factor, Enrolled::Enrolled)) => {
-                self.events.push_back(Event::FactorEnrolled { user, factor });
+                self.events
+                    .push_back(Event::FactorEnrolled { user, factor });
                 Outcome::Enrolled(factor)
             }
             Ok((_, Enrolled::CredentialTaken)) => Outcome::Refused(Refusal::NotEnrollable {}),
@@ -250,7 +253,11 @@ impl Machine {
 }
 
 /// The token that a wish names, if it is the user's and good for it.
-fn redeemed<'a>(wish: &Wish, enrolment: &'a Enrolment, now: Timestamp) -> Option<&'a EnrolmentToken> {
+fn redeemed<'a>(
+    wish: &Wish,
+    enrolment: &'a Enrolment,
+    now: Timestamp,
+) -> Option<&'a EnrolmentToken> {
     let digest: [u8; 32] = Sha256::digest(wish.token.as_ref()?.expose_secret()).into();
     let is_it = |token: &&EnrolmentToken| {
         bool::from(token.digest.ct_eq(&digest))

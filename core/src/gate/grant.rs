@@ -54,6 +54,8 @@ pub struct Grant {
 pub(crate) struct Passed {
     pub(crate) proof: Proof,
     pub(crate) sealed: Sealed,
+    /// When its answer came in.
+    pub(super) since: Now,
 }
 
 impl Grant {

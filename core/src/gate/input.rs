@@ -589,6 +589,19 @@ pub enum Event {
         /// How soon.
         left: Duration,
     },
+    /// A session's peer went on from another address. Where the policy says so, the session ends.
+    EndpointChanged {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: PublicKey,
+        /// Its owner.
+        user: UserId,
+        /// Where it was.
+        from: IpAddr,
+        /// Where it is.
+        to: IpAddr,
+    },
     /// A session ended, and its peer is off the interface.
     Ended {
         /// The session.

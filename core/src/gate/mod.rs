@@ -23,7 +23,8 @@
 //! | `placement` | what is on the interface |
 //! | `ending` | how a session ends, and who waits for that |
 //! | `standing` | what the store says of live leases, and start and stop |
-//! | `activity` | inactivity |
+//! | `activity` | looks at live leases: inactivity |
+//! | `roaming` | where a peer is, and whether it has moved |
 //! | `deadline` | what is due, and first messages seen |
 
 mod activity;
@@ -39,13 +40,14 @@ mod inquiry;
 mod placement;
 mod question;
 mod renewal;
+mod roaming;
 mod rules;
 mod slot;
 mod standing;
-mod verdict;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -239,7 +241,8 @@ impl Machine {
                     match what {
                         OfLease::End => self.lease_over(now, peer),
                         OfLease::Warn => self.lease_ending(now, peer),
-                        OfLease::Sample => samples.push(peer),
+                        OfLease::Sample if self.begin_look(peer) => samples.push(peer),
+                        OfLease::Sample => {}
                     }
                 }
                 Due::Attempt(attempt) => self.attempt_over(attempt),

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use super::activity::Watch;
 use super::deadline::{Due, OfLease};
 use super::grant::{Grant, Lease, Terms};
 use super::input::{Action, Event, Outcome, Unavailable};
-use super::slot::{Held, Idle, Install, Place, UnderWay, Waiting};
+use super::slot::{Held, Install, Place, UnderWay, Waiting};
 use super::{Machine, Phase};
 use crate::channel::message::Refusal;
 use crate::id::{Generation, SessionId};
@@ -38,16 +39,20 @@ impl Machine {
             self.refuse_waiting(Some(waiting));
             return;
         }
+        let attempt = self.attempts.get_mut(waiting.attempt);
+        let is_dated = attempt.is_none_or(|attempt| attempt.is_dated);
         self.supersede(peer);
         self.hold(now, Lease::new(grant, session, generation), None);
         self.place(now, peer, Some(waiting), install);
-        // A change in the store may have come in while there was no lease yet to end.
-        self.check(peer);
+        if is_dated {
+            // What changed in the store may bear on a lease that was not there yet to be ended.
+            self.check(peer);
+        }
     }
 
-    /// Records a lease and arms its deadlines. `idle` is what was known of its traffic: a renewal
+    /// Records a lease and arms its deadlines. `watch` is what was known of its traffic: a renewal
     /// is no payload.
-    pub(super) fn hold(&mut self, now: Now, lease: Lease, idle: Option<Box<Idle>>) {
+    pub(super) fn hold(&mut self, now: Now, lease: Lease, watch: Option<Box<Watch>>) {
         let (session, peer) = (lease.session(), lease.terms().peer);
         // Deadlines are by session: a lease that shared its session with another's would share
         // its end. None does, unless the store or the generator is broken.
@@ -58,17 +63,16 @@ impl Machine {
         self.sessions.insert(session, peer);
         self.deadlines.set_wall(lease.terms().not_after, session);
         let (armed, warned) = self.arm(now, &lease);
-        let fresh = |limit| Box::new(Idle::new(now.instant, limit));
-        let idle = idle.or_else(|| lease.rules().inactivity.map(fresh));
-        if let Some(idle) = &idle {
+        let watch = watch.or_else(|| Watch::new(now.instant, lease.rules()));
+        if let Some(watch) = watch.as_ref().filter(|watch| !watch.is_looking) {
             let due = Due::Lease(session, OfLease::Sample);
-            self.deadlines.set(idle.next, due);
+            self.deadlines.set(watch.next, due);
         }
         self.slots.entry(peer).or_default().held = Some(Held {
             lease,
             armed,
             warned,
-            idle,
+            watch,
         });
     }
 

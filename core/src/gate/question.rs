@@ -46,7 +46,10 @@ impl Machine {
         let Some(attempt) = self.attempts.get(id) else {
             return Vec::new();
         };
-        let Next::Ask(kinds) = rules.next(&kinds(&attempt.passed)) else {
+        let is_active = |factor: &&FactorRecord| factor.state == FactorState::Active;
+        let held = enrolment.factors.iter().filter(is_active);
+        let held: Vec<FactorKind> = held.map(|factor| factor.kind.clone()).collect();
+        let Next::Ask(kinds) = rules.next_of(&kinds(&attempt.passed), &held) else {
             return Vec::new();
         };
         let is_passed = |factor: &FactorId| {
@@ -54,9 +57,10 @@ impl Machine {
             passed.any(|passed| passed.proof.factor == *factor)
         };
         let of_kind = |kind: FactorKind| {
-            enrolment.factors.iter().filter(move |factor| {
-                factor.kind == kind && factor.state == FactorState::Active
-            })
+            enrolment
+                .factors
+                .iter()
+                .filter(move |factor| factor.kind == kind && factor.state == FactorState::Active)
         };
         let usable = kinds.into_iter().flat_map(of_kind);
         usable.filter(|factor| !is_passed(&factor.id)).collect()
@@ -180,10 +184,12 @@ impl Machine {
         match (request, std::mem::replace(&mut attempt.step, Step::Finding)) {
             (Request::Answer { answer }, Step::AwaitingAnswer(candidate)) => {
                 attempt.step = Step::Refreshing(candidate, Reaction::Answer(answer), now);
+                attempt.is_dated = false;
                 self.actions.push_back(Action::Find { attempt: id, peer });
             }
             (Request::Choose { factor }, Step::AwaitingAnswer(candidate)) => {
                 attempt.step = Step::Refreshing(candidate, Reaction::Choose(factor), now);
+                attempt.is_dated = false;
                 self.actions.push_back(Action::Find { attempt: id, peer });
             }
             (Request::Answer { answer }, Step::AwaitingRegistration(applicant)) => {

@@ -142,7 +142,7 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         }
         let Some(Held {
-            mut lease, idle, ..
+            mut lease, watch, ..
         }) = self.take_held(peer)
         else {
             return;
@@ -154,7 +154,7 @@ impl Machine {
             not_after: terms.not_after,
         };
         lease.extend(terms, generation);
-        self.hold(now, lease, idle);
+        self.hold(now, lease, watch);
         let waiting = Waiting { attempt: id, event };
         self.place(
             now,

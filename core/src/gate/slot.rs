@@ -1,7 +1,6 @@
 //! A peer's place: the lease that it holds and what the interface is doing about it.
 
-use std::time::Duration;
-
+use super::activity::Watch;
 use super::grant::Lease;
 use super::input::Event;
 use crate::id::{AttemptId, SessionId};
@@ -47,32 +46,8 @@ pub(super) struct Held {
     pub(super) armed: Instant,
     /// Whether the warning has been given, so that `armed` is the end.
     pub(super) warned: bool,
-    pub(super) idle: Option<Box<Idle>>,
-}
-
-/// What is known of a lease's traffic, where the policy asks.
-#[derive(Debug)]
-pub(super) struct Idle {
-    /// When traffic was last seen to have grown.
-    pub(super) active: Instant,
-    /// When the bytes were last read.
-    pub(super) read: Instant,
-    /// Bytes in both directions at that time.
-    pub(super) bytes: u64,
-    /// When they are read next.
-    pub(super) next: Instant,
-}
-
-impl Idle {
-    /// A lease counts as active when it begins.
-    pub(super) fn new(now: Instant, limit: Duration) -> Self {
-        Self {
-            active: now,
-            read: now,
-            bytes: 0,
-            next: now + limit / 4,
-        }
-    }
+    /// What is known of its traffic, where the policy asks.
+    pub(super) watch: Option<Box<Watch>>,
 }
 
 /// What the interface is doing about a peer.

@@ -1,7 +1,9 @@
 //! Start, stop, and what the store says of live leases in between: the interface is brought to
 //! what is leased by difference, so that live traffic is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
 
 use super::grant::{Lease, Restored};
 use super::input::{Action, Event, Outcome, Standing, Unavailable};
@@ -108,13 +110,15 @@ impl Machine {
         }
     }
 
-    /// The store says that these may have changed: asks about the leases among them.
+    /// The store says that these may have changed: asks about the leases among them, and has those
+    /// asked about that attempts under way lead to.
     pub(super) fn changed(
         &mut self,
         sessions: &[SessionId],
         peers: &[PublicKey],
         users: &[UserId],
     ) {
+        self.attempts.date();
         let of_sessions = sessions
             .iter()
             .filter_map(|session| self.sessions.get(session));
@@ -196,10 +200,9 @@ impl Machine {
 
 /// Whether an installed peer is what a lease wants, its preshared key included.
 fn is_same(there: &PeerConfig, wanted: &PeerConfig) -> bool {
-    let sorted = |config: &PeerConfig| {
-        let mut allowed_ips = config.allowed_ips.clone();
-        allowed_ips.sort_unstable();
-        allowed_ips
+    // An interface lists networks without what is past their prefix, and each once.
+    let networks = |config: &PeerConfig| -> BTreeSet<IpNet> {
+        config.allowed_ips.iter().map(IpNet::trunc).collect()
     };
-    there.key == wanted.key && there.psk == wanted.psk && sorted(there) == sorted(wanted)
+    there.key == wanted.key && there.psk == wanted.psk && networks(there) == networks(wanted)
 }

@@ -29,5 +29,6 @@ mod people;
 mod perform;
 mod property;
 mod renewal;
+mod roaming;
 mod standing;
 mod world;

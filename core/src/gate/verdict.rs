@@ -9,7 +9,7 @@ use super::question::kinds;
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
-use crate::factor::{Proof, Verdict, VerifyError};
+use crate::factor::{Verdict, VerifyError};
 use crate::id::AttemptId;
 use crate::policy::{Hours, Lock, Next, Policy};
 use crate::store::{self, Failure, FailureReason, FailureRecorded};
@@ -56,8 +56,12 @@ impl Machine {
             Ok(Verdict::Proven(proof))
                 if proof.factor == factor.id && proof.assurance.kind == factor.kind =>
             {
-                attempt.verified_at.get_or_insert(since);
-                self.proven(now, id, candidate, *proof);
+                let passed = Passed {
+                    proof: *proof,
+                    sealed: factor.sealed.clone(),
+                    since,
+                };
+                self.proven(now, id, candidate, passed);
             }
             Ok(Verdict::Ask(question)) => self.put_question(now, id, candidate, question),
             Err(VerifyError::Wrong) => self.fail(now, id, candidate, FailureReason::Wrong),
@@ -82,13 +86,9 @@ impl Machine {
 
     /// A factor is passed. It becomes durable with the admission where nothing but the store can
     /// refuse that any more, and else by itself, before anything is said.
-    fn proven(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, proof: Proof) {
+    fn proven(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, passed: Passed) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
-        };
-        let passed = Passed {
-            proof,
-            sealed: candidate.subject.factor.sealed.clone(),
         };
         attempt.passed.push(passed.clone());
         if !attempt.intent.is_enrolment() && self.is_settled(now, id, &candidate.rules) {
@@ -122,7 +122,10 @@ impl Machine {
         let passed = passed.unwrap_or_default();
         !self.has_authoriser
             && matches!(rules.next(&kinds(passed)), Next::Done)
-            && rules.require.unmet(&assurances(passed), now.timestamp).is_none()
+            && rules
+                .require
+                .unmet(&assurances(passed), now.timestamp)
+                .is_none()
             && rules.hours(now.timestamp) != Hours::Closed
     }
 

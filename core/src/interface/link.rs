@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_core::ErrorMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// One interface, and a connection to ask for changes to it.
 pub(super) struct Link {
@@ -31,6 +34,39 @@ impl Link {
             Err(error) if os_error(&error) == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes sure that no other interface of this machine is in the networks that a new one is to
+    /// have: the system would send packets for one of them to the other.
+    pub(super) async fn check_free(
+        name: &str,
+        addresses: &[IpNet],
+        routes: &[IpNet],
+    ) -> Result<(), LinkError> {
+        let (connection, handle, _) = new_connection().map_err(LinkError::Netlink)?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut theirs = handle.address().get().execute();
+        while let Some(message) = theirs.try_next().await? {
+            let Some(other) = network_of(&message) else {
+                continue;
+            };
+            let clash = addresses.iter().find(|own| clashes(own, &other));
+            // One that is wider is behind the other's, as a default route is.
+            let taken = routes.iter().find(|route| other.contains(&route.trunc()));
+            let is_single = other.prefix_len() == other.max_prefix_len();
+            let Some(network) = clash.or(taken.filter(|_| !is_single)) else {
+                continue;
+            };
+            let interface = name_of(&handle, message.header.index).await;
+            if interface != name {
+                return Err(LinkError::Overlap {
+                    network: *network,
+                    other,
+                    interface,
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn set_mtu(&self, mtu: u16) -> Result<(), LinkError> {
@@ -66,6 +102,52 @@ impl Link {
     }
 }
 
+/// An interface's address with its network; `None` where that concerns the interface alone.
+fn network_of(message: &AddressMessage) -> Option<IpNet> {
+    let address = message.attributes.iter().find_map(|attribute| {
+        if let AddressAttribute::Address(address) = attribute {
+            Some(*address)
+        } else {
+            None
+        }
+    })?;
+    let is_local = match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+    };
+    if is_local {
+        return None;
+    }
+    IpNet::new(address, message.header.prefix_len).ok()
+}
+
+/// Whether an address, with its network, is in another's, or the other in its. A single address
+/// is in nobody's way, unless it is the same.
+fn clashes(own: &IpNet, other: &IpNet) -> bool {
+    let is_single = |net: &IpNet| net.prefix_len() == net.max_prefix_len();
+    if own.addr() == other.addr() {
+        return true;
+    }
+    let (own, other) = (own.trunc(), other.trunc());
+    !is_single(&own) && !is_single(&other) && (own.contains(&other) || other.contains(&own))
+}
+
+/// For an error's text; its number, where it has gone meanwhile.
+async fn name_of(handle: &Handle, index: u32) -> String {
+    let mut found = handle.link().get().match_index(index).execute();
+    let message = found.try_next().await.ok().flatten();
+    let name = message.and_then(|message| {
+        message.attributes.into_iter().find_map(|attribute| {
+            if let LinkAttribute::IfName(name) = attribute {
+                Some(name)
+            } else {
+                None
+            }
+        })
+    });
+    name.unwrap_or_else(|| format!("number {index}"))
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         self.connection.abort();
@@ -84,6 +166,18 @@ pub enum LinkError {
     /// The address is taken, or the route is.
     #[error("the address or the route is there already: another interface of this machine has it")]
     Taken,
+    /// Another interface is in a network that this one was to have.
+    #[error(
+        "{network} overlaps {other} of this machine's interface {interface}: give the tunnel a network of its own, or take that address away (`ip address`)"
+    )]
+    Overlap {
+        /// What was asked for.
+        network: IpNet,
+        /// What is there.
+        other: IpNet,
+        /// Whose it is.
+        interface: String,
+    },
     /// The network is none that a route can lead to.
     #[error("{0} is no network that a route can lead to")]
     Network(IpNet),
@@ -112,4 +206,26 @@ fn os_error(error: &rtnetlink::Error) -> Option<i32> {
         return None;
     };
     Some(code.as_ref()?.get().abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_clash_if_one_is_in_the_other_and_single_addresses_if_they_are_the_same() {
+        for (own, other, clash) in [
+            ("10.9.0.1/24", "10.9.0.77/16", true),
+            ("10.9.0.1/16", "10.9.5.1/24", true),
+            ("10.9.0.1/24", "10.9.1.1/24", false),
+            ("10.9.0.1/32", "10.9.0.2/24", false),
+            ("10.9.0.1/24", "10.9.0.53/32", false),
+            ("10.9.0.1/32", "10.9.0.1/24", true),
+            ("fd00::1/64", "fd00::2/64", true),
+            ("fd00::1/64", "10.9.0.1/24", false),
+        ] {
+            let nets = (own.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(clashes(&nets.0, &nets.1), clash, "{own} {other}");
+        }
+    }
 }

@@ -95,8 +95,12 @@ pub struct Activity {
     pub received: u64,
     /// Bytes sent to the peer, WireGuard's own included.
     pub sent: u64,
-    /// Where the peer's packets come from now.
+    /// Where the peer's packets come from now, where the interface knows.
     pub endpoint: Option<SocketAddr>,
+    /// Whether whoever is at `endpoint` has shown the preshared key, by a packet that decrypted.
+    /// Implementations that move the endpoint at the first message of a handshake, which proves
+    /// the private key alone, leave it `false`.
+    pub is_endpoint_proven: bool,
 }
 
 impl Activity {
@@ -108,6 +112,7 @@ impl Activity {
             received: 0,
             sent: 0,
             endpoint: None,
+            is_endpoint_proven: false,
         }
     }
 }

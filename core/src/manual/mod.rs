@@ -20,6 +20,7 @@ pub mod writing_a_store {}
 #[cfg(all(feature = "lease-guard", target_os = "linux"))]
 #[doc = include_str!("lease_guard.md")]
 pub mod lease_guard {}
+
 #[cfg(all(feature = "gate", feature = "testing"))]
 #[doc = include_str!("writing_a_verifier.md")]
 pub mod writing_a_verifier {}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, RenewalRule, Requirement, Step, Window, human};
+use super::{EndpointChange, Policy, RenewalRule, Requirement, Step, Window, human};
 use crate::assurance::FactorKind;
 use crate::id::GroupId;
 
@@ -48,6 +48,9 @@ pub struct GroupRule {
         skip_serializing_if = "Option::is_none"
     )]
     pub inactivity: Option<Option<Duration>>,
+    /// In place of [`Policy::endpoint_change`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_change: Option<EndpointChange>,
     /// In place of [`Policy::warn_before`].
     #[serde(
         default,
@@ -83,6 +86,7 @@ impl GroupRule {
             max_age: None,
             lease: None,
             inactivity: None,
+            endpoint_change: None,
             warn_before: None,
             renewal: None,
             end_on_wake: None,
@@ -99,6 +103,7 @@ impl GroupRule {
             ("max_age", self.max_age.is_some()),
             ("lease", self.lease.is_some()),
             ("inactivity", self.inactivity.is_some()),
+            ("endpoint_change", self.endpoint_change.is_some()),
             ("warn_before", self.warn_before.is_some()),
             ("renewal", self.renewal.is_some()),
             ("end_on_wake", self.end_on_wake.is_some()),
@@ -122,6 +127,7 @@ impl GroupRule {
         replace(&mut resolved.max_age, rule.max_age);
         replace(&mut resolved.lease, rule.lease);
         replace(&mut resolved.inactivity, rule.inactivity);
+        replace(&mut resolved.endpoint_change, rule.endpoint_change);
         replace(&mut resolved.warn_before, rule.warn_before);
         replace(&mut resolved.renewal, rule.renewal);
         replace(&mut resolved.end_on_wake, rule.end_on_wake);

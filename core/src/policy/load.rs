@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::check::Turn;
 use super::{
-    GroupRule, InvalidPolicy, Policy, RenewalRule, Requirement, Step, Throttle, Window, human,
+    EndpointChange, GroupRule, InvalidPolicy, Policy, RenewalRule, Requirement, Step, Throttle,
+    Window, human,
 };
 
 /// How serde reads and writes a [`Policy`]. Nothing is checked here.
@@ -24,6 +25,7 @@ struct Form {
     lease: Duration,
     #[serde(with = "human")]
     inactivity: Option<Duration>,
+    endpoint_change: EndpointChange,
     #[serde(with = "human")]
     warn_before: Duration,
     renewal: RenewalRule,

@@ -12,7 +12,10 @@ mod level;
 mod load;
 mod preset;
 mod requirement;
+mod roaming;
 mod step;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod window;
 
@@ -27,6 +30,7 @@ pub use group::GroupRule;
 pub use level::{Aal, Gap, Shortfall, meets};
 pub use load::{LoadError, Position};
 pub use requirement::{Property, Requirement, Unmet};
+pub use roaming::EndpointChange;
 pub use step::{Next, Step};
 pub use throttle::{Failures, Lock, Throttle};
 pub use window::{Hours, InvalidWindow, ParseTimeError, TimeOfDay, UtcOffset, Weekday, Window};
@@ -53,6 +57,8 @@ pub struct Policy {
     pub lease: Duration,
     /// End a lease after this long without payload; `None` does not look.
     pub inactivity: Option<Duration>,
+    /// What to do when a peer goes on from another address.
+    pub endpoint_change: EndpointChange,
     /// How long before a lease's end an [`Event::Ending`](crate::gate::Event::Ending) warns.
     pub warn_before: Duration,
     /// What the renewal of a lease asks for.
@@ -104,6 +110,7 @@ impl Default for Policy {
             max_age: working_day,
             lease: working_day,
             inactivity: None,
+            endpoint_change: EndpointChange::Off,
             warn_before: Duration::from_secs(5 * 60),
             renewal: RenewalRule::Free,
             end_on_wake: false,

@@ -145,6 +145,7 @@ impl ChangeSet {
             | AuditKind::NotAuthorised { .. }
             | AuditKind::AssuranceTooLow
             | AuditKind::OutsideHours
+            | AuditKind::EndpointChanged { .. }
             | AuditKind::Fenced => {}
             // No gate keeps labels or tokens.
             AuditKind::FactorRenamed

@@ -3,8 +3,8 @@
 
 use super::attribution;
 use super::{
-    Activated, Consume, Enrolled, EnrolmentToken, FactorChange, FactorRecord, FactorState,
-    FactorPass, FailureReason, NewFactor, NewSession, Opened, Passed,
+    Activated, Consume, Enrolled, EnrolmentToken, FactorChange, FactorPass, FactorRecord,
+    FactorState, FailureReason, NewFactor, NewSession, Opened, Passed,
 };
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, LocationId, UserId};

@@ -23,9 +23,9 @@ use ipnet::IpNet;
 pub use memory::MemoryStore;
 pub use outcome::{Activated, Enrolled, FailureRecorded, Opened, Passed, Renewed};
 pub use record::{
-    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorPass, FactorRecord, FactorState, Failure,
-    FailureReason, LastFactor, NewFactor, NewSession, Peer, Renewal, SessionRecord, Swap, User,
-    UserChange,
+    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorPass, FactorRecord, FactorState,
+    Failure, FailureReason, LastFactor, NewFactor, NewSession, Peer, Renewal, SessionRecord, Swap,
+    User, UserChange,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

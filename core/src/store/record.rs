@@ -329,6 +329,8 @@ pub enum EndReason {
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
+    /// Its peer went on from another address, and the policy asks for the factors anew.
+    EndpointChanged,
     /// An administrator or the embedder ended it.
     Revoked,
     /// Its own client ended it.
@@ -349,6 +351,7 @@ impl From<EndReason> for Ended {
             EndReason::Expired => Self::Expired,
             EndReason::Inactive => Self::Inactive,
             EndReason::Revoked | EndReason::Unreadable | EndReason::FactorChanged => Self::Revoked,
+            EndReason::EndpointChanged => Self::EndpointChanged,
             EndReason::SignedOut => Self::SignedOut,
             EndReason::Superseded => Self::Superseded,
             EndReason::InterfaceFailed => Self::InterfaceFailed,

@@ -15,9 +15,8 @@ use crate::policy::Throttle;
 use crate::seal::Sealed;
 use crate::store::{
     Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorPass,
-    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Passed, Peer,
-    PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened,
+    Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 
 /// A store that fails on a schedule. Clones share their schedule and the store inside.

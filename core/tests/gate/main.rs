@@ -7,6 +7,7 @@
 
 mod adoption;
 mod office;
+mod patience;
 
 use std::time::Duration;
 

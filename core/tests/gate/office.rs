@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::audit::{AuditRecord, verify};
-use mfagate::channel::message::{Answer, Challenge, Code, Denied};
+use mfagate::channel::message::{Answer, Code, Denied};
+use mfagate::client::{Question, Response};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
 use mfagate::id::UserId;
@@ -306,15 +307,10 @@ impl Codes {
 
 #[async_trait]
 impl Prompt for Codes {
-    async fn answer(
-        &mut self,
-        _: &Challenge,
-        denied: Option<&Denied>,
-        _: Duration,
-    ) -> Option<Answer> {
-        self.denied = denied.cloned().or(self.denied.take());
+    async fn answer(&mut self, question: &Question) -> Option<Response> {
+        self.denied = question.denied.clone().or(self.denied.take());
         let code = self.codes.pop()?;
         self.used.push(code.clone());
-        Some(Answer::Code { code })
+        Some(Answer::Code { code }.into())
     }
 }

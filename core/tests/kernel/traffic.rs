@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mfagate::interface::kernel::KernelInterface;
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -189,6 +190,84 @@ async fn a_renewal_loses_no_packet_of_a_hundred_a_second() {
         listed.iter().any(|peer| peer.psk == psk(101)),
         "not renewed"
     );
+}
+
+/// The gate does nothing here: it may as well have been killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn the_lease_guard_ends_a_lease_by_itself_and_on_time() {
+    const LEASE: Duration = Duration::from_secs(5);
+    let gate = gate().await;
+    let site = Site::new(&gate);
+    let inner: Arc<dyn InterfaceBackend> = Arc::new(gate.clone());
+    let guard = LeaseGuard::around(inner, "wg0").await.unwrap();
+    let epoch = Instant::now();
+    let receiver = Receiver::start(UdpSocket::bind("10.9.0.1:12").unwrap(), epoch);
+    let every = Duration::from_millis(10);
+    let mut sender = Sender::start(site.socket("10.9.0.2:12"), "10.9.0.1:12", every, epoch);
+    // On the interface, and in no set: it passes nothing.
+    gate.install(vec![admitted(psk(1))]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(receiver.count(), 0);
+
+    let mut leased = admitted(psk(1));
+    leased.lease = Some(LEASE);
+    let called = nanos(epoch);
+    guard.install(vec![leased]).await.unwrap();
+    let returned = nanos(epoch);
+    receiver.wait_for(20);
+    tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
+    let last = Duration::from_nanos(receiver.last_sent.load(Ordering::SeqCst));
+    sender.stop();
+    let (earliest, latest) = (
+        Duration::from_nanos(called) + LEASE,
+        Duration::from_nanos(returned) + LEASE,
+    );
+    println!(
+        "the last packet was sent {:?} after the lease was over",
+        last.saturating_sub(latest)
+    );
+    assert!(last < latest + Duration::from_secs(1), "cut too late");
+    assert!(last + Duration::from_secs(1) > earliest, "cut too early");
+    assert_eq!(
+        gate.list().await.unwrap().len(),
+        1,
+        "the peer is still there"
+    );
+    guard.remove(&[client()]).await.unwrap();
+    guard.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn activity_tells_where_a_peer_is_and_that_the_kernel_has_seen_no_proof_of_it() {
+    let gate = gate().await;
+    let site = Site::new(&gate);
+    let epoch = Instant::now();
+    let receiver = Receiver::start(UdpSocket::bind("10.9.0.1:11").unwrap(), epoch);
+    gate.install(vec![admitted(psk(1))]).await.unwrap();
+    let every = Duration::from_millis(10);
+    let mut sender = Sender::start(site.socket("10.9.0.2:11"), "10.9.0.1:11", every, epoch);
+    for (address, elsewhere) in [("192.168.77.2", "192.168.77.3"), ("192.168.77.3", "")] {
+        receiver.wait_for(20);
+        let seen = gate.activity(&[client()]).await.unwrap();
+        let [seen] = &seen[..] else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(
+            seen.endpoint.map(|at| at.ip().to_string()).as_deref(),
+            Some(address)
+        );
+        assert!(!seen.is_endpoint_proven && seen.last_handshake.is_some());
+        if !elsewhere.is_empty() {
+            sh(&format!(
+                "ip -n client address add {elsewhere}/24 dev veth1
+                 ip -n client address delete {address}/24 dev veth1
+                 ip -n client address replace {elsewhere}/24 dev veth1"
+            ));
+        }
+    }
+    sender.stop();
 }
 
 /// Both namespaces read one clock, so each packet carries when it was sent. None that was sent

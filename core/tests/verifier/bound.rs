@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use hkdf::Hkdf;
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::channel::message::{Answer, Challenge};
-use mfagate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Verdict, VerifyError};
 use mfagate::seal::Secret;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 use sha2::Sha256;
@@ -35,13 +35,13 @@ const WHOLE: Binding = Binding {
 fn answer(binding: Binding, key: &[u8], context: &Context<'_>) -> Answer {
     let mut info = Vec::new();
     if binding.attempt {
-        info.extend_from_slice(context.attempt.as_bytes());
+        info.extend_from_slice(context.scene.attempt.as_bytes());
     }
     if binding.peer {
-        info.extend_from_slice(context.peer.as_bytes());
+        info.extend_from_slice(context.scene.peer.as_bytes());
     }
     if binding.location {
-        info.extend_from_slice(context.location.as_str().as_bytes());
+        info.extend_from_slice(context.scene.location.as_str().as_bytes());
     }
     let mut bytes = [0; 8];
     Hkdf::<Sha256>::new(None, key)
@@ -67,16 +67,11 @@ impl MfaVerifier for Reader {
         KIND
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Challenge, VerifyError> {
-        Ok(Challenge::Code {
-            kind: KIND,
-            label: context.factor.label.clone(),
-            digits: 8,
-            locked_for_ms: None,
-        })
+    async fn challenge(&self, _: &Context<'_>) -> Result<Asked, VerifyError> {
+        Ok(Challenge::Code { digits: 8 }.into())
     }
 
-    async fn verify(&self, context: &Context<'_>, given: &Answer) -> Result<Proof, VerifyError> {
+    async fn verify(&self, context: &Context<'_>, given: &Answer) -> Result<Verdict, VerifyError> {
         let key = context.secret.expose_secret();
         if key.len() != 32 {
             return Err(VerifyError::Backend("not a key".into()));
@@ -84,19 +79,12 @@ impl MfaVerifier for Reader {
         if *given != answer(self.0, key, context) {
             return Err(VerifyError::Wrong);
         }
-        Ok(Proof {
-            factor: context.factor.id,
-            assurance: Assurance {
-                kind: KIND,
-                phishing_resistant: true,
-                user_verified: false,
-                replay_resistant: true,
-                verifier_bound: false,
-                hardware: false,
-                authenticated_at: context.now,
-            },
-            consume: None,
-        })
+        let assurance = Assurance {
+            phishing_resistant: true,
+            replay_resistant: true,
+            ..Assurance::least(KIND, context.scene.now)
+        };
+        Ok(Proof::new(context.factor.id, assurance).into())
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::{Assurance, FactorKind};
-use mfagate::channel::message::{Answer, Challenge};
+use mfagate::channel::message::Answer;
 use mfagate::factor::totp::TotpVerifier;
-use mfagate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Verdict, VerifyError};
 use mfagate::id::FactorId;
 use mfagate::seal::Secret;
 use tokio::sync::Mutex;
@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     AcceptsOnce,
     LocksWhileItWaits,
     StaysLockedWhenDropped,
-    ChallengesForAnotherKind,
+    AsksForEver,
     ShowsItsSecretsInDebug,
     LogsTheSecret,
     LogsTheCode,
@@ -72,7 +72,10 @@ impl Verifier {
         match self.fault {
             Some(Fault::Panics) if code.expose_secret().len() > 6 => panic!("a faulty verifier"),
             Some(Fault::PanicsAtTheEndOfTime) => {
-                assert!(context.now.as_millis() < u64::MAX, "a faulty verifier");
+                assert!(
+                    context.scene.now.as_millis() < u64::MAX,
+                    "a faulty verifier"
+                );
             }
             Some(Fault::Hangs) => pending().await,
             Some(Fault::RefusesEverything) => return Err(VerifyError::Wrong),
@@ -111,31 +114,20 @@ impl Verifier {
         answer: &Answer,
         verdict: Result<Proof, VerifyError>,
     ) -> Result<Proof, VerifyError> {
-        let right = Proof {
-            factor: context.factor.id,
-            assurance: Assurance {
-                kind: FactorKind::TOTP,
-                phishing_resistant: false,
-                user_verified: false,
-                replay_resistant: false,
-                verifier_bound: false,
-                hardware: false,
-                authenticated_at: context.now,
-            },
-            consume: None,
-        };
+        let assurance = Assurance::least(FactorKind::TOTP, context.scene.now);
+        let right = Proof::new(context.factor.id, assurance);
         match (self.fault, verdict) {
             (Some(Fault::AcceptsAnything), _) => Ok(right),
             (Some(Fault::AcceptsOldCodes), Err(VerifyError::Wrong)) => {
                 let mut then = *context;
-                then.now = then.now - Duration::from_secs(60);
-                TotpVerifier::new().verify(&then, answer).await
+                then.scene.now = then.scene.now - Duration::from_secs(60);
+                totp(&then, answer).await
             }
             (Some(Fault::AcceptsOtherUsers), Err(VerifyError::Wrong)) => {
                 for secret in self.seen.lock().await.iter().cloned().map(Secret::new) {
                     let mut theirs = *context;
                     theirs.secret = &secret;
-                    if let Ok(proof) = TotpVerifier::new().verify(&theirs, answer).await {
+                    if let Ok(proof) = totp(&theirs, answer).await {
                         return Ok(proof);
                     }
                 }
@@ -154,7 +146,7 @@ impl Verifier {
                 Err(VerifyError::Backend(error.into()))
             }
             (Some(Fault::AcceptsOnce), Ok(proof)) => {
-                let code = format!("{:?} {:?}", context.attempt, proof.consume).into_bytes();
+                let code = format!("{:?} {:?}", context.scene.attempt, proof.consume).into_bytes();
                 let mut seen = self.seen.lock().await;
                 if seen.contains(&code) {
                     return Err(VerifyError::Replayed);
@@ -190,19 +182,27 @@ impl MfaVerifier for Verifier {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Challenge, VerifyError> {
-        let mut challenge = TotpVerifier::new().challenge(context).await?;
-        if let Challenge::Code { kind, .. } = &mut challenge
-            && self.has(Fault::ChallengesForAnotherKind)
-        {
-            *kind = FactorKind::new("other");
-        }
-        Ok(challenge)
+    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+        TotpVerifier::new().challenge(context).await
     }
 
-    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Proof, VerifyError> {
+    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
         self.stumble(context, answer).await?;
-        let verdict = TotpVerifier::new().verify(context, answer).await;
-        self.misjudge(context, answer, verdict).await
+        if self.has(Fault::AsksForEver) {
+            let asked = TotpVerifier::new().challenge(context).await?;
+            return Ok(Verdict::Ask(asked));
+        }
+        let verdict = totp(context, answer).await;
+        self.misjudge(context, answer, verdict)
+            .await
+            .map(Verdict::from)
+    }
+}
+
+/// What the verifier without a fault says.
+async fn totp(context: &Context<'_>, answer: &Answer) -> Result<Proof, VerifyError> {
+    match TotpVerifier::new().verify(context, answer).await? {
+        Verdict::Proven(proof) => Ok(*proof),
+        Verdict::Ask(_) => Err(VerifyError::backend("a code leads to no other question")),
     }
 }

@@ -76,7 +76,7 @@ impl VerifierHarness for Phones {
     }
 
     async fn answer(&self, phone: &Phone, context: &Context<'_>, _: &Challenge) -> Answer {
-        let code = phone.totp.code(context.now).expect("a code");
+        let code = phone.totp.code(context.scene.now).expect("a code");
         Answer::Code { code }
     }
 
@@ -142,7 +142,7 @@ async fn every_fault_is_found_and_named() {
             Fault::ForgetsSteps,
             "not after the factor's last is replayed",
         ),
-        (Fault::TakesNoStep, "takes no step can be replayed"),
+        (Fault::TakesNoStep, "uses nothing up can be replayed"),
         (
             Fault::TakesAnotherStep,
             "the step after the factor's last is right",
@@ -167,7 +167,7 @@ async fn every_fault_is_found_and_named() {
         (Fault::Panics, "`verify` panicked"),
         (Fault::PanicsAtTheEndOfTime, "`verify` panicked"),
         (Fault::Hangs, "`verify` does not return"),
-        (Fault::AcceptsOnce, "counts and consumes, not the verifier"),
+        (Fault::AcceptsOnce, "leaves the first as it is"),
         (
             Fault::LocksWhileItWaits,
             "while another call is half-way, does not return",
@@ -176,10 +176,7 @@ async fn every_fault_is_found_and_named() {
             Fault::StaysLockedWhenDropped,
             "after a call that was dropped, does not return",
         ),
-        (
-            Fault::ChallengesForAnotherKind,
-            "a challenge is of the verifier's kind",
-        ),
+        (Fault::AsksForEver, "can be answered"),
         (Fault::ShowsItsSecretsInDebug, "in the field `verifier`"),
         (
             Fault::LogsTheSecret,

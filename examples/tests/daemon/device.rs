@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mfagate::channel::message::{Answer, Code, Hello, Reply, Request};
+use mfagate::channel::message::{Answer, Code, Hello, Posture, Reply, Request};
 use mfagate::channel::{DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::TotpSecret;
@@ -80,6 +80,7 @@ impl Device {
         let hello = Hello::Begin {
             sent_at: now(),
             encapsulation_key,
+            posture: Posture::default(),
         };
         let (channel, body) = Initiator::begin(&self.key, gate, &hello).unwrap();
         let body = transport.round_trip(body).await.ok()?;

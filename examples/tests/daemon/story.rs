@@ -130,6 +130,25 @@ fn nothing_is_half_made_and_whatever_is_wrong_is_named() {
     assert!(String::from_utf8_lossy(&lost.stderr).contains("nothing.toml"));
 }
 
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_gate-server");
+    let init = format!("trap '' XFSZ; ulimit -f LIMIT; exec {program} init");
+    // In blocks of 512 bytes: no file can be written, or all but the configuration.
+    for limit in ["0", "1"] {
+        let output = Command::new("sh")
+            .args(["-c", &init.replace("LIMIT", limit)])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(complaint.contains("File too large"), "{complaint}");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
 /// A site with a user, a device's profile and an app.
 fn office() -> (Site, TotpSecret) {
     let site = Site::new();
@@ -170,7 +189,7 @@ pub(crate) fn code(secret: &TotpSecret, ago: u64) -> String {
     secret.code(at).unwrap().expose_secret().to_owned()
 }
 
-fn code_ahead(secret: &TotpSecret) -> String {
+pub(crate) fn code_ahead(secret: &TotpSecret) -> String {
     let at = SystemClock::new().now().timestamp + Duration::from_secs(30);
     secret.code(at).unwrap().expose_secret().to_owned()
 }

@@ -1,7 +1,7 @@
 //! Both programs on interfaces of the system, on two hosts, with pings for packets.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
 use crate::story::{code, enrol};
 
-const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+pub(crate) const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+pub(crate) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-fn site() -> Site {
+pub(crate) fn site() -> Site {
     let site = Site::at(HERE);
     site.configure(|text| {
         text.replace("forward = false", "forward = true")
@@ -25,7 +25,7 @@ fn site() -> Site {
     site
 }
 
-fn run_on_a_tun_device(site: &Site) -> Running {
+pub(crate) fn run_on_a_tun_device(site: &Site) -> Running {
     let mut daemon = Running::start(&mut site.server(&["run", "--backend", "userspace"]));
     daemon.wait_for("is up");
     daemon
@@ -55,7 +55,7 @@ fn a_code_opens_an_interface_of_the_system_and_what_was_changed_is_taken_back() 
         site.admin(&["revoke", "--user", "alice"]);
         assert!(!host.reaches(INSIDE, 2));
 
-        daemon.interrupt();
+        daemon.terminate();
         assert_eq!(daemon.status(), Some(0));
         assert_eq!(run("cat", &[FORWARDING]), before);
         assert!(!run("nft", &["list", "ruleset"]).contains("mfagate"));
@@ -75,12 +75,37 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
         connect.wait_for("is good for");
         assert_eq!(connect.status(), Some(0));
 
-        let file = file.to_str().unwrap();
-        let tunnel = WgQuick::up(&host, file);
+        let tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 10));
         site.admin(&["revoke", "--user", "alice"]);
         assert!(!host.reaches(INSIDE, 2));
         drop(tunnel);
+    });
+}
+
+#[test]
+fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
+    const LEASE: Duration = Duration::from_secs(12);
+    in_new_network(|| async {
+        let host = Host::joined();
+        let site = site();
+        site.configure(|text| lasts(text, LEASE));
+        let secret = enrol(&site);
+        let _daemon = run_on_a_tun_device(&site);
+        let (mut connect, file) = export(&host, &site);
+        let earliest_end = SystemClock::new().now().timestamp + LEASE;
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let latest_end = SystemClock::new().now().timestamp + LEASE;
+        let _tunnel = WgQuick::up(&host, &file);
+        assert!(host.reaches(INSIDE, 5));
+        let last = Pings::start(&host, "0.05", 15).last();
+        assert!(
+            last + Duration::from_secs(1) > earliest_end,
+            "cut too early"
+        );
+        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        assert!(!site.admin(&["sessions"]).contains("alice"));
     });
 }
 
@@ -92,40 +117,66 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
         let site = Site::at(HERE);
         let secret = enrol(&site);
         let interface = ForeignInterface::up(&site);
-        site.configure(|text| {
-            text.replace("backend = \"netstack\"", "backend = \"uapi\"")
-                .replace("name = \"wg0\"", &format!("name = \"{}\"", interface.name))
-                .replace("lease_guard = false", "lease_guard = true")
-                .replace("lease = 28800", &format!("lease = {}", LEASE.as_secs()))
-        });
+        interface.serve(&site, true);
+        site.configure(|text| lasts(text, LEASE));
         let mut daemon = site.run();
         let (mut connect, file) = export(&host, &site);
         connect.enter(&code(&secret, 0));
         connect.wait_for("is good for");
         let latest_end = SystemClock::new().now().timestamp + LEASE;
-        let _tunnel = WgQuick::up(&host, file.to_str().unwrap());
+        let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 3));
 
-        let mut ping = host.command("ping");
-        ping.args(["-D", "-n", "-i", "0.05", "-w", "9", &INSIDE.to_string()]);
-        let flow = ping.stdout(Stdio::piped()).spawn().unwrap();
+        let flow = Pings::start(&host, "0.05", 9);
         daemon.child.kill().unwrap();
-        let said = flow.wait_with_output().unwrap().stdout;
-        let said = String::from_utf8(said).unwrap();
-        let last = said.lines().filter_map(replied_at).next_back();
-        let last = last.expect("packets passed before");
+        let last = flow.last();
         assert!(last + Duration::from_secs(2) > latest_end, "cut too early");
         assert!(last < latest_end + Duration::from_secs(1), "cut too late");
-        assert!(run("wg", &["show", &interface.name, "peers"]).len() > 1);
+        assert!(interface.peers().len() > 1);
 
         let mut daemon = site.run();
-        assert_eq!(run("wg", &["show", &interface.name, "peers"]), "");
+        assert_eq!(interface.peers(), "");
         assert!(!host.reaches(INSIDE, 1));
         assert!(run("nft", &["list", "tables"]).contains("mfagate"));
         daemon.interrupt();
         assert_eq!(daemon.status(), Some(0));
         assert!(!run("nft", &["list", "tables"]).contains("mfagate"));
     });
+}
+
+/// A configuration whose leases last that long.
+pub(crate) fn lasts(text: String, lease: Duration) -> String {
+    let lease = format!("lease = \"{}s\"", lease.as_secs());
+    text.replace("lease = \"8h\"", &lease)
+}
+
+/// Pings from a host to the gate's address inside.
+pub(crate) struct Pings(Child);
+
+impl Pings {
+    pub(crate) fn start(host: &Host, every: &str, seconds: u32) -> Self {
+        let mut ping = host.command("ping");
+        let seconds = seconds.to_string();
+        ping.args(["-D", "-n", "-i", every, "-w", &seconds]);
+        Self(
+            ping.arg(INSIDE.to_string())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    /// What `ping` said in the end.
+    pub(crate) fn said(self) -> String {
+        String::from_utf8(self.0.wait_with_output().unwrap().stdout).unwrap()
+    }
+
+    /// When the last reply came.
+    pub(crate) fn last(self) -> Timestamp {
+        let said = self.said();
+        let last = said.lines().filter_map(replied_at).next_back();
+        last.expect("packets passed before")
+    }
 }
 
 /// When a line of `ping -D` says that a reply came.
@@ -138,13 +189,13 @@ fn replied_at(line: &str) -> Option<Timestamp> {
 }
 
 /// An interface that is not the daemon's, and outlives it: Debian's wireguard-go with its key.
-struct ForeignInterface {
-    name: String,
+pub(crate) struct ForeignInterface {
+    pub(crate) name: String,
     program: Child,
 }
 
 impl ForeignInterface {
-    fn up(site: &Site) -> Self {
+    pub(crate) fn up(site: &Site) -> Self {
         let name = format!("mfgk{}", std::process::id());
         let program = Command::new("wireguard-go").args(["-f", &name]).spawn();
         let interface = Self {
@@ -167,6 +218,25 @@ impl ForeignInterface {
         run("ip", &["link", "set", name, "up"]);
         interface
     }
+
+    /// Has the site serve it, with a lease guard or without.
+    pub(crate) fn serve(&self, site: &Site, guarded: bool) {
+        site.configure(|text| {
+            text.replace("backend = \"netstack\"", "backend = \"uapi\"")
+                .replace("name = \"wg0\"", &format!("name = \"{}\"", self.name))
+                .replace("lease_guard = false", &format!("lease_guard = {guarded}"))
+        });
+    }
+
+    /// Sends the program behind it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        run("kill", &[name, &self.program.id().to_string()]);
+    }
+
+    /// The public keys of those on it.
+    pub(crate) fn peers(&self) -> String {
+        run("wg", &["show", &self.name, "peers"])
+    }
 }
 
 impl Drop for ForeignInterface {
@@ -177,7 +247,7 @@ impl Drop for ForeignInterface {
 }
 
 /// Begins to sign in for a file of `wg-quick`.
-fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
+pub(crate) fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
     // The name is the interface's, and wireguard-go's sockets are the whole machine's.
     static NTH: AtomicU32 = AtomicU32::new(0);
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
@@ -190,21 +260,22 @@ fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
 }
 
 /// A tunnel of the stock tools; it goes down with the test.
-struct WgQuick<'a> {
+pub(crate) struct WgQuick<'a> {
     host: &'a Host,
-    file: &'a str,
+    file: PathBuf,
 }
 
 impl<'a> WgQuick<'a> {
-    fn up(host: &'a Host, file: &'a str) -> Self {
+    pub(crate) fn up(host: &'a Host, file: &Path) -> Self {
         let status = Self::command(host, "up", file).status().unwrap();
         assert!(status.success());
+        let file = file.to_owned();
         Self { host, file }
     }
 
-    fn command(host: &Host, what: &str, file: &str) -> Command {
+    fn command(host: &Host, what: &str, file: &Path) -> Command {
         let mut command = host.command("wg-quick");
-        command.args([what, file]);
+        command.arg(what).arg(file);
         command.env("WG_QUICK_USERSPACE_IMPLEMENTATION", "wireguard-go");
         command
     }
@@ -212,6 +283,6 @@ impl<'a> WgQuick<'a> {
 
 impl Drop for WgQuick<'_> {
     fn drop(&mut self) {
-        _ = Self::command(self.host, "down", self.file).status();
+        _ = Self::command(self.host, "down", &self.file).status();
     }
 }

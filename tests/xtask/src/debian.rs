@@ -63,9 +63,14 @@ pub(crate) const TEST: &[Need] = &[
         reason: "tests/vectors/check.py: a second implementation agrees with the vectors",
     },
     Need {
+        program: "systemd-analyze",
+        package: "systemd",
+        reason: "examples/tests/daemon: the unit of gate-server",
+    },
+    Need {
         program: "sysctl",
         package: "procps",
-        reason: "core/tests/lease_guard: forwarding inside a namespace",
+        reason: "core/tests/lease_guard, examples/tests/daemon: forwarding inside a namespace",
     },
 ];
 

@@ -164,7 +164,9 @@ impl Posture {
     pub fn new(said: BTreeMap<String, String>) -> Option<Self> {
         let is_short = |text: &String| text.len() <= Self::LONGEST;
         let fits = said.len() <= Self::MOST
-            && said.iter().all(|(name, value)| is_short(name) && is_short(value));
+            && said
+                .iter()
+                .all(|(name, value)| is_short(name) && is_short(value));
         fits.then_some(Self(said))
     }
 
@@ -270,6 +272,8 @@ pub enum Ended {
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
+    /// Its peer went on from another address, and the policy asks for the factors anew.
+    EndpointChanged,
     /// It was revoked.
     Revoked,
     /// The client ended it.

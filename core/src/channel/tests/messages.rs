@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::message::{
-    Ciphertext, Denied, DeniedReason, Ended, Granted, Refusal, Share, Status,
+    Ciphertext, Denied, DeniedReason, Ended, Granted, Hidden, Nonce, Protection, Redirect, Refusal,
+    Share, Status, Workload,
 };
 use super::*;
 
@@ -28,15 +29,31 @@ fn the_json_of_what_a_client_says_first() {
     let sent_at = Timestamp::from_millis(1_795_539_661_007);
     let session = SessionId::from_bytes([3; 16]);
     let key = EncapsulationKey(Box::new([1; 1216]));
+    let said = [("os".to_owned(), "Debian 13".to_owned())];
+    let posture = Posture::new(said.into()).unwrap();
     let hellos = [
         Hello::Begin {
             sent_at,
             encapsulation_key: key.clone(),
+            posture: Posture::default(),
         },
         Hello::Renew {
             sent_at,
             session,
             encapsulation_key: key,
+            posture,
+        },
+        Hello::Enrol {
+            sent_at,
+            kind: FactorKind::DEVICE_KEY,
+            label: "phone".into(),
+            token: None,
+        },
+        Hello::Enrol {
+            sent_at,
+            kind: FactorKind::DEVICE_KEY,
+            label: "phone".into(),
+            token: hidden("mfe_token"),
         },
         Hello::Status { sent_at, session },
         Hello::End { sent_at, session },
@@ -46,7 +63,14 @@ fn the_json_of_what_a_client_says_first() {
 
 #[test]
 fn the_json_of_what_a_client_says_in_an_attempt() {
-    let requests = [answer(), Request::Confirm {}, Request::Cancel {}];
+    let requests = [
+        answer(),
+        Request::Choose {
+            factor: FactorId::from_bytes([8; 16]),
+        },
+        Request::Confirm {},
+        Request::Cancel {},
+    ];
     insta::assert_snapshot!(lines(&requests.map(|request| line(&request))));
 }
 
@@ -61,16 +85,19 @@ fn the_json_of_what_a_gate_replies() {
             "10.0.0.2/32".parse().unwrap(),
             "fd00::2/128".parse().unwrap(),
         ],
+        end_on_wake: true,
         ciphertext: Ciphertext(Box::new([1; 1120])),
         share: Share(Box::new([1; 32])),
     };
     let mut locked = challenge(attempt);
     if let Reply::Challenge {
-        challenge: Challenge::Code { locked_for_ms, .. },
+        factor: Some(factor),
+        others,
         ..
     } = &mut locked
     {
-        *locked_for_ms = Some(30_000);
+        others.push(factor.clone());
+        factor.locked_for_ms = Some(30_000);
     }
     let replies = [
         challenge(attempt),
@@ -80,6 +107,9 @@ fn the_json_of_what_a_gate_replies() {
             expires_in_ms: 300_000,
         },
         Reply::Granted { grant },
+        Reply::Enrolled {
+            factor: FactorId::from_bytes([8; 16]),
+        },
         Reply::Done {},
     ];
     let denied = [
@@ -88,6 +118,9 @@ fn the_json_of_what_a_gate_replies() {
         DeniedReason::Locked,
         DeniedReason::Disabled,
         DeniedReason::Unfit,
+        DeniedReason::Expired,
+        DeniedReason::Busy,
+        DeniedReason::Overtaken,
     ]
     .map(|reason| Reply::Denied {
         denied: Denied {
@@ -100,6 +133,7 @@ fn the_json_of_what_a_gate_replies() {
         None,
         Some(Ended::Expired),
         Some(Ended::Inactive),
+        Some(Ended::EndpointChanged),
         Some(Ended::Revoked),
         Some(Ended::SignedOut),
         Some(Ended::Superseded),
@@ -121,6 +155,12 @@ fn the_json_of_what_a_gate_replies() {
         Refusal::NoAttempt {},
         Refusal::OutOfOrder {},
         Refusal::NotRenewable {},
+        Refusal::Assurance {},
+        Refusal::NotAuthorised {},
+        Refusal::OutsideHours {},
+        Refusal::TooManySessions {},
+        Refusal::BadToken {},
+        Refusal::NotEnrollable {},
         Refusal::Unavailable {},
     ]
     .map(|refusal| Reply::Refused { refusal });
@@ -130,9 +170,123 @@ fn the_json_of_what_a_gate_replies() {
 }
 
 #[test]
+fn the_json_of_what_is_asked_and_answered() {
+    let nonce = Nonce::from_bytes([1; 32]);
+    let expires_at = Timestamp::from_millis(1_795_539_661_007);
+    let challenges = [
+        Challenge::Code { digits: 6 },
+        Challenge::SentCode {
+            digits: 8,
+            sent_to: "a…@example.com".into(),
+            good_for_ms: 600_000,
+            resend_in_ms: 30_000,
+        },
+        Challenge::RecoveryCode { left: 9 },
+        Challenge::Password {},
+        Challenge::Signature {
+            key_id: "00ff".into(),
+            nonce: nonce.clone(),
+            expires_at,
+        },
+        Challenge::WebAuthn {
+            options: "{}".into(),
+        },
+        Challenge::OpenId {
+            issuer: "https://id.example".into(),
+            authorize: Some("https://id.example/authorize?…".into()),
+            redirects: vec![
+                Redirect::Loopback {
+                    path: "/callback".into(),
+                },
+                Redirect::Exact {
+                    uri: "app:/callback".into(),
+                },
+            ],
+            device: true,
+            workload: Some(Workload {
+                audience: "mfagate:…".into(),
+                nonce: "n".into(),
+            }),
+        },
+        Challenge::DeviceGrant {
+            verification_uri: "https://id.example/device".into(),
+            verification_uri_complete: None,
+            user_code: "ABCD-EFGH".into(),
+            interval_ms: 5000,
+        },
+        Challenge::RegisterTotp {
+            uri: hidden("otpauth://totp/…").unwrap(),
+            digits: 6,
+        },
+        Challenge::RegisterKey {
+            nonce,
+            expires_at,
+            protection: Protection::HardwareUserVerified,
+        },
+        Challenge::RegisterWebAuthn {
+            options: "{}".into(),
+        },
+        Challenge::ChoosePassword { shortest: 15 },
+        Challenge::KeepRecoveryCodes {
+            codes: vec![hidden("AAAA-BBBB").unwrap()],
+        },
+        Challenge::Address {},
+    ];
+    let answers = [
+        Answer::Code {
+            code: "123456".parse().unwrap(),
+        },
+        Answer::RecoveryCode {
+            code: hidden("AAAA-BBBB").unwrap(),
+        },
+        Answer::Password {
+            password: hidden("correct horse").unwrap(),
+        },
+        Answer::Signature {
+            signature: "AA==".into(),
+        },
+        Answer::WebAuthn {
+            credential: hidden("{}").unwrap(),
+        },
+        Answer::Redirected {
+            redirect_uri: "http://127.0.0.1:1/callback".into(),
+            query: hidden("code=…").unwrap(),
+        },
+        Answer::BeginDeviceGrant {},
+        Answer::Poll {},
+        Answer::IdToken {
+            token: hidden("e30.e30.").unwrap(),
+        },
+        Answer::RegisterKey {
+            public_key: "AA==".into(),
+            signature: "AA==".into(),
+            protection: Protection::Software,
+            attestation: None,
+        },
+        Answer::RegisterWebAuthn {
+            credential: hidden("{}").unwrap(),
+        },
+        Answer::Address {
+            address: "alice@example.com".into(),
+        },
+    ];
+    let lines: Vec<String> = challenges
+        .iter()
+        .map(line)
+        .chain(answers.iter().map(line))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+fn hidden(text: &str) -> Option<Hidden> {
+    Hidden::new(text.to_owned())
+}
+
+#[test]
 fn a_key_of_another_length_or_spelling_is_no_key() {
     let json = |key: &str| {
-        let text = format!(r#"{{"type":"begin","sent_at":7,"encapsulation_key":"{key}"}}"#);
+        let text =
+            format!(r#"{{"type":"begin","sent_at":7,"encapsulation_key":"{key}","posture":{{}}}}"#);
         Hello::from_json(text.as_bytes())
     };
     let good = data_encoding::BASE64.encode(&[1; 1216]);

@@ -129,6 +129,7 @@ fn sign_in<P: Provider>() -> Case {
     let hello = |encapsulation_key| Hello::Begin {
         sent_at: Timestamp::from_millis(1_795_539_661_007),
         encapsulation_key,
+        posture: Posture::default(),
     };
     let (script, attempt) = Script::<P>::new("sign_in", 0x10, &hello);
     let mut script = script.greet(&challenge(attempt));
@@ -144,6 +145,7 @@ fn renewal<P: Provider>() -> Case {
         sent_at: Timestamp::from_millis(1_795_539_662_008),
         session: SessionId::from_bytes([3; 16]),
         encapsulation_key,
+        posture: Posture::default(),
     };
     let (script, attempt) = Script::<P>::new("renewal", 0x80, &hello);
     let mut script = script.greet(&Reply::Confirm {

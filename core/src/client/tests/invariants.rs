@@ -174,9 +174,9 @@ fn input(step: &Step, model: &Model, now: Now) -> Option<Input> {
     let pick = |at: &usize| Model::pick(&model.tickets, *at);
     Some(match step {
         Step::Start => Input::Start,
-        Step::Answer(at) => Input::UserAnswered {
+        Step::Answer(at) => Input::UserResponded {
             challenge: Model::pick(&model.challenges, *at)?,
-            answer: code(),
+            response: code().into(),
         },
         Step::Cancel => Input::UserCancelled,
         Step::Renew => Input::Renew,

@@ -32,8 +32,8 @@ fn a_wrong_code_is_asked_for_again_with_what_is_left() {
     let request = desk.last_request();
     desk.reply(request, denied(DeniedReason::Wrong, 3, None));
 
-    let asked = matches!(desk.events.last(), Some(Event::Challenge { denied: Some(denied), .. })
-        if denied.tries_left == 3);
+    let asked = matches!(desk.events.last(), Some(Event::Challenge { question, .. })
+        if question.denied.as_ref().is_some_and(|denied| denied.tries_left == 3));
     assert!(asked, "{:?}", desk.events);
     desk.answer();
     assert_ne!(desk.last_request(), request);
@@ -64,16 +64,11 @@ fn a_wait_within_the_attempt_is_shown_and_the_attempt_goes_on() {
 
     desk.reply(hello, challenge_locked(Some(30_000)));
 
-    assert!(matches!(
-        desk.events.last(),
-        Some(Event::Challenge {
-            challenge: Challenge::Code {
-                locked_for_ms: Some(30_000),
-                ..
-            },
-            ..
-        })
-    ));
+    let Some(Event::Challenge { question, .. }) = desk.events.last() else {
+        panic!("no challenge: {:?}", desk.events);
+    };
+    let factor = question.factor.as_ref().expect("a factor");
+    assert_eq!(factor.locked_for_ms, Some(30_000));
 }
 
 #[test]
@@ -175,9 +170,9 @@ fn an_answer_to_an_earlier_challenge_is_not_sent() {
     let request = desk.last_request();
     desk.reply(request, denied(DeniedReason::Wrong, 3, None));
 
-    desk.input(Input::UserAnswered {
+    desk.input(Input::UserResponded {
         challenge: first,
-        answer: code(),
+        response: code().into(),
     });
 
     assert_eq!(desk.last_request(), request);

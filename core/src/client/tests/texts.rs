@@ -62,6 +62,7 @@ fn every_end_says_why_and_what_comes_next() {
     let texts: Vec<String> = [
         EndReason::Expired,
         EndReason::Inactive,
+        EndReason::EndpointChanged,
         EndReason::Revoked,
         EndReason::SignedOut,
         EndReason::Superseded,

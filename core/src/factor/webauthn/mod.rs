@@ -101,7 +101,10 @@ impl MfaVerifier for WebAuthnVerifier {
         // The ceremony has the credential as it was when the question was asked. What it is now
         // decides: another attempt may have passed since.
         if has_gone_back(result.counter(), credential.counter) {
-            return Err(refused(context, &WebauthnError::CredentialPossibleCompromise));
+            return Err(refused(
+                context,
+                &WebauthnError::CredentialPossibleCompromise,
+            ));
         }
         // `webauthn-rs` lets a passkey become backup eligible; section 7.2, step 18, does not.
         let is_as_enrolled = result.backup_eligible() == credential.backup_eligible;
@@ -240,7 +243,9 @@ fn refused(context: &Context<'_>, error: &WebauthnError) -> VerifyError {
 
 /// The credential was enrolled before the relying party refused its like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the passkey is synchronised between devices, which the relying party does not take: enrol a security key")]
+#[error(
+    "the passkey is synchronised between devices, which the relying party does not take: enrol a security key"
+)]
 struct Synchronised;
 
 #[cfg(test)]

@@ -132,7 +132,8 @@ impl RelyingParty {
         let below = domain.strip_suffix(&self.id);
         let is_ours = below.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'));
         // Section 5.1.3, step 7: a secure context; browsers take this machine for one.
-        let is_secure = url.scheme() == "https" || (url.scheme() == "http" && domain == "localhost");
+        let is_secure =
+            url.scheme() == "https" || (url.scheme() == "http" && domain == "localhost");
         is_ours && is_secure && url.origin().ascii_serialization() == origin
     }
 }

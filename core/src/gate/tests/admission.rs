@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::cast::LAPTOP;
+use super::cast::{LAPTOP, put_peer_at};
 use super::world::{Job, World};
 use crate::channel::message::{Refusal, Request};
 use crate::gate::{Action, Input, Outcome, Scope};
+use crate::interface::PeerConfig;
 use crate::testing::fake_interface::{Fault, Operation};
 use crate::testing::{StoreCall, StoreFault};
 
@@ -32,6 +33,31 @@ fn a_user_who_is_disabled_while_the_store_admits_does_not_stay() {
     world.notice();
     world.settle();
     assert!(world.installed().is_empty() && world.live().is_empty());
+}
+
+#[test]
+fn an_address_that_is_taken_away_at_any_point_of_an_admission_is_not_kept() {
+    const ADDRESS: &str = "10.0.9.9/32";
+    let (mut refused, mut jobs, mut is_complete) = (0, 0, false);
+    while !is_complete {
+        let mut world = World::new();
+        let attempt = world.begin(LAPTOP);
+        world.settle();
+        world.answer_right(attempt);
+        for _ in 0..jobs {
+            world.run(0);
+        }
+        is_complete = world.pending.is_empty();
+        put_peer_at(&world.disk, LAPTOP, ADDRESS, true, world.now.timestamp);
+        world.notice();
+        world.settle();
+        let kept = world.installed().remove(&LAPTOP);
+        refused += usize::from(kept.is_none());
+        let has_new = |peer: PeerConfig| peer.allowed_ips == [ADDRESS.parse().unwrap()];
+        assert!(kept.is_none_or(has_new), "after {jobs} jobs");
+        jobs += 1;
+    }
+    assert!(jobs > 6 && refused > 4, "{refused} of {jobs}");
 }
 
 #[test]

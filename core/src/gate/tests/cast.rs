@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::{AuditEvent, AuditKind};
 use crate::channel::message::Answer;
-use crate::factor::{Proof, VerifyError};
+use crate::factor::{Proof, Verdict, VerifyError};
 use crate::gate::Subject;
 use crate::id::{FactorId, LocationId, UserId};
 use crate::key::PublicKey;
@@ -130,23 +130,21 @@ pub(super) fn verify(
     subject: &Subject,
     answer: &Answer,
     now: Timestamp,
-) -> Result<Proof, VerifyError> {
-    let Answer::Code { code } = answer;
+) -> Result<Verdict, VerifyError> {
+    let Answer::Code { code } = answer else {
+        return Err(VerifyError::Unfit);
+    };
     let step: u64 = code.expose_secret().parse().unwrap();
     if step.abs_diff(step_at(now)) > 1 {
         return Err(VerifyError::Wrong);
     }
-    Ok(Proof {
-        factor: subject.factor.id,
-        assurance: Assurance {
-            kind: FactorKind::TOTP,
-            phishing_resistant: false,
-            user_verified: false,
-            replay_resistant: true,
-            verifier_bound: false,
-            hardware: false,
-            authenticated_at: now,
-        },
+    let assurance = Assurance {
+        replay_resistant: true,
+        ..Assurance::least(FactorKind::TOTP, now)
+    };
+    let proof = Proof {
         consume: Some(step),
-    })
+        ..Proof::new(subject.factor.id, assurance)
+    };
+    Ok(proof.into())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cast::{LAPTOP, PEERS, WRONG};
 use super::world::{Job, World};
-use crate::channel::message::Refusal;
+use crate::channel::message::{Posture, Refusal};
 use crate::gate::{Action, Input, Intent, Outcome};
 use crate::id::AttemptId;
 use crate::key::PublicKey;
@@ -18,6 +18,7 @@ fn hello(world: &mut World, attempt: u8, ephemeral: [u8; 32], sent_at: Timestamp
         ephemeral,
         sent_at,
         intent: Intent::Begin,
+        posture: Posture::default(),
         source: None,
     });
     attempt

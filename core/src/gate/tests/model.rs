@@ -205,7 +205,7 @@ impl Model {
                 intent,
                 ..
             } => {
-                let begun = Attempt::new(*peer, *intent);
+                let begun = Attempt::new(*peer, intent.clone());
                 self.attempts.insert(*attempt, begun);
             }
             Input::Request { attempt, .. } => {

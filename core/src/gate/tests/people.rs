@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cast::{self, PEERS, USERS};
 use super::world::{World, ready, spread};
 use crate::audit::{AuditEvent, AuditKind};
-use crate::channel::message::{Answer, Request};
+use crate::channel::message::{Answer, Posture, Request};
 use crate::gate::{Input, Intent, Lease, Outcome, Scope};
 use crate::id::{AttemptId, FactorId, SessionId};
 use crate::interface::{Activity, PeerConfig};
@@ -22,6 +22,7 @@ impl World {
             ephemeral: *attempt.as_bytes(),
             sent_at: self.now.timestamp,
             intent,
+            posture: Posture::default(),
             source: None,
         });
         attempt
@@ -69,11 +70,19 @@ impl World {
         ticket
     }
 
+    /// A peer goes on from here.
+    pub(super) fn is_at(&mut self, peer: PublicKey, endpoint: &str) {
+        self.places.insert(peer, endpoint.parse().unwrap());
+        self.traffic(peer);
+    }
+
     /// Payload flows to and from a peer, if it is there.
     pub(super) fn traffic(&mut self, peer: PublicKey) {
         self.bytes += 10_000_000;
         let mut activity = Activity::silent(peer);
         activity.received = self.bytes;
+        activity.endpoint = self.places.get(&peer).copied();
+        activity.is_endpoint_proven = activity.endpoint.is_some();
         if self.interface.installed().contains_key(&peer) {
             self.interface.set_activity(activity);
             self.model.sees_traffic(peer, self.now);
@@ -115,13 +124,14 @@ impl World {
         self.is_unnoticed = true;
     }
 
-    /// An administrator resets a user's failures.
+    /// An administrator resets a user's failures, which ends the sessions that the factor opened.
     pub(super) fn reset_failures(&mut self, name: &str) {
         for factor in ready(self.disk.factors(&cast::user(name))).unwrap() {
             let event = AuditEvent::new(self.now.timestamp, AuditKind::FailuresReset);
             ready(self.disk.reset_failures(factor.id, event)).unwrap();
             self.model.resets(factor.id);
         }
+        self.is_unnoticed = true;
     }
 
     /// The store tells the gate that anything may have changed.

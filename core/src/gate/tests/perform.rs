@@ -4,8 +4,8 @@ use super::cast;
 use super::world::{World, ready, spread};
 use crate::audit::AuditEvent;
 use crate::channel::message::Challenge;
-use crate::factor::VerifyError;
-use crate::gate::{Action, Grant, Input, Standing, Subject, Terms, Unavailable};
+use crate::factor::{Asked, VerifyError};
+use crate::gate::{Action, Grant, Input, Standing, Terms, Unavailable};
 use crate::id::{AttemptId, FactorId, Generation, SessionId};
 use crate::interface::InterfaceBackend;
 use crate::key::{PresharedKey, PublicKey};
@@ -35,14 +35,15 @@ impl World {
                 let result = result.map(|found| found.map(Box::new));
                 Input::FoundSession { attempt, result }
             }
-            Action::Challenge { attempt, subject } => Input::Challenged {
+            Action::Challenge { attempt, .. } => Input::Challenged {
                 attempt,
-                result: self.challenge(&subject),
+                result: self.challenge(),
             },
             Action::Verify {
                 attempt,
                 subject,
                 answer,
+                expires: _,
             } => {
                 let result = if self.verifier_fails {
                     Err(VerifyError::Backend(Box::new(std::fmt::Error)))
@@ -51,6 +52,12 @@ impl World {
                 };
                 Input::Verified { attempt, result }
             }
+            // The policy of these tests has one step, no authoriser, and nobody enrols.
+            Action::Pass { .. }
+            | Action::Authorise { .. }
+            | Action::Register { .. }
+            | Action::Enrol { .. }
+            | Action::AddFactor { .. } => unreachable!("not asked for"),
             Action::RecordFailure { attempt, failure } => Input::FailureRecorded {
                 attempt,
                 result: self.record_failure(attempt, *failure),
@@ -117,16 +124,11 @@ impl World {
         vec![answer]
     }
 
-    fn challenge(&self, subject: &Subject) -> Result<Challenge, Unavailable> {
+    fn challenge(&self) -> Result<Asked, VerifyError> {
         if self.verifier_fails {
-            return Err(Unavailable);
+            return Err(VerifyError::backend(std::fmt::Error));
         }
-        Ok(Challenge::Code {
-            kind: subject.factor.kind.clone(),
-            label: String::new(),
-            digits: 10,
-            locked_for_ms: None,
-        })
+        Ok(Challenge::Code { digits: 10 }.into())
     }
 
     /// A factor's failures on disk.
@@ -174,7 +176,7 @@ impl World {
         let terms = grant.terms().clone();
         let psk = self.derive(session);
         let sealed = known(self.ring.seal(&terms.row(&session), psk.expose_secret()))?;
-        let proofs = grant.proofs();
+        let proofs: Vec<_> = grant.proofs().collect();
         let consume = proofs.iter().map(|proof| Consume {
             factor: proof.factor,
             step: proof.consume,

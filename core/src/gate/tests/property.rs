@@ -13,7 +13,7 @@ use super::world::{Life, World};
 use crate::channel::message::Request;
 use crate::gate::{Input, Intent, Outcome, Scope};
 use crate::key::PublicKey;
-use crate::policy::Policy;
+use crate::policy::{EndpointChange, Policy};
 use crate::testing::fake_interface::{Fault, Operation};
 use crate::testing::{StoreCall, StoreFault};
 
@@ -28,6 +28,8 @@ enum Step {
     Confirm(usize),
     Cancel(usize),
     Traffic(PublicKey),
+    /// Goes on from another address, or from the first again.
+    Move(PublicKey, bool),
     Pass(u64),
     WallBy(i64),
     Revoke(Target),
@@ -100,6 +102,7 @@ fn conversation() -> impl Strategy<Value = Step> {
         3 => pick().prop_map(Step::Confirm),
         1 => pick().prop_map(Step::Cancel),
         2 => peer().prop_map(Step::Traffic),
+        1 => (peer(), prop::bool::ANY).prop_map(|(peer, away)| Step::Move(peer, away)),
     ]
 }
 
@@ -198,8 +201,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let inactivity = prop::option::of(Just(Duration::from_secs(900)));
-    inactivity.prop_map(|inactivity| Policy {
+    let endpoint_change = prop::sample::select(vec![
+        EndpointChange::Off,
+        EndpointChange::Warn,
+        EndpointChange::Reauthenticate,
+    ]);
+    (inactivity, endpoint_change).prop_map(|(inactivity, endpoint_change)| Policy {
         inactivity,
+        endpoint_change,
         ..cast::policy()
     })
 }
@@ -233,6 +242,14 @@ fn take(step: &Step, world: &mut World) {
             }
         }
         Step::Traffic(peer) => world.traffic(*peer),
+        Step::Move(peer, away) => {
+            let place = if *away {
+                "198.51.100.7:1"
+            } else {
+                "192.0.2.1:1"
+            };
+            world.is_at(*peer, place);
+        }
         Step::Pass(millis) => world.pass(Duration::from_millis(*millis)),
         Step::WallBy(millis) => world.step_wall(*millis),
         Step::Revoke(target) => {
@@ -327,7 +344,7 @@ fn the_random_steps_admit_renew_and_revoke() {
 
     let mut runner = TestRunner::deterministic();
     let (mut granted, mut denied, mut renewed, mut revoked) = (0, 0, 0, 0);
-    for _ in 0..100 {
+    for _ in 0..120 {
         let steps = steps().new_tree(&mut runner).unwrap().current();
         let world = run(cast::policy(), &steps);
         for (_, reply) in &world.replies {
@@ -343,5 +360,6 @@ fn the_random_steps_admit_renew_and_revoke() {
             .filter(|ended| !ended.is_empty())
             .count();
     }
+    println!("{granted} granted, {denied} denied, {renewed} renewed, {revoked} revoked");
     assert!(granted > 200 && denied > 50 && renewed > 50 && revoked > 20);
 }

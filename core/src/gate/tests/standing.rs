@@ -49,6 +49,26 @@ fn a_start_removes_strangers_installs_who_is_missing_and_leaves_the_others_alone
 }
 
 #[test]
+fn a_network_with_host_bits_set_is_not_installed_anew_at_every_start() {
+    let mut world = World::new();
+    let now = world.now.timestamp;
+    put_peer_at(&world.disk, LAPTOP, "10.0.7.77/24", true, now);
+    world.admit(LAPTOP);
+    let mut there = world.installed()[&LAPTOP].clone();
+    there.allowed_ips = vec!["10.0.7.0/24".parse().unwrap()];
+    world.interface.plant(there.clone());
+    world.crash();
+    world.settle();
+    assert_eq!(world.installed()[&LAPTOP], there);
+
+    there.allowed_ips = vec!["10.0.7.0/25".parse().unwrap()];
+    world.interface.plant(there.clone());
+    world.crash();
+    world.settle();
+    assert_ne!(world.installed()[&LAPTOP].allowed_ips, there.allowed_ips);
+}
+
+#[test]
 fn a_user_who_was_disabled_while_no_gate_ran_does_not_stay() {
     let mut world = admitted();
     world.enable_user("ada", false);
@@ -99,7 +119,8 @@ fn two_leases_never_share_a_session_and_with_it_their_end() {
     world.admit(BOBS);
     let session = SessionId::from_bytes([1; 16]);
     let restored = |record: SessionRecord| {
-        let restored = Grant::reseal(&record, &world.ring, &world.policy, world.now).unwrap();
+        let rules = std::sync::Arc::new(world.policy.clone());
+        let restored = Grant::reseal(&record, &world.ring, rules, world.now).unwrap();
         Restored {
             session,
             ..restored

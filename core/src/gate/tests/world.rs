@@ -3,6 +3,7 @@
 //! what is pending.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub(super) struct World {
     /// Peers with an interface operation under way.
     pub(super) operating: BTreeSet<PublicKey>,
     pub(super) bytes: u64,
+    /// Where peers are, by their endpoints.
+    pub(super) places: BTreeMap<PublicKey, SocketAddr>,
     serial: u64,
 }
 
@@ -102,6 +105,7 @@ impl World {
             is_unnoticed: false,
             operating: BTreeSet::new(),
             bytes: 0,
+            places: BTreeMap::new(),
             serial: 0,
         };
         world.start();
@@ -135,7 +139,8 @@ impl World {
         };
         let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
         for record in records {
-            match Grant::reseal(&record, &self.ring, &self.policy, self.now) {
+            let rules = std::sync::Arc::new(self.policy.clone());
+            match Grant::reseal(&record, &self.ring, rules, self.now) {
                 Ok(restored) => sessions.push(restored),
                 Err(_) => unreadable.push(record),
             }

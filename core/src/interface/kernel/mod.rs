@@ -192,6 +192,7 @@ impl Builder {
     /// [`KernelError`]; the interface is then not there.
     pub async fn create(mut self) -> Result<KernelInterface, KernelError> {
         check_name(&self.name)?;
+        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
         let routes = std::mem::take(&mut self.routes);
         // From here on the interface goes with its handle, and its routes with it.
         let interface = opened(move || Device::create(&self)).await?;
@@ -365,7 +366,7 @@ pub enum KernelError {
         "this kernel has no WireGuard: load it with `modprobe wireguard`, or run a kernel from 5.6 on that has it; a container uses its host's"
     )]
     NoWireGuard,
-    /// A route could not be made.
+    /// A network is another interface's too, or a route could not be made.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// An address could not be given to the interface.

@@ -22,6 +22,9 @@ const FOLDER: &str = "/var/run/wireguard";
 /// What keeps a renewed peer's path open: the figure that WireGuard's own documentation names.
 const KEEPALIVE: Duration = Duration::from_secs(25);
 
+/// How long a program may take to remove its peers before that counts as not done.
+const FENCE: Duration = Duration::from_secs(2);
+
 /// A WireGuard interface that another program runs and that is configured over a socket. A cheap
 /// handle: clones share it.
 #[derive(Debug, Clone)]
@@ -77,6 +80,16 @@ impl Uapi {
     async fn set(&self, request: &str) -> Result<(), InterfaceError> {
         let response = self.ask(request).await?;
         protocol::check(&response).map_err(backend)
+    }
+
+    /// Removes every peer, and reads back that none is left.
+    async fn empty(&self) -> Result<(), InterfaceError> {
+        self.set(protocol::EMPTY).await?;
+        if self.device().await?.peers.is_empty() {
+            Ok(())
+        } else {
+            Err(backend(UapiError::Unremoved))
+        }
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
@@ -179,15 +192,16 @@ impl InterfaceBackend for Uapi {
         Ok(wanted.map(|peer| peer.activity).collect())
     }
 
-    /// Removes every peer and, where this process may, takes the interface down.
+    /// Removes every peer and, where this process may, takes the interface down. Neither waits for
+    /// the other: a program that hangs, or whose socket is gone, may pass packets all the same.
     async fn fence(&self) -> Result<(), InterfaceError> {
         if self.shared.is_down.load(Ordering::Acquire) {
             return Ok(());
         }
-        let emptied = self.set(protocol::EMPTY).await;
-        let downed = take_down(&self.shared.name).await;
+        let emptied = tokio::time::timeout(FENCE, self.empty());
+        let (downed, emptied) = tokio::join!(take_down(&self.shared.name), emptied);
         // Either is enough: without peers, or down, it passes nothing.
-        emptied.or(downed)?;
+        downed.or(emptied.unwrap_or(Err(InterfaceError::Down)))?;
         self.shared.is_down.store(true, Ordering::Release);
         Ok(())
     }

@@ -111,6 +111,7 @@ impl Builder {
         if Link::find(name).await?.is_some() {
             return Err(UserspaceError::NameTaken { name: name.clone() });
         }
+        Link::check_free(name, &self.addresses, &self.routes).await?;
         let tun = Arc::new(Tun::create(name, self.mtu)?);
         // From here on the device goes with `tun`, and all that it was given with it.
         let link = Link::find(name).await?;

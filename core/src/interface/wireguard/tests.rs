@@ -112,6 +112,7 @@ async fn the_private_key_alone_cannot_disturb_its_owners_session() {
 
     let after = seen(&gate).await;
     assert_eq!(after.endpoint, Some(owner.local_addr()));
+    assert!(after.is_endpoint_proven);
     assert_eq!(after.last_handshake, before.last_handshake);
     assert!(echoes(&mut stream).await);
 }

@@ -29,6 +29,8 @@ pub(super) struct Tunnel {
     noise: Tunn,
     config: PeerConfig,
     endpoint: Option<SocketAddr>,
+    /// Whether a packet from there decrypted: a configured endpoint is none yet.
+    is_endpoint_proven: bool,
     /// Every index given out for this peer that may still be in use.
     indices: Vec<u32>,
     /// Sessions answered since the last proven one, oldest first, whose peer has proven nothing.
@@ -64,6 +66,7 @@ impl Tunnel {
         Self {
             noise,
             endpoint: config.endpoint,
+            is_endpoint_proven: false,
             config,
             indices: Vec::new(),
             unproven: Vec::new(),
@@ -81,7 +84,10 @@ impl Tunnel {
         let psk = to.psk.as_ref().map(|psk| *psk.expose_secret());
         self.noise.set_preshared_key(psk);
         self.noise.set_persistent_keepalive(keepalive(to));
-        self.endpoint = to.endpoint.or(self.endpoint);
+        if let Some(endpoint) = to.endpoint {
+            self.is_endpoint_proven &= self.endpoint == to.endpoint;
+            self.endpoint = Some(endpoint);
+        }
         self.config = to.clone();
         true
     }
@@ -109,6 +115,7 @@ impl Tunnel {
             received: self.received,
             sent: self.sent,
             endpoint: self.endpoint,
+            is_endpoint_proven: self.is_endpoint_proven,
         }
     }
 
@@ -211,7 +218,7 @@ impl Tunnel {
             return Taken::default();
         };
         self.received = self.received.saturating_add(len);
-        self.endpoint = Some(from);
+        self.believe(from);
         self.proven = Some(now);
         self.unproven.clear();
         let waiting = self.noise.get_queued_packets(mtu);
@@ -235,7 +242,7 @@ impl Tunnel {
             return Taken::default();
         };
         self.received = self.received.saturating_add(len);
-        self.endpoint = Some(from);
+        self.believe(from);
         let mut replies = Vec::new();
         let place = self
             .unproven
@@ -251,6 +258,12 @@ impl Tunnel {
             replies,
             packet: parse(packet),
         }
+    }
+
+    /// A packet from there decrypted.
+    const fn believe(&mut self, from: SocketAddr) {
+        self.endpoint = Some(from);
+        self.is_endpoint_proven = true;
     }
 
     /// Whether a session may be in use that both keys were proven for.

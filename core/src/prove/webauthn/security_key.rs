@@ -266,7 +266,7 @@ impl From<WebauthnCError> for SecurityKeyError {
     }
 }
 
-type Device<'d, 'u> = CtapAuthenticator<'u, HidToken<&'d mut dyn Packets>, Ui<'u>>;
+type Device<'d, 'u> = CtapAuthenticator<'u, HidToken<&'d mut (dyn Packets + 'static)>, Ui<'u>>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -347,7 +347,7 @@ impl UiCallback for Ui<'_> {
     fn cable_status_update(&self, _state: CableState) {}
 }
 
-impl Packets for &mut dyn Packets {
+impl Packets for &mut (dyn Packets + 'static) {
     fn write(&mut self, packet: &[u8; PACKET]) -> io::Result<()> {
         (**self).write(packet)
     }

@@ -33,7 +33,13 @@ fn what_a_platform_takes_is_inside_public_key() {
 
 #[test]
 fn options_of_another_shape_are_not_read() {
-    for text in ["", "{}", "[]", r#"{"publicKey":1}"#, r#"{"publicKey":{"challenge":"?"}}"#] {
+    for text in [
+        "",
+        "{}",
+        "[]",
+        r#"{"publicKey":1}"#,
+        r#"{"publicKey":{"challenge":"?"}}"#,
+    ] {
         assert_eq!(AssertionOptions::parse(text), Err(UnreadableOptions));
         assert_eq!(CreationOptions::parse(text), Err(UnreadableOptions));
     }

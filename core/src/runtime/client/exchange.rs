@@ -155,7 +155,166 @@ impl Outcome {
 
 impl Way {
     /// Opens a channel. A gate takes the same first message once, so each try is a new one.
-    async /// Waits before a repetition, longer each time.
+    async fn hello(
+        &self,
+        opening: Opening,
+        sent_at: Timestamp,
+        from: usize,
+    ) -> Result<(Reply, Option<Channel>, usize), TransportError> {
+        let begun = self.clock.now().instant;
+        let tries = TRIES.max(self.transports.len());
+        let mut last = None;
+        for n in 0..tries {
+            let index = (from + n) % self.transports.len().max(1);
+            let Some(transport) = self.transports.get(index) else {
+                break;
+            };
+            wait_before(n, last.as_ref()).await;
+            let sent_at = sent_at + self.clock.now().instant.saturating_since(begun);
+            let done = self.greet(&**transport, opening.clone(), sent_at).await;
+            let is_last_way = n + 1 >= self.transports.len();
+            match done {
+                Ok((reply, channel)) => {
+                    let channel = channel.map(|(session, attempt, secret)| Channel {
+                        session,
+                        attempt,
+                        secret,
+                        transport: index,
+                    });
+                    return Ok((reply, channel, index));
+                }
+                Err(error) if is_last_way && !is_worth_repeating(&error) => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| no_transport("no transport")))
+    }
+
+    async fn greet(
+        &self,
+        transport: &dyn Transport,
+        opening: Opening,
+        sent_at: Timestamp,
+    ) -> Result<(Reply, Option<Greeted>), TransportError> {
+        let failed = |error| channel_failed(transport.gate(), error);
+        let (hello, secret) = self.opening(opening, sent_at).map_err(failed)?;
+        let (initiator, body) =
+            Initiator::begin(&self.key, &self.location, &hello).map_err(failed)?;
+        let body = self.carry(transport, body).await?;
+        let (session, reply) = initiator.finish(&body).map_err(failed)?;
+        let attempt = match &reply {
+            Reply::Challenge { attempt, .. } | Reply::Confirm { attempt, .. } => Some(*attempt),
+            Reply::Denied { .. }
+            | Reply::Enrolled { .. }
+            | Reply::Granted { .. }
+            | Reply::Status { .. }
+            | Reply::Refused { .. }
+            | Reply::Done {} => None,
+        };
+        Ok((reply, attempt.map(|attempt| (session, attempt, secret))))
+    }
+
+    fn opening(
+        &self,
+        opening: Opening,
+        sent_at: Timestamp,
+    ) -> Result<(Hello, Option<DecapsulationSecret>), ChannelError> {
+        let posture = self.posture.clone();
+        Ok(match opening {
+            Opening::Begin => {
+                let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
+                let hello = Hello::Begin {
+                    sent_at,
+                    encapsulation_key,
+                    posture,
+                };
+                (hello, Some(secret))
+            }
+            Opening::Renew(session) => {
+                let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
+                let hello = Hello::Renew {
+                    sent_at,
+                    session,
+                    encapsulation_key,
+                    posture,
+                };
+                (hello, Some(secret))
+            }
+            Opening::Enrol(NewFactor { kind, label, token }) => {
+                let hello = Hello::Enrol {
+                    sent_at,
+                    kind,
+                    label,
+                    token,
+                };
+                (hello, None)
+            }
+            Opening::Status(session) => (Hello::Status { sent_at, session }, None),
+            Opening::End(session) => (Hello::End { sent_at, session }, None),
+        })
+    }
+
+    /// Sends a request, and the very same bytes again while no reply that verifies comes.
+    async fn request(
+        &self,
+        channel: &mut Channel,
+        request: &Request,
+    ) -> Result<(Reply, Option<PresharedKey>), TransportError> {
+        let transport = self.transports.get(channel.transport);
+        let transport = &**transport.ok_or_else(|| no_transport("no transport"))?;
+        let failed = |error| channel_failed(transport.gate(), error);
+        let body = channel
+            .session
+            .request(&channel.attempt, request)
+            .map_err(failed)?;
+        let mut last = None;
+        for n in 0..TRIES {
+            wait_before(n, last.as_ref()).await;
+            let opened = match self.carry(transport, body.clone()).await {
+                Ok(body) => channel.session.reply(&body).map_err(failed),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(opened) => return with_key(channel, opened, transport.gate()),
+                Err(error) if !is_worth_repeating(&error) => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| no_transport(transport.gate())))
+    }
+
+    async fn carry(
+        &self,
+        transport: &dyn Transport,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, TransportError> {
+        let done = tokio::time::timeout(self.timeout, transport.round_trip(body)).await;
+        done.unwrap_or_else(|_| {
+            let gate = transport.gate().to_owned();
+            Err(TransportError::TimedOut { gate })
+        })
+    }
+}
+
+/// A reply with, for a grant, the key that both ends derive.
+fn with_key(
+    channel: &Channel,
+    opened: Opened,
+    gate: &str,
+) -> Result<(Reply, Option<PresharedKey>), TransportError> {
+    let psk = match (&opened.reply, &channel.secret) {
+        (Reply::Granted { .. }, Some(secret)) => {
+            let psk = opened.preshared_key(&channel.session, secret);
+            Some(psk.map_err(|error| channel_failed(gate, error))?)
+        }
+        _ => None,
+    };
+    Ok((opened.reply, psk))
+}
+
+type Greeted = (ClientSession, AttemptId, Option<DecapsulationSecret>);
+
+/// Waits before a repetition, longer each time.
 async fn wait_before(n: usize, last: Option<&TransportError>) {
     if last.is_some() {
         let doublings = u32::try_from(n.saturating_sub(1)).unwrap_or(8).min(8);

@@ -17,8 +17,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
-use crate::channel::message::{Answer, Challenge, Denied};
+use crate::channel::message::{Answer, Denied};
 use crate::client::{Config, Renewal};
+use crate::client::{Question, Response};
 use crate::key::PrivateKey;
 use gate::ScriptedGate;
 use interface::MapInterface;
@@ -117,15 +118,10 @@ impl Codes {
 
 #[async_trait]
 impl Prompt for Codes {
-    async fn answer(
-        &mut self,
-        _: &Challenge,
-        denied: Option<&Denied>,
-        _: Duration,
-    ) -> Option<Answer> {
-        self.denials.extend(denied.cloned());
+    async fn answer(&mut self, question: &Question) -> Option<Response> {
+        self.denials.extend(question.denied.clone());
         let code = self.left.pop()?.parse().expect("a code");
-        Some(Answer::Code { code })
+        Some(Answer::Code { code }.into())
     }
 }
 
@@ -134,7 +130,7 @@ struct Nobody;
 
 #[async_trait]
 impl Prompt for Nobody {
-    async fn answer(&mut self, _: &Challenge, _: Option<&Denied>, _: Duration) -> Option<Answer> {
+    async fn answer(&mut self, _: &Question) -> Option<Response> {
         std::future::pending().await
     }
 }

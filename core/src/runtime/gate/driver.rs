@@ -100,12 +100,17 @@ async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Sha
     shared.tasks.spawn(watch(Arc::clone(&shared), changes));
     shared.input(input);
     let open = async {
-        while let Ok(event) = opened.recv().await {
-            if matches!(event, Event::Open) {
-                return true;
+        loop {
+            match opened.recv().await {
+                Ok(Event::Open) => return true,
+                // Among the events that were missed may be the one that is waited for.
+                Err(broadcast::error::RecvError::Lagged(_)) if shared.machine().is_open() => {
+                    return true;
+                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return false,
             }
         }
-        false
     };
     if !tokio::time::timeout(timeouts.start, open)
         .await
@@ -246,7 +251,11 @@ impl Shared {
             return;
         }
         tracing::error!(location = %self.location, "peers did not leave in time: taking the interface down");
-        _ = tokio::time::timeout(self.timeouts.interface, self.interface.fence()).await;
+        let interface = Arc::clone(&self.interface);
+        let fence = async move { interface.fence().await };
+        if !matches!(guarded(self.timeouts.interface, fence).await, Ok(Ok(()))) {
+            tracing::error!(location = %self.location, "the interface could not be taken down: do it by hand");
+        }
         self.stopped.cancel();
     }
 }

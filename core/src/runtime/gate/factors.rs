@@ -204,7 +204,9 @@ impl Shared {
         let call = async move { authoriser.authorise(&admission).await };
         let decided = guarded(self.timeouts.authoriser, call).await;
         decided.unwrap_or_else(|Unavailable| {
-            Err(AuthoriseError::Backend("the authoriser did not decide".into()))
+            Err(AuthoriseError::Backend(
+                "the authoriser did not decide".into(),
+            ))
         })
     }
 

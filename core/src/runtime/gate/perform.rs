@@ -419,7 +419,11 @@ impl Shared {
         result.map_err(|error| self.failed(what, &error))
     }
 
-    pub(super) fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Unavailable {
+    pub(super) fn failed(
+        &self,
+        what: &'static str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Unavailable {
         tracing::warn!(location = %self.location, what, error, "failed");
         Unavailable
     }

@@ -15,8 +15,9 @@ use super::attribution::{self, instead};
 use super::feed::Feed;
 use super::{
     Activated, ChangeSet, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken,
-    FactorChange, FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession,
-    Opened, Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    FactorChange, FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor,
+    NewSession, Opened, Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User,
+    UserChange,
 };
 use crate::audit::{AuditEvent, AuditKind, AuditRecord, Head};
 use crate::id::{FactorId, Generation, LocationId, SessionId, TokenId, UserId};

@@ -32,9 +32,8 @@ use self::watch::Tail;
 use self::writer::{Tx, Writer};
 use super::{
     Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorPass,
-    FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened, Passed, Peer,
-    PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened,
+    Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
 };
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};

@@ -1,6 +1,7 @@
 //! What is particular to SQLite: grouping, undoing, failing and closing.
 
 mod addresses;
+mod migration;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -386,7 +387,7 @@ fn a_file_that_is_not_ours_is_left_alone() {
         error,
         SqliteError::NewerSchema {
             found: 99,
-            known: 1
+            known: 2
         }
     ));
     assert!(error.to_string().contains("update the program"), "{error}");

@@ -1,7 +1,9 @@
 //! What outlives the store's owner.
 
 use super::fixture::*;
-use crate::store::{FailureRecorded, Opened};
+use crate::audit::AuditKind;
+use crate::id::CredentialId;
+use crate::store::{Enrolled, FactorRecord, FactorState, FailureRecorded, Opened, User};
 
 pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str) -> Store) {
     let store = open("everything").await;
@@ -10,6 +12,23 @@ pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str
         admit(&store, new_session(n, n, 1)).await;
     }
     admit(&store, new_session(4, 1, 2)).await;
+    let whole = User {
+        id: user(4),
+        enabled: false,
+        groups: vec!["staff".parse().expect("a name")],
+    };
+    let put = store.put_user(whole, event(AuditKind::UserPut { enabled: false }));
+    put.await.expect("a user is put");
+    let suspended = FactorRecord {
+        state: FactorState::Suspended,
+        credential: CredentialId::new(vec![0xff; 1023]),
+        ..factor(5, 4)
+    };
+    add_factor(&store, suspended).await;
+    put_token(&store, token(1, 4)).await;
+    put_token(&store, token(2, 3)).await;
+    let enrolled = store.enrol_factor(with_token(6, 3, 2)).await;
+    assert_eq!(enrolled.expect("works"), Enrolled::Enrolled);
     let before = snapshot(&store).await;
     drop(store);
 
@@ -21,6 +40,8 @@ pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str
         "generations go on where they were"
     );
     trail(&store).await;
+    let used = store.enrol_factor(with_token(7, 3, 2)).await;
+    assert_eq!(used.expect("works"), Enrolled::TokenGone);
 }
 
 /// All that a store can be asked for.
@@ -34,8 +55,9 @@ async fn snapshot(store: &Store) -> String {
     );
     for n in 1..=4 {
         let factors = store.factors(&user(n)).await.expect("works");
+        let tokens = store.tokens(&user(n)).await.expect("works");
         let session = store.session(session_id(n)).await.expect("works");
-        all.push_str(&format!("{factors:?} {session:?}"));
+        all.push_str(&format!("{factors:?} {tokens:?} {session:?}"));
     }
     all
 }

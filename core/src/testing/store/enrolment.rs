@@ -2,8 +2,10 @@
 
 use super::fixture::*;
 use crate::audit::AuditKind;
+use crate::id::GroupId;
 use crate::store::{
     Activated, Consume, Enrolment, FactorRecord, FactorState, LastFactor, Peer, StoreError, User,
+    UserChange,
 };
 
 pub(super) async fn users_and_peers_read_back(store: Store) {
@@ -42,6 +44,59 @@ pub(super) async fn users_and_peers_read_back(store: Store) {
     assert_eq!(there, [elsewhere], "a key may be enrolled in two locations");
     let nowhere = store.peers(&location(3)).await.expect("peers are read");
     assert!(nowhere.is_empty(), "no peers where none was put");
+}
+
+async fn change_user(store: &Store, n: u8, change: UserChange) -> Result<(), StoreError> {
+    let kind = match &change {
+        UserChange::Enabled(enabled) => AuditKind::UserPut { enabled: *enabled },
+        UserChange::Groups(groups) => AuditKind::GroupsPut {
+            groups: groups.clone(),
+        },
+    };
+    store.change_user(user(n), change, event(kind)).await
+}
+
+pub(super) async fn a_user_is_changed_one_thing_at_a_time(store: Store) {
+    let groups = |names: &[&str]| -> Vec<GroupId> {
+        let names = names.iter().map(|name| name.parse().expect("a name"));
+        names.collect()
+    };
+    let staff = groups(&["staff", "on call"]);
+    let unknown = change_user(&store, 1, UserChange::Groups(staff.clone())).await;
+    assert!(matches!(unknown, Err(StoreError::UnknownUser)));
+    assert!(trail(&store).await.is_empty(), "and has no record");
+
+    let change = async |change: UserChange| {
+        let changed = change_user(&store, 1, change).await;
+        changed.expect("the store works");
+        store.users().await.expect("users are read")
+    };
+    let is = |enabled, groups: &[GroupId]| User {
+        id: user(1),
+        enabled,
+        groups: groups.to_vec(),
+    };
+    let added = change(UserChange::Enabled(true)).await;
+    assert_eq!(added, [is(true, &[])], "an unknown user is added");
+    let mut stream = store.watch();
+    let grouped = change(UserChange::Groups(staff.clone())).await;
+    assert_eq!(grouped, [is(true, &staff)], "in their order");
+    changes_until(&mut stream, |all| all.users.contains(&user(1))).await;
+    let disabled = change(UserChange::Enabled(false)).await;
+    assert_eq!(disabled, [is(false, &staff)], "the groups are kept");
+    let fewer = groups(&["guests"]);
+    let regrouped = change(UserChange::Groups(fewer.clone())).await;
+    assert_eq!(regrouped, [is(false, &fewer)], "nobody is enabled by it");
+
+    put_peer(&store, peer(1)).await;
+    let enrolment = store.enrolment(&location(1), &key(1)).await;
+    let enrolment = enrolment.expect("it is read").expect("it is there");
+    assert_eq!(enrolment.user, is(false, &fewer));
+    let whole = is(true, &staff);
+    let put = store.put_user(whole.clone(), event(AuditKind::UserPut { enabled: true }));
+    put.await.expect("the store works");
+    let users = store.users().await.expect("users are read");
+    assert_eq!(users, [whole], "a user that is put is replaced whole");
 }
 
 pub(super) async fn a_peer_or_factor_needs_a_known_user(store: Store) {

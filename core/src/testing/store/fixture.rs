@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::{AuditEvent, AuditKind, AuditRecord, verify};
-use crate::id::{FactorId, LocationId, SessionId, UserId};
+use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
 use crate::seal::Sealed;
 use crate::store::{
-    ChangeSet, ChangeStream, Consume, FactorRecord, FactorState, Failure, FailureReason,
-    NewSession, Opened, Peer, PeerStore, StoreError, User,
+    ChangeSet, ChangeStream, Consume, EnrolmentToken, FactorRecord, FactorState, Failure,
+    FailureReason, NewFactor, NewSession, Opened, Peer, PeerStore, StoreError, User,
 };
 use crate::time::Timestamp;
 
@@ -28,8 +28,13 @@ pub(super) const THROTTLE: Throttle = Throttle {
     disable_at: 5,
 };
 
-pub(super) fn secs(n: u64) -> Timestamp {
-    START + Duration::from_secs(n)
+pub(super) const fn secs(n: u64) -> Timestamp {
+    Timestamp::from_millis(START.as_millis() + n * 1000)
+}
+
+/// The last moment before.
+pub(super) const fn before(time: Timestamp) -> Timestamp {
+    Timestamp::from_millis(time.as_millis() - 1)
 }
 
 pub(super) fn location(n: u8) -> LocationId {
@@ -50,6 +55,10 @@ pub(super) const fn factor_id(n: u8) -> FactorId {
 
 pub(super) const fn session_id(n: u8) -> SessionId {
     SessionId::from_bytes([n; 16])
+}
+
+pub(super) const fn token_id(n: u8) -> TokenId {
+    TokenId::from_bytes([n; 16])
 }
 
 pub(super) fn sealed(text: &str) -> Sealed {
@@ -137,6 +146,53 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
     }
 }
 
+/// An admission of peer `n` by what was passed.
+pub(super) fn new_session_by(id: u8, n: u8, passed: Consume) -> NewSession {
+    NewSession {
+        consume: vec![passed],
+        ..new_session(id, n, 0)
+    }
+}
+
+/// A token for any factor of the user, for a minute.
+pub(super) fn token(n: u8, owner: u8) -> EnrolmentToken {
+    EnrolmentToken {
+        id: token_id(n),
+        user: user(owner),
+        digest: [n; 32],
+        kinds: Vec::new(),
+        not_after: secs(60),
+    }
+}
+
+pub(super) const fn issued(n: u8) -> AuditEvent {
+    event(AuditKind::TokenIssued {
+        token: token_id(n),
+        kinds: Vec::new(),
+        not_after: secs(60),
+    })
+}
+
+pub(super) const fn taken_back(n: u8) -> AuditEvent {
+    let token = token_id(n);
+    event(AuditKind::TokenRemoved { token })
+}
+
+/// The enrolment of factor `n` by its owner's peer with a token, and with nothing passed. The kind
+/// of its event is another one than the store is to write.
+pub(super) fn with_token(n: u8, owner: u8, token: u8) -> NewFactor {
+    NewFactor {
+        factor: factor(n, owner),
+        location: location(1),
+        peer: key(owner),
+        token: Some(token_id(token)),
+        consume: Vec::new(),
+        throttle: THROTTLE,
+        at: START,
+        event: event(AuditKind::FactorActivated),
+    }
+}
+
 pub(super) fn failure(factor: u8, at: Timestamp) -> Failure {
     Failure {
         factor: factor_id(factor),
@@ -169,6 +225,11 @@ pub(super) async fn add_factor(store: &Store, factor: FactorRecord) {
     let kind = factor.kind.clone();
     let add = store.add_factor(factor, event(AuditKind::FactorAdded { kind }));
     add.await.expect("a factor is added");
+}
+
+pub(super) async fn put_token(store: &Store, token: EnrolmentToken) {
+    let put = store.put_token(token, issued(0));
+    put.await.expect("a token is put");
 }
 
 /// User, peer and factor `n`, all enabled and active.

@@ -14,12 +14,15 @@
 //! speed, and it can't see whether an acknowledged change outlives a loss of power.
 
 mod admission;
+mod claims;
 mod durability;
 mod enrolment;
+mod factors;
 mod failure;
 mod fixture;
 mod renewal;
 mod stress;
+mod tokens;
 mod trail;
 
 use std::path::Path;
@@ -48,6 +51,7 @@ where
     }
     run!(
         enrolment::users_and_peers_read_back,
+        enrolment::a_user_is_changed_one_thing_at_a_time,
         enrolment::a_peer_or_factor_needs_a_known_user,
         enrolment::an_address_is_one_peers,
         enrolment::an_address_is_given_once_in_parallel,
@@ -57,6 +61,20 @@ where
         enrolment::activation_keeps_to_the_limit,
         enrolment::a_removed_factor_is_gone,
         enrolment::resealing_is_a_compare_and_set,
+        factors::a_factor_is_renamed_suspended_and_resumed,
+        factors::the_last_active_factor_stays,
+        factors::removals_in_parallel_leave_the_last_factor,
+        factors::a_changed_factor_ends_what_it_opened_when_removed,
+        factors::a_changed_factor_ends_what_it_opened_when_suspended,
+        factors::a_changed_factor_ends_what_it_opened_when_reset,
+        tokens::tokens_read_back_until_they_are_taken_back,
+        tokens::a_token_enrols_one_factor,
+        tokens::a_token_is_good_for_its_user_its_kinds_and_its_time,
+        tokens::a_token_is_used_once_in_parallel,
+        tokens::an_enrolment_takes_what_was_passed,
+        tokens::a_credential_is_enrolled_once,
+        tokens::a_credential_is_enrolled_once_in_parallel,
+        tokens::an_enrolment_needs_its_peer_and_new_ids,
         failure::failures_are_counted_up_to_the_lock,
         failure::a_locked_factor_does_not_count_further,
         failure::a_disabled_factor_waits_for_an_administrator,
@@ -71,6 +89,12 @@ where
         admission::a_factor_must_be_active_and_the_users_own,
         admission::a_refusal_of_one_factor_leaves_the_others_alone,
         admission::ids_and_factors_are_named_once,
+        claims::a_secret_is_swapped_with_its_admission,
+        claims::a_secret_is_swapped_once_in_parallel,
+        claims::a_pending_factors_secret_is_swapped_as_it_is_activated,
+        claims::refusals_have_an_order_and_are_an_enrolments_too,
+        claims::a_user_has_only_so_many_sessions,
+        claims::a_user_has_only_so_many_sessions_in_parallel,
         renewal::a_renewal_needs_the_generation_it_names,
         renewal::a_renewal_needs_an_enabled_peer_and_owner,
         renewal::parallel_renewals_of_one_generation_renew_once,
@@ -125,6 +149,9 @@ where
     }
     run!(
         stress::two_stores_admit_a_step_once,
+        claims::two_stores_swap_a_secret_once,
+        claims::two_stores_keep_to_a_users_limit,
+        tokens::two_stores_use_a_token_once,
         stress::two_stores_write_one_chain,
         stress::a_watcher_sees_the_changes_of_the_other_store,
     );

@@ -8,7 +8,10 @@ use crate::id::AttemptId;
 use crate::key::PublicKey;
 
 fn assert_wrong(verdict: &Result<Proof, VerifyError>, what: &str) {
-    let refused = matches!(verdict, Err(VerifyError::Wrong | VerifyError::Replayed));
+    let refused = matches!(
+        verdict,
+        Err(VerifyError::Wrong | VerifyError::Replayed | VerifyError::Expired)
+    );
     assert!(
         refused,
         "{what} is wrong, and counted as a failure: {verdict:?}"
@@ -33,8 +36,6 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         hardware: _,
         verifier_bound: _,
         replay_resistant,
-        verifier_bound: _,
-        hardware: _,
         authenticated_at,
     } = proof.assurance;
     assert_eq!(kind, trial.kind(), "a proof is of the verifier's kind");
@@ -48,8 +49,8 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         "an answer that is not bound to its attempt is not resistant to phishing"
     );
     assert!(
-        is_bound || proof.consume.is_some() || !replay_resistant,
-        "an answer that is not bound to its attempt and takes no step can be replayed"
+        is_bound || proof.consume.is_some() || proof.update.is_some() || !replay_resistant,
+        "an answer that is not bound to its attempt and uses nothing up can be replayed"
     );
 }
 
@@ -143,6 +144,7 @@ pub(super) async fn a_bound_answer_is_worth_nothing_elsewhere<H: VerifierHarness
             "an answer for another location",
             Setting {
                 location: "there".parse().expect("a name"),
+                location_key: PublicKey::from_bytes([0xee; 32]),
                 ..here.clone()
             },
         ),

@@ -15,7 +15,7 @@ use tracing::instrument::WithSubscriber;
 use super::VerifierHarness;
 use crate::assurance::FactorKind;
 use crate::channel::message::{Answer, Challenge};
-use crate::factor::{Context, MfaVerifier, Proof, VerifyError};
+use crate::factor::{self, Context, MfaVerifier, Proof, Scene, Verdict, VerifyError};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
@@ -26,6 +26,9 @@ use crate::time::Timestamp;
 
 /// How long a call may take, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long an attempt lasts.
+const ATTEMPT: Duration = Duration::from_secs(300);
 
 /// When the checks play.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -47,16 +50,26 @@ pub(super) struct Case<A> {
     pub(super) right: Answer,
 }
 
+/// A question and its right answer.
+pub(super) struct Asked {
+    pub(super) setting: Setting,
+    pub(super) challenge: Challenge,
+    pub(super) right: Answer,
+}
+
 /// A [`Context`] that owns what it names.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub(super) location: LocationId,
+    pub(super) location_key: PublicKey,
     pub(super) peer: PublicKey,
     pub(super) user: UserId,
     pub(super) attempt: AttemptId,
     pub(super) factor: FactorRecord,
     pub(super) secret: Secret,
+    pub(super) state: Option<Secret>,
     pub(super) now: Timestamp,
+    pub(super) expires: Timestamp,
 }
 
 impl Setting {
@@ -64,6 +77,7 @@ impl Setting {
         let user: UserId = format!("user {n}").parse().expect("a name");
         Self {
             location: "here".parse().expect("a name"),
+            location_key: PublicKey::from_bytes(bytes(200)),
             peer: PublicKey::from_bytes(bytes(n)),
             user: user.clone(),
             attempt: AttemptId::from_bytes(bytes(n)),
@@ -79,19 +93,26 @@ impl Setting {
                 failures: Failures::default(),
             },
             secret,
+            state: None,
             now: NOW,
+            expires: NOW + ATTEMPT,
         }
     }
 
     pub(super) fn context(&self) -> Context<'_> {
         Context {
-            location: &self.location,
-            peer: &self.peer,
-            user: &self.user,
-            attempt: &self.attempt,
+            scene: Scene {
+                location: &self.location,
+                location_key: &self.location_key,
+                peer: &self.peer,
+                user: &self.user,
+                attempt: &self.attempt,
+                now: self.now,
+                expires: self.expires,
+            },
             factor: &self.factor,
             secret: &self.secret,
-            now: self.now,
+            state: self.state.as_ref(),
         }
     }
 }
@@ -128,15 +149,48 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         self.watch
             .secret("the factor's secret", secret.expose_secret());
         let setting = Setting::new(n, self.kind(), secret);
-        let challenge = self.challenge(&setting).await;
-        let challenge = challenge.expect("an enrolled factor is challenged");
-        let right = self.answer(&authenticator, &setting, &challenge).await;
+        let Asked {
+            setting,
+            challenge,
+            right,
+        } = self.ask(&authenticator, setting).await;
         Case {
             authenticator,
             setting,
             challenge,
             right,
         }
+    }
+
+    /// Asks, and answers rightly up to the last round: the last question, with its right answer.
+    pub(super) async fn ask(
+        &self,
+        authenticator: &H::Authenticator,
+        mut setting: Setting,
+    ) -> Asked {
+        setting.state = None;
+        let asked = self.challenge(&setting).await;
+        let mut asked = asked.expect("an enrolled factor is challenged");
+        for round in 1.. {
+            let challenge = asked.challenge;
+            setting.state = asked.state;
+            let right = self.answer(authenticator, &setting, &challenge).await;
+            if round >= self.harness.rounds() {
+                return Asked {
+                    setting,
+                    challenge,
+                    right,
+                };
+            }
+            let verdict = self.begin_to_judge(&setting, &right);
+            match ended("`verify`", verdict).await {
+                Ok(Verdict::Ask(more)) => asked = more,
+                Ok(Verdict::Proven(_)) | Err(_) => {
+                    panic!("a verifier asks for as many answers as its harness says")
+                }
+            }
+        }
+        unreachable!("a harness has a last round")
     }
 
     pub(super) async fn answer(
@@ -154,7 +208,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         right
     }
 
-    pub(super) async fn challenge(&self, setting: &Setting) -> Result<Challenge, VerifyError> {
+    pub(super) async fn challenge(&self, setting: &Setting) -> Result<factor::Asked, VerifyError> {
         let call = challenge(Arc::clone(&self.verifier), setting.clone());
         ended("`challenge`", self.start(call)).await
     }
@@ -177,12 +231,26 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         ended(what, self.begin_to_verify(setting, answer)).await
     }
 
-    /// A verification that runs from now on; [`ended`] waits for it.
+    /// A verification that runs from now on; [`ended`] waits for it. To ask for more is no proof.
     pub(super) fn begin_to_verify(
         &self,
         setting: &Setting,
         answer: &Answer,
     ) -> Task<Result<Proof, VerifyError>> {
+        let judged = verify(Arc::clone(&self.verifier), setting.clone(), answer.clone());
+        self.start(async move {
+            match judged.await? {
+                Verdict::Proven(proof) => Ok(*proof),
+                Verdict::Ask(_) => Err(VerifyError::backend("there is more to ask")),
+            }
+        })
+    }
+
+    fn begin_to_judge(
+        &self,
+        setting: &Setting,
+        answer: &Answer,
+    ) -> Task<Result<Verdict, VerifyError>> {
         self.start(verify(
             Arc::clone(&self.verifier),
             setting.clone(),
@@ -236,7 +304,7 @@ pub(super) async fn ended<T>(what: &str, task: Task<T>) -> T {
 async fn challenge(
     verifier: Arc<dyn MfaVerifier>,
     setting: Setting,
-) -> Result<Challenge, VerifyError> {
+) -> Result<factor::Asked, VerifyError> {
     let asked = verifier.challenge(&setting.context()).await;
     tracing::trace!(challenge = ?asked);
     log(asked.as_ref().err());
@@ -248,7 +316,7 @@ async fn verify(
     verifier: Arc<dyn MfaVerifier>,
     setting: Setting,
     answer: Answer,
-) -> Result<Proof, VerifyError> {
+) -> Result<Verdict, VerifyError> {
     let verdict = verifier.verify(&setting.context(), &answer).await;
     tracing::trace!(context = ?setting.context(), ?answer, ?verdict);
     log(verdict.as_ref().err());

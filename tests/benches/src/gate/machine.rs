@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Challenge, Request};
+use mfagate::channel::message::{Answer, Challenge, Posture, Request};
 use mfagate::factor::Proof;
 use mfagate::gate::{Action, Input, Intent, Machine};
 use mfagate::id::{AttemptId, Generation};
@@ -201,6 +200,7 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
             ephemeral: fill(number),
             sent_at: now.timestamp,
             intent: Intent::Begin,
+            posture: Posture::default(),
             source: None,
         },
     );
@@ -211,17 +211,12 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
                 result: Ok(Some(Box::new(enrolment(peer)))),
             },
             Action::Challenge { attempt, .. } => {
-                let challenge = Challenge::Code {
-                    kind: FactorKind::TOTP,
-                    label: String::new(),
-                    digits: 6,
-                    locked_for_ms: None,
-                };
+                let challenge = Challenge::Code { digits: 6 };
                 machine.handle_input(
                     now,
                     Input::Challenged {
                         attempt,
-                        result: Ok(challenge),
+                        result: Ok(challenge.into()),
                     },
                 );
                 let Ok(code) = "123456".parse() else { return };
@@ -234,13 +229,12 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
                 attempt, subject, ..
             } => {
                 let proof = Proof {
-                    factor: subject.factor.id,
-                    assurance: assurance(now.timestamp),
                     consume: Some(1),
+                    ..Proof::new(subject.factor.id, assurance(now.timestamp))
                 };
                 Input::Verified {
                     attempt,
-                    result: Ok(proof),
+                    result: Ok(proof.into()),
                 }
             }
             Action::Open { attempt, grant, .. } => Input::Opened {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Hello, Reply, Request};
+use mfagate::channel::message::{Answer, Hello, Posture, Reply, Request};
 use mfagate::channel::{ClientSession, DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
@@ -133,6 +133,7 @@ impl Device {
         let hello = Hello::Begin {
             sent_at: self.clock.now().timestamp,
             encapsulation_key,
+            posture: Posture::default(),
         };
         let (initiator, body) = Initiator::begin(&self.key, gate, &hello)?;
         Ok(Begun {

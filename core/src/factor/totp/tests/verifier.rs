@@ -1,6 +1,7 @@
 //! The verifier: which answers it takes, and what it says of the others.
 
 use super::*;
+use crate::factor::{Scene, Verdict};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
@@ -48,20 +49,27 @@ impl Phone {
 
     fn context(&self) -> Context<'_> {
         Context {
-            location: &self.location,
-            peer: &self.peer,
-            user: &self.user,
-            attempt: &self.attempt,
+            scene: Scene {
+                location: &self.location,
+                location_key: &self.peer,
+                peer: &self.peer,
+                user: &self.user,
+                attempt: &self.attempt,
+                now: self.now,
+                expires: self.now,
+            },
             factor: &self.factor,
             secret: &self.secret,
-            now: self.now,
+            state: None,
         }
     }
 
     async fn verify(&self, code: Code) -> Result<Proof, VerifyError> {
-        TotpVerifier::new()
-            .verify(&self.context(), &Answer::Code { code })
-            .await
+        let answer = Answer::Code { code };
+        match TotpVerifier::new().verify(&self.context(), &answer).await? {
+            Verdict::Proven(proof) => Ok(*proof),
+            Verdict::Ask(asked) => panic!("a code leads to no other question: {asked:?}"),
+        }
     }
 
     /// The verdict on the code of so many steps from now.
@@ -100,6 +108,8 @@ async fn a_right_code_proves_possession_and_takes_its_step() {
                 authenticated_at: NOW,
             },
             consume: Some(phone.totp.step(NOW)),
+            update: None,
+            not_after: None,
         }
     );
 }
@@ -203,12 +213,6 @@ async fn the_challenge_asks_for_as_many_digits_as_the_codes_have() {
     for digits in 6..=8 {
         let phone = Phone::new(rfc_secret_of(digits));
         let asked = TotpVerifier::new().challenge(&phone.context()).await;
-        let expected = Challenge::Code {
-            kind: FactorKind::TOTP,
-            label: "phone".to_owned(),
-            digits,
-            locked_for_ms: None,
-        };
-        assert_eq!(asked.unwrap(), expected);
+        assert_eq!(asked.unwrap(), Challenge::Code { digits }.into());
     }
 }

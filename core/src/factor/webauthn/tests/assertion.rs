@@ -29,7 +29,8 @@ async fn an_assertion_proves_a_verified_user_and_no_hardware() {
 }
 
 #[tokio::test]
-async fn the_options_ask_for_this_credential_a_verified_user_and_no_longer_than_the_attempt_lasts() {
+async fn the_options_ask_for_this_credential_a_verified_user_and_no_longer_than_the_attempt_lasts()
+{
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let factor = enrolled(&verifier, "alice", &key).await;
     let (options, _) = Attempt::of("alice").challenge(&verifier, &factor).await;
@@ -86,8 +87,13 @@ async fn a_ceremonys_state_serves_no_other_attempt_peer_or_location() {
     let unasked = Answer::WebAuthn {
         credential: Hidden::new(assertion.clone()).unwrap(),
     };
-    let unasked = verifier.verify(&factor.context(&attempt, None), &unasked).await;
-    assert!(matches!(unasked, Err(VerifyError::Backend(_))), "{unasked:?}");
+    let unasked = verifier
+        .verify(&factor.context(&attempt, None), &unasked)
+        .await;
+    assert!(
+        matches!(unasked, Err(VerifyError::Backend(_))),
+        "{unasked:?}"
+    );
     let right = attempt.verify(&verifier, &factor, &state, &assertion).await;
     assert!(right.is_ok(), "{right:?}");
 }
@@ -134,7 +140,12 @@ async fn any_bit_changed_in_any_part_is_wrong() {
     let attempt = Attempt::of("alice");
     let (options, state) = attempt.challenge(&verifier, &factor).await;
     let assertion = key.get(&options).await.unwrap();
-    for member in ["clientDataJSON", "authenticatorData", "signature", "userHandle"] {
+    for member in [
+        "clientDataJSON",
+        "authenticatorData",
+        "signature",
+        "userHandle",
+    ] {
         // Every bit of the short parts; of all, one in each byte.
         for bit in 0..passkey::bits(&assertion, member) {
             if bit % 8 != (bit / 8) % 8 {
@@ -160,7 +171,10 @@ async fn an_answer_of_another_shape_is_unfit() {
     let (_, state) = attempt.challenge(&verifier, &factor).await;
     for text in ["", "{}", "[]", "{\"id\":\"\"}"] {
         let verdict = attempt.verify(&verifier, &factor, &state, text).await;
-        assert!(matches!(verdict, Err(VerifyError::Unfit)), "{text}: {verdict:?}");
+        assert!(
+            matches!(verdict, Err(VerifyError::Unfit)),
+            "{text}: {verdict:?}"
+        );
     }
     let code = Answer::Code {
         code: "123456".parse().unwrap(),
@@ -172,7 +186,9 @@ async fn an_answer_of_another_shape_is_unfit() {
 
 #[tokio::test]
 async fn a_page_or_app_of_any_configured_origin_may_answer() {
-    let party = party().origin("https://login.gate.example.com:8443").unwrap();
+    let party = party()
+        .origin("https://login.gate.example.com:8443")
+        .unwrap();
     let verifier = WebAuthnVerifier::new(party).unwrap();
     let home = SoftwareKey::at(ORIGIN);
     let factor = enrolled(&verifier, "alice", &home).await;
@@ -193,7 +209,9 @@ async fn a_page_or_app_of_any_configured_origin_may_answer() {
         let (options, state) = attempt.challenge(&verifier, &factor).await;
         let assertion = home.get(&options).await.unwrap();
         let from = home
-            .forge(&assertion, |signed| signed.client_data["origin"] = origin.into())
+            .forge(&assertion, |signed| {
+                signed.client_data["origin"] = origin.into()
+            })
             .await;
         let verdict = attempt.verify(&verifier, &factor, &state, &from).await;
         assert_eq!(verdict.is_ok(), is_right, "{origin}: {verdict:?}");
@@ -203,7 +221,9 @@ async fn a_page_or_app_of_any_configured_origin_may_answer() {
     let (options, state) = attempt.challenge(&app, &factor).await;
     let assertion = home.get(&options).await.unwrap();
     let from = home
-        .forge(&assertion, |signed| signed.client_data["origin"] = android.into())
+        .forge(&assertion, |signed| {
+            signed.client_data["origin"] = android.into()
+        })
         .await;
     assert!(attempt.verify(&app, &factor, &state, &from).await.is_ok());
 }

@@ -32,7 +32,9 @@ async fn each_of_these_is_wrong_though_the_signature_is_right() {
     let forgeries: [(&str, fn(&mut Signed)); 9] = [
         ("no verified user", |signed| signed.flip(USER_VERIFIED)),
         ("no present user", |signed| signed.flip(1)),
-        ("another relying party", |signed| signed.scope("example.org")),
+        ("another relying party", |signed| {
+            signed.scope("example.org")
+        }),
         ("another site", |signed| {
             signed.client_data["origin"] = "https://gate.example.org".into();
         }),
@@ -54,7 +56,10 @@ async fn each_of_these_is_wrong_though_the_signature_is_right() {
     ];
     for (what, change) in forgeries {
         let verdict = verdict_on(&verifier, &key, &factor, change).await;
-        assert!(matches!(verdict, Err(VerifyError::Wrong)), "{what}: {verdict:?}");
+        assert!(
+            matches!(verdict, Err(VerifyError::Wrong)),
+            "{what}: {verdict:?}"
+        );
     }
 }
 
@@ -88,10 +93,20 @@ async fn a_credential_does_not_change_whether_it_may_be_copied() {
 async fn that_a_credential_has_been_backed_up_since_is_kept() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let mut factor = enrolled_as(&verifier, &key, USER_VERIFIED | BACKUP_ELIGIBLE).await;
-    assert!(!Record::read(&factor.secret).unwrap().credential().backup_state);
+    assert!(
+        !Record::read(&factor.secret)
+            .unwrap()
+            .credential()
+            .backup_state
+    );
     let proof = verdict_on(&verifier, &key, &factor, |_| {}).await.unwrap();
     factor.secret = proof.update.unwrap();
-    assert!(Record::read(&factor.secret).unwrap().credential().backup_state);
+    assert!(
+        Record::read(&factor.secret)
+            .unwrap()
+            .credential()
+            .backup_state
+    );
     let again = verdict_on(&verifier, &key, &factor, |_| {}).await.unwrap();
     assert_eq!(again.update, None);
 }
@@ -102,7 +117,10 @@ async fn a_signature_counter_grows_and_what_does_not_is_replayed() {
     let mut factor = enrolled(&verifier, "alice", &key).await;
     let proof = verdict_on(&verifier, &key, &factor, |signed| signed.count(9)).await;
     factor.secret = proof.unwrap().update.unwrap();
-    assert_eq!(Record::read(&factor.secret).unwrap().credential().counter, 9);
+    assert_eq!(
+        Record::read(&factor.secret).unwrap().credential().counter,
+        9
+    );
     for counter in [0, 1, 8, 9] {
         let stale = verdict_on(&verifier, &key, &factor, |signed| signed.count(counter)).await;
         assert!(

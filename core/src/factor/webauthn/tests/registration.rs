@@ -32,8 +32,14 @@ async fn the_options_ask_for_a_verified_user_no_attestation_and_no_credential_th
     let known = factors[0].credential.as_ref().unwrap().as_bytes();
     let known = data_encoding::BASE64URL_NOPAD.encode(known);
     assert_eq!(options["rp"]["id"], "gate.example.com");
-    assert_eq!(options["authenticatorSelection"]["userVerification"], "required");
-    assert_eq!(options["authenticatorSelection"]["residentKey"], "preferred");
+    assert_eq!(
+        options["authenticatorSelection"]["userVerification"],
+        "required"
+    );
+    assert_eq!(
+        options["authenticatorSelection"]["residentKey"],
+        "preferred"
+    );
     assert_eq!(options["attestation"], "none");
     assert_eq!(options["timeout"], 300_000);
     assert_eq!(options["excludeCredentials"].as_array().unwrap().len(), 1);
@@ -64,10 +70,16 @@ async fn a_credential_that_the_user_has_is_not_enrolled_again() {
     // Two enrolments at the same time: the second began before the first was done.
     let (options, state) = attempt.register(&verifier, &[]).await;
     let created = key.create(&options).await.unwrap();
-    let first = attempt.enrol(&verifier, &[], &state, &created).await.unwrap();
+    let first = attempt
+        .enrol(&verifier, &[], &state, &created)
+        .await
+        .unwrap();
     let factors = [Factor::new(&attempt.user, first).record];
     let again = attempt.enrol(&verifier, &factors, &state, &created).await;
-    assert!(matches!(again, Err(VerifyError::NotEnrollable)), "{again:?}");
+    assert!(
+        matches!(again, Err(VerifyError::NotEnrollable)),
+        "{again:?}"
+    );
 }
 
 #[tokio::test]
@@ -104,7 +116,10 @@ async fn synchronised_passkeys_can_be_refused() {
     let strict = WebAuthnVerifier::new(party().device_bound_only()).unwrap();
     for flags in [BACKUP_ELIGIBLE, BACKUP_ELIGIBLE | BACKED_UP] {
         let synced = enrolment_of(&strict, vec![7; 32], USER_VERIFIED | flags).await;
-        assert!(matches!(synced, Err(VerifyError::NotEnrollable)), "{synced:?}");
+        assert!(
+            matches!(synced, Err(VerifyError::NotEnrollable)),
+            "{synced:?}"
+        );
     }
     let bound = enrolment_of(&strict, vec![7; 32], USER_VERIFIED).await;
     assert!(bound.is_ok(), "{bound:?}");
@@ -190,7 +205,10 @@ async fn a_new_credential_from_elsewhere_or_of_another_shape_is_not_taken() {
         let verdict = attempt
             .enrol(&verifier, &[], &state, &changed.to_string())
             .await;
-        assert!(matches!(verdict, Err(VerifyError::Wrong)), "{member}: {verdict:?}");
+        assert!(
+            matches!(verdict, Err(VerifyError::Wrong)),
+            "{member}: {verdict:?}"
+        );
     }
     for text in ["", "{}", "null"] {
         let verdict = attempt.enrol(&verifier, &[], &state, text).await;

@@ -47,7 +47,9 @@ async fn the_fuzz_targets_seeds_are_right() {
         assert!(verdict.await.is_ok(), "{name}");
     }
     let (parts, credential) = read("seed-enrol", 1);
-    let verdict = attempt().enrol(&verifier(), &[], &parts[0], &credential).await;
+    let verdict = attempt()
+        .enrol(&verifier(), &[], &parts[0], &credential)
+        .await;
     assert!(verdict.is_ok(), "{verdict:?}");
 }
 
@@ -69,7 +71,10 @@ async fn write_the_fuzz_targets_seeds() {
     let write = |name: &str, seed: Vec<u8>| std::fs::write(corpus().join(name), seed).unwrap();
     let (verifier, attempt) = (verifier(), attempt());
     let keys = [SoftwareKey::at(ORIGIN), SoftwareKey::at(ORIGIN).counting()];
-    for (name, key) in ["seed-sign-in", "seed-sign-in-counting"].into_iter().zip(keys) {
+    for (name, key) in ["seed-sign-in", "seed-sign-in-counting"]
+        .into_iter()
+        .zip(keys)
+    {
         let factor = enrolled(&verifier, "alice", &key).await;
         let (options, state) = attempt.challenge(&verifier, &factor).await;
         let assertion = key.get(&options).await.unwrap();

@@ -86,8 +86,10 @@ impl Model {
         match reply {
             Outcome::Challenge { .. } | Outcome::Confirm { .. } => return attempt.waits = true,
             Outcome::Denied(denied) => {
-                let is_counted =
-                    matches!(denied.reason, DeniedReason::Wrong | DeniedReason::Replayed);
+                let is_counted = matches!(
+                    denied.reason,
+                    DeniedReason::Wrong | DeniedReason::Replayed | DeniedReason::Expired
+                );
                 let is_recorded = attempt.untold_failures > 0 || !is_counted;
                 assert!(is_recorded, "a failure was told before it was durable");
                 attempt.untold_failures = 0;
@@ -127,7 +129,7 @@ impl Model {
                     );
                 }
             }
-            Outcome::Status(_) | Outcome::Refused(_) => {}
+            Outcome::Enrolled(_) | Outcome::Status(_) | Outcome::Refused(_) => {}
         }
         self.ends_attempt(id);
     }

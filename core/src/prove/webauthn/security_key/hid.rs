@@ -98,7 +98,9 @@ impl<P: Packets> HidToken<P> {
                 }
                 Command::Err => {
                     let code = message.payload.first().copied().unwrap_or_default();
-                    return Err(WebauthnCError::IoError(format!("CTAPHID error {code:#04x}")));
+                    return Err(WebauthnCError::IoError(format!(
+                        "CTAPHID error {code:#04x}"
+                    )));
                 }
                 got if got.encode() == command.encode() => return Ok(message.payload),
                 _ => {}
@@ -144,8 +146,18 @@ impl<P: Packets> Token for HidToken<P> {
         self.send(Command::Init, &nonce)?;
         loop {
             let response = self.receive(Command::Init, None)?;
-            let [n @ .., a, b, c, d, _protocol, _major, _minor, _build, capabilities] =
-                response.as_slice()
+            let [
+                n @ ..,
+                a,
+                b,
+                c,
+                d,
+                _protocol,
+                _major,
+                _minor,
+                _build,
+                capabilities,
+            ] = response.as_slice()
             else {
                 return Err(WebauthnCError::MessageTooShort);
             };

@@ -61,11 +61,19 @@ impl Device {
     fn hear(&mut self, message: &Message) {
         match message.command {
             Command::Init => {
-                let capabilities = if self.manner == Manner::OnlyU2f { 0 } else { CAN_CBOR };
+                let capabilities = if self.manner == Manner::OnlyU2f {
+                    0
+                } else {
+                    CAN_CBOR
+                };
                 // Another program asks at the same time.
                 let other = [[9; 8].as_slice(), &[5, 5, 5, 5], &[2, 0, 0, 0, CAN_CBOR]].concat();
                 self.say(message.channel, Command::Init, &other);
-                let own = [message.payload.as_slice(), &CHANNEL, &[2, 0, 0, 0, capabilities]];
+                let own = [
+                    message.payload.as_slice(),
+                    &CHANNEL,
+                    &[2, 0, 0, 0, capabilities],
+                ];
                 self.say(message.channel, Command::Init, &own.concat());
             }
             Command::Cbor => {
@@ -94,8 +102,12 @@ impl Device {
         let (command, body) = request.split_first().unwrap();
         let mut authenticator = self.key.authenticator();
         let response = match command {
-            1 => at_once(authenticator.make_credential(read_cbor(body))).unwrap().map(|made| cbor(&made)),
-            2 => at_once(authenticator.get_assertion(read_cbor(body))).unwrap().map(|got| cbor(&got)),
+            1 => at_once(authenticator.make_credential(read_cbor(body)))
+                .unwrap()
+                .map(|made| cbor(&made)),
+            2 => at_once(authenticator.get_assertion(read_cbor(body)))
+                .unwrap()
+                .map(|got| cbor(&got)),
             4 => Ok(cbor(&*at_once(authenticator.get_info()).unwrap())),
             _ => Err(Ctap2Error::InvalidCommand.into()),
         };
@@ -230,9 +242,15 @@ fn another_partys_credential_is_not_asked_of_the_key() {
     let hand = Hand::default();
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     let refused = key.create(&creation("bank.example.com", 60_000));
-    assert!(matches!(refused, Err(SecurityKeyError::OtherRelyingParty)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        "{refused:?}"
+    );
     let refused = key.get(&request("bank.example.com", "BwcH"));
-    assert!(matches!(refused, Err(SecurityKeyError::OtherRelyingParty)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        "{refused:?}"
+    );
     assert_eq!(hand.0.load(Ordering::Relaxed), 0);
 }
 
@@ -241,7 +259,10 @@ fn a_key_that_is_not_enrolled_says_so() {
     let hand = Hand::default();
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     let refused = key.get(&request(RP, "BwcHBwcHBwcHBwcHBwcHBw"));
-    assert!(matches!(refused, Err(SecurityKeyError::NoCredential)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SecurityKeyError::NoCredential)),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -250,7 +271,10 @@ fn a_key_that_is_never_touched_is_given_up_in_time() {
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Untouched));
     let begun = Instant::now();
     let refused = key.create(&creation(RP, 200));
-    assert!(matches!(refused, Err(SecurityKeyError::Declined)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SecurityKeyError::Declined)),
+        "{refused:?}"
+    );
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
@@ -258,9 +282,16 @@ fn a_key_that_is_never_touched_is_given_up_in_time() {
 fn a_key_that_does_not_speak_as_it_should_is_no_panic() {
     let hand = Hand::default();
     for (manner, is_expected) in [
-        (Manner::OnlyU2f, (|error| matches!(error, SecurityKeyError::Unsupported)) as fn(&_) -> bool),
-        (Manner::Silent, |error| matches!(error, SecurityKeyError::Unsupported)),
-        (Manner::Garbled, |error| matches!(error, SecurityKeyError::Device(_))),
+        (
+            Manner::OnlyU2f,
+            (|error| matches!(error, SecurityKeyError::Unsupported)) as fn(&_) -> bool,
+        ),
+        (Manner::Silent, |error| {
+            matches!(error, SecurityKeyError::Unsupported)
+        }),
+        (Manner::Garbled, |error| {
+            matches!(error, SecurityKeyError::Device(_))
+        }),
     ] {
         let mut key = SecurityKey::over(RP, &hand, device(manner));
         let refused = key.create(&creation(RP, 60_000)).unwrap_err();
@@ -274,7 +305,10 @@ fn options_of_another_shape_are_not_passed_on() {
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     for text in ["", "{}", "[]"] {
         let created = key.create(text);
-        assert!(matches!(created, Err(SecurityKeyError::Options(_))), "{created:?}");
+        assert!(
+            matches!(created, Err(SecurityKeyError::Options(_))),
+            "{created:?}"
+        );
         let got = key.get(text);
         assert!(matches!(got, Err(SecurityKeyError::Options(_))), "{got:?}");
     }

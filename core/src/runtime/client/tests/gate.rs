@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use super::CODE;
 use crate::assurance::FactorKind;
 use crate::channel::message::{
-    Answer, Challenge, Denied, DeniedReason, EncapsulationKey, Hello, Refusal, Reply, Request,
-    Status, millis,
+    Answer, Challenge, Denied, DeniedReason, EncapsulationKey, Hello, Offer, Refusal, Reply,
+    Request, Status, millis,
 };
 use crate::channel::{GateSession, GrantTerms, Incoming, Responder, parse};
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FactorId, SessionId};
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::runtime::{SystemClock, Transport, TransportError};
 use crate::time::{Clock, Timestamp};
@@ -133,18 +133,21 @@ impl ScriptedGate {
         let expires_in_ms = 60_000;
         let challenge = Reply::Challenge {
             attempt,
-            challenge: Challenge::Code {
+            factor: Some(Offer {
+                factor: FactorId::from_bytes([8; 16]),
                 kind: FactorKind::TOTP,
                 label: "phone".to_owned(),
-                digits: 6,
                 locked_for_ms: None,
-            },
+            }),
+            challenge: Challenge::Code { digits: 6 },
+            others: Vec::new(),
             expires_in_ms,
         };
         let (sent_at, reply, opens) = match accepted.hello {
             Hello::Begin {
                 sent_at,
                 encapsulation_key,
+                ..
             } => {
                 self.say("begin");
                 let session = SessionId::generate().ok()?;
@@ -154,6 +157,7 @@ impl ScriptedGate {
                 sent_at,
                 session,
                 encapsulation_key,
+                ..
             } => {
                 self.say("renew");
                 let confirm = Reply::Confirm {
@@ -163,6 +167,10 @@ impl ScriptedGate {
                 let by_code = self.script(|script| script.renews_by_code);
                 let reply = if by_code { challenge } else { confirm };
                 (sent_at, reply, Some((encapsulation_key, session)))
+            }
+            Hello::Enrol { sent_at, .. } => {
+                self.say("enrol");
+                (sent_at, challenge, None)
             }
             Hello::Status { sent_at, .. } => {
                 self.say("status");
@@ -223,6 +231,7 @@ impl ScriptedGate {
                 self.say("cancel");
                 false
             }
+            Request::Answer { .. } | Request::Choose { .. } => false,
         };
         let reply = if grants {
             let (lease, renewable) = self.script(|script| (script.lease, script.renewable));
@@ -231,6 +240,7 @@ impl ScriptedGate {
                 lease_ms: millis(lease),
                 renewable_ms: millis(renewable),
                 addresses: vec!["10.0.0.2/32".parse().unwrap()],
+                end_on_wake: false,
             };
             let (grant, psk) = attempt.session.grant(terms, &attempt.key).ok()?;
             self.script(|script| script.keys.push(psk));

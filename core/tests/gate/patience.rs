@@ -1,0 +1,416 @@
+//! A store, a verifier or an interface that hangs or panics: it holds up the attempt that met it,
+//! nobody else's, and none for ever.
+//!
+//! All of it is in one virtual time, which passes only while everything waits: a time-out takes
+//! none, and who was not held up has seen none pass.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfagate::assurance::FactorKind;
+use mfagate::audit::{AuditEvent, AuditKind};
+use mfagate::channel::message::{Answer, Hello, Refusal, Reply, Request};
+use mfagate::channel::{DecapsulationSecret, Initiator};
+use mfagate::enrol::Registrar;
+use mfagate::factor::totp::{TotpSecret, TotpVerifier};
+use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
+use mfagate::gate::Scope;
+use mfagate::id::{LocationId, SessionId, UserId};
+use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use mfagate::key::{PrivateKey, PublicKey};
+use mfagate::runtime::{Gate, GateConfig};
+use mfagate::seal::{KeyRing, RingKey, Sealed};
+use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore};
+use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
+use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
+use mfagate::time::{Clock, Instant, Now, Timestamp};
+
+const MOMENT: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_secs(30);
+
+/// The executor's time, on both clocks.
+struct Virtual(tokio::time::Instant);
+
+impl Clock for Virtual {
+    fn now(&self) -> Now {
+        let passed = self.0.elapsed();
+        Now {
+            instant: Instant::from_nanos(1_000_000_000) + passed,
+            timestamp: Timestamp::from_millis(1_800_000_000_000) + passed,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mood {
+    Hangs,
+    Panics,
+}
+
+/// One-time passwords, with something wrong for some.
+#[derive(Default)]
+struct Moody(Mutex<BTreeMap<PublicKey, Mood>>);
+
+#[async_trait]
+impl MfaVerifier for Moody {
+    fn kind(&self) -> FactorKind {
+        FactorKind::TOTP
+    }
+
+    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+        TotpVerifier::new().challenge(context).await
+    }
+
+    async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
+        let mood = self.0.lock().unwrap().remove(context.scene.peer);
+        match mood {
+            None => TotpVerifier::new().verify(context, answer).await,
+            Some(Mood::Hangs) => std::future::pending().await,
+            Some(Mood::Panics) => panic!("a fault that a test asked for"),
+        }
+    }
+}
+
+struct Site {
+    gate: Gate,
+    store: FaultyStore,
+    interface: Arc<FakeInterface>,
+    verifier: Arc<Moody>,
+    alice: Visitor,
+    bob: Visitor,
+}
+
+/// A device, its owner's authenticator app, and the gate that it knows.
+#[derive(Clone)]
+struct Visitor {
+    gate: Gate,
+    key: PrivateKey,
+    app: TotpSecret,
+    clock: Arc<dyn Clock>,
+}
+
+impl Site {
+    async fn open() -> Self {
+        let interface = Arc::new(FakeInterface::new());
+        Self::around(interface.clone(), interface).await
+    }
+
+    /// A gate on `backend`, which is `interface` or something around it.
+    async fn around(interface: Arc<FakeInterface>, backend: Arc<dyn InterfaceBackend>) -> Self {
+        let store = FaultyStore::new(MemoryStore::new());
+        let (mut config, clock) = config(&store, backend);
+        let verifier = Arc::new(Moody::default());
+        config.verifiers.push(verifier.clone());
+        let shared: Arc<dyn PeerStore> = Arc::new(store.clone());
+        let registrar = Registrar::new(shared, config.key_ring.clone(), Arc::clone(&clock));
+        let gate = Gate::start(config).await.unwrap();
+        let [alice, bob] = ["alice", "bob"].map(|name| {
+            let (registrar, gate, clock) = (&registrar, gate.clone(), Arc::clone(&clock));
+            async move { Visitor::enrol(registrar, gate, clock, name).await }
+        });
+        Self {
+            alice: alice.await,
+            bob: bob.await,
+            gate,
+            store,
+            interface,
+            verifier,
+        }
+    }
+
+    /// The peers that are on the interface.
+    fn installed(&self) -> Vec<PublicKey> {
+        self.interface.installed().into_keys().collect()
+    }
+
+    async fn live(&self) -> Vec<PublicKey> {
+        let records = self.store.live_sessions(&location()).await.unwrap();
+        records.into_iter().map(|record| record.peer).collect()
+    }
+}
+
+fn location() -> LocationId {
+    "office".parse().unwrap()
+}
+
+fn config(store: &FaultyStore, backend: Arc<dyn InterfaceBackend>) -> (GateConfig, Arc<dyn Clock>) {
+    let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
+    let key = PrivateKey::generate().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(Virtual(tokio::time::Instant::now()));
+    let mut config = GateConfig::new(location(), key, ring, Arc::new(store.clone()), backend);
+    config.clock = Arc::clone(&clock);
+    (config, clock)
+}
+
+impl Visitor {
+    async fn enrol(registrar: &Registrar, gate: Gate, clock: Arc<dyn Clock>, name: &str) -> Self {
+        let user: UserId = name.parse().unwrap();
+        registrar.put_user(&user, true).await.unwrap();
+        let key = PrivateKey::generate().unwrap();
+        let number = if name == "alice" { 2 } else { 3 };
+        let peer = Peer {
+            location: location(),
+            key: key.public_key(),
+            user: user.clone(),
+            allowed_ips: vec![format!("10.9.0.{number}/32").parse().unwrap()],
+            label: name.to_owned(),
+            enabled: true,
+        };
+        registrar.put_peer(peer).await.unwrap();
+        let app = registrar.begin_totp(&user, "app", "test").await.unwrap();
+        let earlier = app.secret.code(clock.now().timestamp - STEP).unwrap();
+        let confirmed = registrar.confirm_totp(&user, app.factor, earlier).await;
+        confirmed.unwrap();
+        let app = app.secret.clone();
+        Self {
+            gate,
+            key,
+            app,
+            clock,
+        }
+    }
+
+    fn peer(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    /// Signs in with the code of now, or with another one; gives the gate's last word.
+    async fn sign_in(&self, is_right: bool) -> Reply {
+        let now = self.clock.now().timestamp;
+        let (_, encapsulation_key) = DecapsulationSecret::generate().unwrap();
+        let hello = Hello::Begin {
+            sent_at: now,
+            encapsulation_key,
+            posture: mfagate::channel::message::Posture::default(),
+        };
+        let (channel, body) = Initiator::begin(&self.key, &self.gate.public_key(), &hello).unwrap();
+        let body = self.gate.handle(body, None).await.unwrap();
+        let (mut channel, reply) = channel.finish(&body).unwrap();
+        let Reply::Challenge { attempt, .. } = reply else {
+            return reply;
+        };
+        let at = if is_right { now } else { now + STEP * 100 };
+        let answer = Answer::Code {
+            code: self.app.code(at).unwrap(),
+        };
+        let body = channel.request(&attempt, &Request::Answer { answer });
+        let body = self.gate.handle(body.unwrap(), None).await.unwrap();
+        channel.reply(&body).unwrap().reply
+    }
+}
+
+fn is_granted(reply: &Reply) -> bool {
+    matches!(reply, Reply::Granted { .. })
+}
+
+fn is_unavailable(reply: &Reply) -> bool {
+    let unavailable = Refusal::Unavailable {};
+    matches!(reply, Reply::Refused { refusal } if *refusal == unavailable)
+}
+
+/// Each way in which Alice's sign-in can be held up, and whether her code is right there.
+fn troubles() -> Vec<(bool, Box<dyn Fn(&Site)>)> {
+    let mut troubles: Vec<(bool, Box<dyn Fn(&Site)>)> = Vec::new();
+    for fault in [
+        StoreFault::Hang,
+        StoreFault::ApplyThenHang,
+        StoreFault::Panic,
+    ] {
+        for (call, is_right) in [
+            (StoreCall::Enrolment, true),
+            (StoreCall::OpenSession, true),
+            (StoreCall::RecordFailure, false),
+        ] {
+            let trouble = move |site: &Site| site.store.fail_next(call, fault);
+            troubles.push((is_right, Box::new(trouble)));
+        }
+    }
+    for mood in [Mood::Hangs, Mood::Panics] {
+        let trouble = move |site: &Site| {
+            let mut moods = site.verifier.0.lock().unwrap();
+            moods.insert(site.alice.peer(), mood);
+        };
+        troubles.push((true, Box::new(trouble)));
+    }
+    for fault in [Fault::Hang, Fault::ApplyThenHang] {
+        let trouble = move |site: &Site| site.interface.fail_next(Operation::Install, fault);
+        troubles.push((true, Box::new(trouble)));
+    }
+    troubles
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_7_what_hangs_or_panics_ends_its_own_attempt_and_holds_up_no_other() {
+    for (index, (is_right, trouble)) in troubles().into_iter().enumerate() {
+        let site = Site::open().await;
+        trouble(&site);
+        let alice = site.alice.clone();
+        let alice = tokio::spawn(async move { alice.sign_in(is_right).await });
+        // Passes once nothing else can go on: Alice is held up, or through with it.
+        tokio::time::sleep(MOMENT).await;
+
+        let begun = tokio::time::Instant::now();
+        let reply = site.bob.sign_in(true).await;
+        assert!(is_granted(&reply), "{index}: {reply:?}");
+        assert_eq!(begun.elapsed(), Duration::ZERO, "{index}: Bob had to wait");
+
+        let reply = alice.await.unwrap();
+        assert!(is_unavailable(&reply), "{index}: {reply:?}");
+        assert!(begun.elapsed() <= Duration::from_secs(10), "{index}");
+        tokio::time::sleep(STEP).await;
+        assert_eq!(site.installed(), [site.bob.peer()], "{index}");
+        assert_eq!(site.live().await, [site.bob.peer()], "{index}");
+
+        let reply = site.alice.sign_in(true).await;
+        assert!(is_granted(&reply), "{index}: {reply:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_9_a_revocation_that_is_not_durable_is_not_acknowledged_and_comes_about() {
+    for fault in [StoreFault::Fail, StoreFault::Hang, StoreFault::Panic] {
+        let site = Site::open().await;
+        assert!(is_granted(&site.alice.sign_in(true).await));
+        site.store.fail_always(StoreCall::CloseSession, fault);
+
+        assert!(site.gate.revoke(Scope::All).await.is_err(), "{fault:?}");
+        assert!(site.installed().is_empty());
+
+        site.store.heal();
+        tokio::time::sleep(STEP).await;
+        assert!(site.live().await.is_empty(), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graceful_shutdown_takes_every_peer_off_and_keeps_the_sessions() {
+    let site = Site::open().await;
+    for visitor in [&site.alice, &site.bob] {
+        assert!(is_granted(&visitor.sign_in(true).await));
+    }
+
+    let begun = tokio::time::Instant::now();
+    site.gate.shutdown().await;
+
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(site.installed().is_empty() && !site.interface.is_fenced());
+    assert_eq!(site.live().await.len(), 2);
+    assert!(is_unavailable(&site.alice.sign_in(true).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_takes_the_interface_down_where_peers_do_not_leave() {
+    for fault in [Fault::Fail, Fault::Hang] {
+        let site = Site::open().await;
+        assert!(is_granted(&site.alice.sign_in(true).await));
+        site.interface.fail_always(Operation::Remove, fault);
+
+        let shutdown = site.gate.shutdown();
+        let ended = tokio::time::timeout(STEP, shutdown).await;
+
+        assert!(ended.is_ok() && site.interface.is_fenced(), "{fault:?}");
+    }
+}
+
+/// An interface that lets nobody leave, and panics when it is to go down.
+struct Stubborn(Arc<FakeInterface>);
+
+#[async_trait]
+impl InterfaceBackend for Stubborn {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.0.install(peers).await
+    }
+
+    async fn remove(&self, _: &[PublicKey]) -> Result<(), InterfaceError> {
+        panic!("a fault that a test asked for")
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.0.list().await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        self.0.activity(peers).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        panic!("a fault that a test asked for")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_comes_to_its_end_even_if_the_interface_panics() {
+    let interface = Arc::new(FakeInterface::new());
+    let site = Site::around(interface.clone(), Arc::new(Stubborn(interface))).await;
+    assert!(is_granted(&site.alice.sign_in(true).await));
+
+    let ended = tokio::time::timeout(STEP, site.gate.shutdown()).await;
+
+    assert!(ended.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate() {
+    const MANY: u32 = 5000;
+    let store = FaultyStore::new(MemoryStore::new());
+    let (mut config, clock) = config(&store, Arc::new(FakeInterface::new()));
+    config.verifiers.push(Arc::new(TotpVerifier::new()));
+    let now = clock.now().timestamp;
+    for number in 0..MANY {
+        leave_session(&store, number, now).await;
+    }
+
+    let gate = Gate::start(config).await.unwrap();
+
+    assert!(gate.sessions().is_empty());
+    tokio::time::sleep(STEP).await;
+    assert!(store.live_sessions(&location()).await.unwrap().is_empty());
+}
+
+/// A session of an earlier run that does not open.
+async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
+    let user: UserId = "alice".parse().unwrap();
+    let mut name = [0; 32];
+    name[..4].copy_from_slice(&number.to_be_bytes());
+    let peer = PublicKey::from_bytes(name);
+    let allowed_ips = vec![std::net::IpAddr::from(number.to_be_bytes()).into()];
+    let event = AuditEvent::new(now, AuditKind::UserPut { enabled: true });
+    let owner = mfagate::store::User {
+        id: user.clone(),
+        enabled: true,
+        groups: Vec::new(),
+    };
+    store.put_user(owner, event).await.unwrap();
+    let event = AuditEvent::new(now, AuditKind::PeerPut { enabled: true });
+    let enrolled = Peer {
+        location: location(),
+        key: peer,
+        user: user.clone(),
+        allowed_ips: allowed_ips.clone(),
+        label: String::new(),
+        enabled: true,
+    };
+    store.put_peer(enrolled, event).await.unwrap();
+    let kind = AuditKind::Admitted {
+        not_after: now + STEP,
+        factors: Vec::new(),
+    };
+    let session = NewSession {
+        id: SessionId::generate().unwrap(),
+        location: location(),
+        peer,
+        user,
+        allowed_ips,
+        verified_at: now,
+        not_after: now + STEP,
+        psk: Sealed::from_bytes(Vec::new()),
+        assurance: Vec::new(),
+        consume: Vec::new(),
+        throttle: mfagate::policy::Throttle::default(),
+        most_per_user: None,
+        event: AuditEvent::new(now, kind),
+    };
+    store.open_session(session).await.unwrap();
+}

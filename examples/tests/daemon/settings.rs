@@ -1,0 +1,125 @@
+//! Settings that can't work: each is refused in words that say what to do, and nothing is left.
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::Site;
+use crate::system::FORWARDING;
+
+/// A site whose daemon would change all there is to change.
+fn site() -> Site {
+    run("sysctl", &["-qw", "net.ipv4.ip_forward=0"]);
+    let site = Site::at(HERE);
+    site.configure(|text| {
+        text.replace("forward = false", "forward = true")
+            .replace("masquerade = false", "masquerade = true")
+            .replace("lease_guard = false", "lease_guard = true")
+    });
+    site
+}
+
+/// What a refused start says; it leaves the system as it was.
+#[track_caller]
+fn refused(site: &Site, backend: &str, says: &str) {
+    let links = run("ip", &["-o", "link", "show"]);
+    let complaint = site.refused(&["run", "--backend", backend]);
+    assert!(complaint.contains(says), "{backend}: {complaint}");
+    assert_eq!(run("cat", &[FORWARDING]), "0\n");
+    assert_eq!(run("nft", &["list", "tables"]), "");
+    assert_eq!(run("ip", &["-o", "link", "show"]), links);
+    for file in ["changes.json", "admin.sock"] {
+        assert!(!site.path().join("state").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        let control = TcpListener::bind(site.control).unwrap();
+        refused(&site, "userspace", "control_listen");
+        drop(control);
+        let _wireguard = UdpSocket::bind(site.wireguard).unwrap();
+        refused(&site, "userspace", "in use by another program");
+        site.configure(|text| {
+            text.replace("forward = true", "forward = false")
+                .replace("masquerade = true", "masquerade = false")
+                .replace("lease_guard = true", "lease_guard = false")
+        });
+        refused(&site, "netstack", "in use");
+    });
+}
+
+#[test]
+fn a_name_that_is_in_use() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        run("ip", &["link", "add", "wg0", "type", "dummy"]);
+        refused(&site, "userspace", "pick another name");
+        refused(&site, "kernel", "pick another name");
+        site.configure(|text| text.replace("name = \"wg0\"", "name = \"wg 0\""));
+        refused(&site, "userspace", "can't be an interface's name");
+        refused(&site, "kernel", "pick another");
+    });
+}
+
+#[test]
+fn a_network_that_another_interface_is_in() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        let address =
+            |to: &'static str| move |text: String| text.replace("address = \"10.9.0.1/24\"", to);
+        site.configure(address("address = \"192.0.2.129/25\""));
+        refused(
+            &site,
+            "userspace",
+            "overlaps 192.0.2.1/24 of this machine's interface cable0",
+        );
+    });
+}
+
+#[test]
+fn a_program_that_does_not_run_and_a_device_that_is_missing() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        refused(&site, "uapi", "start the program that serves it");
+
+        let program = env!("CARGO_BIN_EXE_gate-server");
+        let hide =
+            format!("mount -t tmpfs none /dev/net && exec {program} run --backend userspace");
+        let mut hidden = Command::new("unshare");
+        hidden
+            .current_dir(site.path())
+            .args(["--mount", "sh", "-c", &hide]);
+        let output = hidden.output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(complaint.contains("modprobe tun"), "{complaint}");
+        assert_eq!(run("nft", &["list", "tables"]), "");
+    });
+}
+
+#[test]
+fn settings_that_do_not_fit_together() {
+    let site = Site::new();
+    let complaint = |edit: fn(String) -> String, arguments: &[&str]| {
+        site.configure(edit);
+        site.refused(arguments)
+    };
+    let forwards = complaint(|text| text, &["run", "--backend", "userspace"]);
+    assert!(forwards.contains("[[forwards]] are for the backend netstack"));
+    let guard = |text: String| text.replace("lease_guard = false", "lease_guard = true");
+    let guarded = complaint(guard, &["run"]);
+    assert!(guarded.contains("set them to false"), "{guarded}");
+    let no_guard = |text: String| text.replace("lease_guard = true", "lease_guard = false");
+    let shut = complaint(no_guard, &["shut"]);
+    assert!(shut.contains("lease_guard = true"), "{shut}");
+    let odd =
+        |text: String| text.replace("lease = \"8h\"", "lease = \"8h\"\nendpoint_change = \"x\"");
+    let odd = complaint(odd, &["run"]);
+    assert!(odd.contains("reauthenticate"), "{odd}");
+}
