@@ -11,6 +11,7 @@ use passkey_crypto::rust_crypto::RustCryptoBackend;
 use passkey_crypto::{CoseKey, PublicKeyT, SecretKeyT};
 use passkey_types::Passkey;
 use passkey_types::ctap2::{Aaguid, AttestedCredentialData, AuthenticatorData, Ctap2Error, Flags};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -19,15 +20,15 @@ use url::Url;
 type SecretKey = <RustCryptoBackend as passkey_crypto::CryptoBackend>::SecretKey;
 
 /// The flags of the authenticator data (WebAuthn Level 3, section 6.1).
-pub const USER_VERIFIED: u8 = 1 << 2;
-pub const BACKUP_ELIGIBLE: u8 = 1 << 3;
-pub const BACKED_UP: u8 = 1 << 4;
+pub(crate) const USER_VERIFIED: u8 = 1 << 2;
+pub(crate) const BACKUP_ELIGIBLE: u8 = 1 << 3;
+pub(crate) const BACKED_UP: u8 = 1 << 4;
 
 const FLAGS: usize = 32;
 const COUNTER: std::ops::Range<usize> = 33..37;
 
 /// An authenticator with its credentials, and the page or app that uses it.
-pub struct SoftwareKey {
+pub(crate) struct SoftwareKey {
     origin: Url,
     credentials: Arc<Mutex<MemoryStore>>,
     counts: bool,
@@ -35,7 +36,7 @@ pub struct SoftwareKey {
 
 impl SoftwareKey {
     /// Without a signature counter, as synchronised passkeys are.
-    pub fn at(origin: &str) -> Self {
+    pub(crate) fn at(origin: &str) -> Self {
         Self {
             origin: Url::parse(origin).expect("an origin"),
             credentials: Arc::default(),
@@ -44,12 +45,12 @@ impl SoftwareKey {
     }
 
     /// With a signature counter.
-    pub fn counting(mut self) -> Self {
+    pub(crate) fn counting(mut self) -> Self {
         self.counts = true;
         self
     }
 
-    pub fn authenticator(
+    pub(crate) fn authenticator(
         &self,
     ) -> Authenticator<Arc<Mutex<MemoryStore>>, Consenting, RustCryptoBackend> {
         let credentials = Arc::clone(&self.credentials);
@@ -61,25 +62,25 @@ impl SoftwareKey {
     }
 
     /// `navigator.credentials.create`.
-    pub async fn create(&self, options: &str) -> Result<String, String> {
+    pub(crate) async fn create(&self, options: &str) -> Result<String, String> {
         let options = serde_json::from_str(options).map_err(|error| error.to_string())?;
         let mut client = Client::new(self.authenticator());
         let created = client.register(&self.origin, options, DefaultClientData);
         let created = created.await.map_err(|error| format!("{error:?}"))?;
-        serde_json::to_string(&created).map_err(|error| error.to_string())
+        Ok(to_json(&created))
     }
 
     /// `navigator.credentials.get`.
-    pub async fn get(&self, options: &str) -> Result<String, String> {
+    pub(crate) async fn get(&self, options: &str) -> Result<String, String> {
         let options = serde_json::from_str(options).map_err(|error| error.to_string())?;
         let mut client = Client::new(self.authenticator());
         let got = client.authenticate(&self.origin, options, DefaultClientData);
         let got = got.await.map_err(|error| format!("{error:?}"))?;
-        serde_json::to_string(&got).map_err(|error| error.to_string())
+        Ok(to_json(&got))
     }
 
     /// An assertion with parts changed, signed by the credential's own key.
-    pub async fn forge(&self, credential: &str, change: impl FnOnce(&mut Signed)) -> String {
+    pub(crate) async fn forge(&self, credential: &str, change: impl FnOnce(&mut Signed)) -> String {
         let mut credential: Value = serde_json::from_str(credential).expect("JSON");
         let id = bytes(&credential["rawId"]);
         let response = &mut credential["response"];
@@ -107,7 +108,7 @@ impl SoftwareKey {
 
     /// A new credential of an id of one's choice and with these flags beside user presence, as
     /// such an authenticator would attest it: not at all.
-    pub async fn create_as(&self, options: &str, id: Vec<u8>, flags: u8) -> String {
+    pub(crate) async fn create_as(&self, options: &str, id: Vec<u8>, flags: u8) -> String {
         let created = self.create(options).await.expect("a credential");
         let mut created: Value = serde_json::from_str(&created).expect("JSON");
         let options: Value = serde_json::from_str(options).expect("JSON");
@@ -136,28 +137,28 @@ impl SoftwareKey {
 }
 
 /// What an assertion's signature covers.
-pub struct Signed {
-    pub client_data: Value,
-    pub authenticator_data: Vec<u8>,
+pub(crate) struct Signed {
+    pub(crate) client_data: Value,
+    pub(crate) authenticator_data: Vec<u8>,
 }
 
 impl Signed {
-    pub fn flip(&mut self, flags: u8) {
+    pub(crate) fn flip(&mut self, flags: u8) {
         self.authenticator_data[FLAGS] ^= flags;
     }
 
-    pub fn count(&mut self, counter: u32) {
+    pub(crate) fn count(&mut self, counter: u32) {
         self.authenticator_data[COUNTER].copy_from_slice(&counter.to_be_bytes());
     }
 
     /// Another relying party's id.
-    pub fn scope(&mut self, rp_id: &str) {
+    pub(crate) fn scope(&mut self, rp_id: &str) {
         self.authenticator_data[..FLAGS].copy_from_slice(&Sha256::digest(rp_id));
     }
 }
 
 /// A user who is there, and whom the authenticator knows.
-pub struct Consenting;
+pub(crate) struct Consenting;
 
 #[async_trait::async_trait]
 impl UserValidationMethod for Consenting {
@@ -165,10 +166,13 @@ impl UserValidationMethod for Consenting {
 
     async fn check_user<'a>(
         &self,
-        _hint: UiHint<'a, Passkey>,
+        hint: UiHint<'a, Passkey>,
         presence: bool,
         verification: bool,
     ) -> Result<UserCheck, Ctap2Error> {
+        if matches!(hint, UiHint::InformExcludedCredentialFound(_)) {
+            return Err(Ctap2Error::CredentialExcluded);
+        }
         Ok(UserCheck {
             presence,
             verification,
@@ -185,7 +189,7 @@ impl UserValidationMethod for Consenting {
 }
 
 /// One bit of a member of the response changed.
-pub fn with_a_bit_changed(credential: &str, member: &str, bit: usize) -> String {
+pub(crate) fn with_a_bit_changed(credential: &str, member: &str, bit: usize) -> String {
     let mut credential: Value = serde_json::from_str(credential).expect("JSON");
     let member = &mut credential["response"][member];
     let mut changed = bytes(member);
@@ -195,9 +199,29 @@ pub fn with_a_bit_changed(credential: &str, member: &str, bit: usize) -> String 
 }
 
 /// How many bits a member of the response has.
-pub fn bits(credential: &str, member: &str) -> usize {
+pub(crate) fn bits(credential: &str, member: &str) -> usize {
     let credential: Value = serde_json::from_str(credential).expect("JSON");
     bytes(&credential["response"][member]).len() * 8
+}
+
+/// As `toJSON` has it: the `passkey` crates write bytes as arrays of numbers.
+fn to_json(credential: &impl Serialize) -> String {
+    fn encode(value: &mut Value) {
+        match value {
+            Value::Array(items) => {
+                let bytes = items.iter().map(|item| u8::try_from(item.as_u64()?).ok());
+                match bytes.collect::<Option<Vec<u8>>>() {
+                    Some(bytes) => *value = BASE64URL_NOPAD.encode(&bytes).into(),
+                    None => items.iter_mut().for_each(encode),
+                }
+            }
+            Value::Object(members) => members.values_mut().for_each(encode),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut credential = serde_json::to_value(credential).expect("JSON");
+    encode(&mut credential);
+    credential.to_string()
 }
 
 fn bytes(text: &Value) -> Vec<u8> {

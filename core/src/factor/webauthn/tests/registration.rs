@@ -45,7 +45,7 @@ async fn the_options_ask_for_a_verified_user_no_attestation_and_no_credential_th
     assert_eq!(options["excludeCredentials"].as_array().unwrap().len(), 1);
     assert_eq!(options["excludeCredentials"][0]["id"], known);
     let refused = key.create(&options_of(options)).await;
-    assert!(refused.is_err(), "the authenticator has it: {refused:?}");
+    assert!(refused.is_err(), "the authenticator has one: {refused:?}");
 }
 
 fn options_of(public_key: &serde_json::Value) -> String {
@@ -90,7 +90,7 @@ async fn a_credential_without_a_verified_user_is_wrong() {
 
 #[tokio::test]
 async fn a_credential_id_has_at_most_1023_bytes() {
-    for (length, is_taken) in [(1, true), (1023, true), (1024, false), (4096, false)] {
+    for (length, is_taken) in [(1, true), (1023, true), (1024, false), (2000, false)] {
         let verdict = enrolment_of(&verifier(), vec![7; length], USER_VERIFIED).await;
         match verdict {
             Ok(credential) => {

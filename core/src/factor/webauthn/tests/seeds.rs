@@ -43,8 +43,10 @@ async fn the_fuzz_targets_seeds_are_right() {
             id,
         };
         let factor = Factor::new(&attempt().user, credential_of);
-        let verdict = attempt().verify(&verifier(), &factor, &state, &credential);
-        assert!(verdict.await.is_ok(), "{name}");
+        let verdict = attempt()
+            .verify(&verifier(), &factor, &state, &credential)
+            .await;
+        assert!(verdict.is_ok(), "{name}: {verdict:?}");
     }
     let (parts, credential) = read("seed-enrol", 1);
     let verdict = attempt()

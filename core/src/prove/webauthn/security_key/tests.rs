@@ -82,8 +82,14 @@ impl Device {
                 if self.manner == Manner::Silent {
                     return;
                 }
-                for status in [1, 2, 2] {
-                    self.say(message.channel, Command::KeepAlive, &[status]);
+                // What it is, it says without its user.
+                let statuses: &[u8] = if message.payload == [4] {
+                    &[1]
+                } else {
+                    &[1, 2, 2]
+                };
+                for status in statuses {
+                    self.say(message.channel, Command::KeepAlive, &[*status]);
                 }
                 if self.manner == Manner::Garbled && message.payload != [4] {
                     self.say(message.channel, Command::Cbor, &[0, 0xff, 0xff]);
