@@ -26,7 +26,12 @@ pub mod interface;
 pub mod key;
 pub mod manual;
 pub mod prove;
+#[cfg(feature = "device-key")]
+pub mod signature;
 pub mod time;
+
+#[cfg(any(feature = "gate", feature = "device-key"))]
+mod private_file;
 
 #[cfg(feature = "gate")]
 pub mod audit;

@@ -32,6 +32,16 @@ pub enum Purpose {
     Enrol,
 }
 
+impl Purpose {
+    /// Its byte in the message.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::SignIn => 1,
+            Self::Enrol => 2,
+        }
+    }
+}
+
 impl Binding<'_> {
     /// The message to sign.
     pub fn signed_message(
@@ -40,13 +50,9 @@ impl Binding<'_> {
         nonce: &Nonce,
         expires_at: Timestamp,
     ) -> Vec<u8> {
-        let purpose = match purpose {
-            Purpose::SignIn => 1,
-            Purpose::Enrol => 2,
-        };
         [
             LABEL,
-            &[purpose],
+            &[purpose.code()],
             self.location.as_bytes(),
             self.peer.as_bytes(),
             self.attempt.as_bytes(),

@@ -3,6 +3,23 @@
 //! A verifier decides whether an answer is right. It does not count failures, store anything or
 //! admit anybody: the gate does, and only the gate can turn a [`Proof`] into a lease.
 
+#[cfg(any(feature = "recovery-codes", feature = "password"))]
+mod argon2;
+#[cfg(feature = "device-key")]
+pub mod device_key;
+#[cfg(feature = "password")]
+pub mod password;
+#[cfg(feature = "recovery-codes")]
+pub mod recovery_codes;
+#[cfg(all(
+    test,
+    any(
+        feature = "device-key",
+        feature = "password",
+        feature = "recovery-codes"
+    )
+))]
+mod stage;
 #[cfg(feature = "totp")]
 pub mod totp;
 #[cfg(feature = "webauthn")]

@@ -2,4 +2,6 @@
 //!
 //! Nothing here decides who is admitted: the gate's verifiers do.
 
+#[cfg(feature = "device-key")]
+pub mod device_key;
 pub mod webauthn;

@@ -16,6 +16,7 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use super::{KeyId, KeyRing, ParseKeyIdError, ParseRingKeyError, RingKey};
+use crate::private_file;
 
 /// Far more than a ring needs, far less than hurts.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -33,7 +34,12 @@ impl KeyRing {
             source,
         };
         let file = File::open(path).map_err(unreadable)?;
-        refuse_exposed(path, &file)?;
+        if let Some(mode) = private_file::exposed(&file).map_err(unreadable)? {
+            return Err(KeyRingError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
         let mut text = Zeroizing::new(String::with_capacity(4096)); // no copies left by growing
         file.take(MAX_BYTES)
             .read_to_string(&mut text)
@@ -50,7 +56,7 @@ impl KeyRing {
             path: path.to_owned(),
             source,
         };
-        let mut file = create_private(path).map_err(unwritable)?;
+        let mut file = private_file::create_new(path).map_err(unwritable)?;
         file.write_all(self.expose_lines().as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(unwritable)
@@ -173,41 +179,4 @@ pub enum KeyRingError {
         /// The id.
         id: KeyId,
     },
-}
-
-#[cfg(unix)]
-fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeyRingError> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = file.metadata().map_err(|source| KeyRingError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(KeyRingError::Exposed {
-        path: path.to_owned(),
-        mode,
-    })
-}
-
-#[cfg(not(unix))]
-fn refuse_exposed(_: &Path, _: &File) -> Result<(), KeyRingError> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-#[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<File> {
-    File::options().write(true).create_new(true).open(path)
 }

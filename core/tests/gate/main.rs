@@ -6,6 +6,10 @@
 )]
 
 mod adoption;
+#[cfg(feature = "device-key")]
+mod device_key;
+#[cfg(all(feature = "password", feature = "recovery-codes"))]
+mod knowledge;
 mod office;
 mod patience;
 

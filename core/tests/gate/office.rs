@@ -24,6 +24,9 @@ use tokio::task::JoinHandle;
 
 const INSIDE: &str = "10.9.0.1:80";
 
+/// What an office's gate does otherwise than others.
+type Configure = fn(&mut GateConfig);
+
 /// A gate in front of a network.
 pub(crate) struct Office {
     pub(crate) user: UserId,
@@ -33,9 +36,10 @@ pub(crate) struct Office {
     gate: Option<Gate>,
     interface: Netstack,
     store: Arc<dyn PeerStore>,
-    registrar: Registrar,
+    pub(crate) registrar: Registrar,
     ring: KeyRing,
     key: PrivateKey,
+    configure: Configure,
     server: JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
@@ -47,6 +51,15 @@ impl Office {
 
     /// Opens with a store that fails as it is told to.
     pub(crate) async fn open_with(prepare: impl FnOnce(&FaultyStore)) -> Self {
+        Self::open_as(|_| (), prepare).await
+    }
+
+    /// Opens with other factors, or another policy.
+    pub(crate) async fn open_configured(configure: Configure) -> Self {
+        Self::open_as(configure, |_| ()).await
+    }
+
+    async fn open_as(configure: Configure, prepare: impl FnOnce(&FaultyStore)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = FaultyStore::new(SqliteStore::open(folder.path().join("gate.db")).unwrap());
         prepare(&store);
@@ -69,7 +82,7 @@ impl Office {
             .confirm_totp(&user, enrolment.factor, first)
             .await
             .unwrap();
-        let gate = start(&key, &ring, &store, &interface, &clock).await;
+        let gate = start(&key, &ring, &store, &interface, &clock, configure).await;
         let (control, server) = serve(gate.clone()).await;
         Self {
             user,
@@ -82,6 +95,7 @@ impl Office {
             registrar,
             ring,
             key,
+            configure,
             server,
             _folder: folder,
         }
@@ -107,6 +121,7 @@ impl Office {
             &self.store,
             &self.interface,
             &self.clock,
+            self.configure,
         )
         .await;
         self.gate = Some(gate);
@@ -224,6 +239,7 @@ async fn start(
     store: &Arc<dyn PeerStore>,
     interface: &Netstack,
     clock: &SimClock,
+    configure: Configure,
 ) -> Gate {
     let mut config = GateConfig::new(
         "office".parse().unwrap(),
@@ -234,6 +250,7 @@ async fn start(
     );
     config.verifiers.push(Arc::new(TotpVerifier::new()));
     config.clock = Arc::new(clock.clone());
+    configure(&mut config);
     Gate::start(config).await.unwrap()
 }
 

@@ -1,9 +1,15 @@
-//! The verifier of one-time passwords through the conformance suite, and verifiers with a fault
-//! each, which the suite must refuse.
+//! The verifiers through the conformance suite, and verifiers with a fault each, which the suite
+//! must refuse.
 #![cfg(all(feature = "testing", feature = "totp"))]
 
 mod bound;
+#[cfg(feature = "device-key")]
+mod device_key;
 mod faults;
+#[cfg(feature = "password")]
+mod password;
+#[cfg(feature = "recovery-codes")]
+mod recovery_codes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

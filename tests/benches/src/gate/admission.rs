@@ -1,5 +1,5 @@
-//! What an admission by one-time password costs the gate's processor, against its cryptographic
-//! primitives.
+//! What an admission costs the gate's processor, against its cryptographic primitives: the rows by
+//! one-time password, and the harness for other factors.
 //!
 //! The gate's part is [`Gate::handle`](mfagate::runtime::Gate::handle) of the two bodies, with all
 //! that it sets off: tasks, machine, verifier, store and reply. It is measured in processor time of
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 use super::office::{Answered, Office};
 use super::primitives::{GATE_AGREEMENTS, GATE_PUBLIC_KEYS, Messages, Primitives};
+use crate::factor::Factor;
+use crate::factor::totp::Totp;
 use crate::floor::{self, Error};
 use crate::measure::{Samples, cpu, micros};
 use crate::report::{Report, Target};
@@ -31,8 +33,8 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
         return Ok(());
     }
     let folder = tempfile::tempdir_in("target")?;
-    let memory = Costs::measure(|| Ok(Arc::new(MemoryStore::new())))?;
-    let sqlite = Costs::measure(|| {
+    let memory = Costs::measure::<Totp>(|| Ok(Arc::new(MemoryStore::new())))?;
+    let sqlite = Costs::measure::<Totp>(|| {
         let store = SqliteStore::open(folder.path().join("bench.db"))?;
         Ok(Arc::new(store))
     })?;
@@ -44,7 +46,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     );
     report.add(
         "gate.admission_cpu_to_primitives",
-        memory.gate.as_secs_f64() / memory.primitives.as_secs_f64(),
+        memory.to_primitives(),
         "ratio",
         Target::AtMost(1.5),
     );
@@ -63,7 +65,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     );
     report.add(
         "gate.admission_cpu_sqlite_to_primitives",
-        sqlite.gate.as_secs_f64() / sqlite.primitives.as_secs_f64(),
+        sqlite.to_primitives(),
         "ratio",
         Target::Lower,
     );
@@ -71,8 +73,8 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
 }
 
 /// Processor time of one admission: medians over rounds in turn.
-struct Costs {
-    gate: Duration,
+pub(crate) struct Costs {
+    pub(crate) gate: Duration,
     /// The primitives by the crates that the gate uses.
     primitives: Duration,
     /// The primitives with X25519 and ML-KEM by whatever is fastest.
@@ -80,12 +82,15 @@ struct Costs {
 }
 
 impl Costs {
-    fn measure(store: impl FnOnce() -> Result<Arc<dyn PeerStore>, Error>) -> Result<Self, Error> {
+    /// Measures admissions by a factor, with a store.
+    pub(crate) fn measure<F: Factor>(
+        store: impl FnOnce() -> Result<Arc<dyn PeerStore>, Error>,
+    ) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let office = runtime.block_on(Office::open(store()?, ADMISSIONS))?;
+        let office = runtime.block_on(Office::<F>::open(store()?, ADMISSIONS))?;
         let (_, messages) = runtime.block_on(admit_all(&office))?;
-        let mut primitives = Primitives::new(messages)?;
-        let (mut gate, mut same, mut symmetric) = (Vec::new(), Vec::new(), Vec::new());
+        let mut primitives = Primitives::new::<F>(messages)?;
+        let (mut gate, mut same, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let (mut public, mut agreement, mut ml_kem) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             gate.push(runtime.block_on(admit_all(&office))?.0);
@@ -93,39 +98,45 @@ impl Costs {
                 cpu(|| (0..ADMISSIONS).for_each(|_| call(&mut primitives))) / ADMISSIONS
             };
             same.push(each(Primitives::gate));
-            symmetric.push(each(Primitives::gate_symmetric));
+            rest.push(each(Primitives::gate_rest));
             public.push(each(Primitives::public_key));
             agreement.push(each(Primitives::agreement));
             ml_kem.push(each(Primitives::ml_kem));
         }
         runtime.block_on(office.gate.shutdown());
-        let [gate, primitives, symmetric, public, agreement, ml_kem] =
-            [gate, same, symmetric, public, agreement, ml_kem]
-                .map(|spans| Samples::of(spans).median());
+        let [gate, primitives, rest, public, agreement, ml_kem] =
+            [gate, same, rest, public, agreement, ml_kem].map(|spans| Samples::of(spans).median());
         let agreement = agreement.min(floor::x25519_openssl()?);
         Ok(Self {
             gate,
             primitives,
-            fastest: symmetric + ml_kem + GATE_PUBLIC_KEYS * public + GATE_AGREEMENTS * agreement,
+            fastest: rest + ml_kem + GATE_PUBLIC_KEYS * public + GATE_AGREEMENTS * agreement,
         })
+    }
+
+    /// How many times the primitives' time the gate takes.
+    pub(crate) fn to_primitives(&self) -> f64 {
+        self.gate.as_secs_f64() / self.primitives.as_secs_f64()
     }
 }
 
 /// Admits every device once. Gives the gate's processor time for one, and the messages' lengths.
-async fn admit_all(office: &Office) -> Result<(Duration, Messages), Error> {
+async fn admit_all<F: Factor>(office: &Office<F>) -> Result<(Duration, Messages), Error> {
     office.next_day().await?;
     let key = office.gate.public_key();
     let (mut begun, mut hellos) = (Vec::new(), Vec::new());
     for device in &office.devices {
-        let mut client = device.begin(&key, device.code()?)?;
+        let mut client = device.begin(&key)?;
         hellos.push(std::mem::take(&mut client.body));
         begun.push(client);
     }
     let hello = length(&hellos);
     let (challenges, greeting) = handle_all(office, hellos).await?;
     let mut answered = Vec::new();
-    for (client, challenge) in begun.into_iter().zip(&challenges) {
-        answered.push(client.answer(challenge)?);
+    for ((client, challenge), device) in begun.into_iter().zip(&challenges).zip(&office.devices) {
+        let asked = client.asked(challenge)?;
+        let answer = device.answer(&key, &asked).await?;
+        answered.push(asked.answer(answer)?);
     }
     let answers: Vec<_> = answered
         .iter_mut()
@@ -148,8 +159,8 @@ fn length(bodies: &[Vec<u8>]) -> usize {
 
 /// Has the gate handle all these bodies at once. Gives the responses in the bodies' order, and the
 /// processor time.
-async fn handle_all(
-    office: &Office,
+async fn handle_all<F>(
+    office: &Office<F>,
     bodies: Vec<Vec<u8>>,
 ) -> Result<(Vec<Vec<u8>>, Duration), Error> {
     let before = crate::measure::cpu_now();

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use mfagate::channel::message::Request;
+use mfagate::channel::message::Answer;
 use mfagate::http::HttpTransport;
 use mfagate::key::PublicKey;
 use mfagate::runtime::{Gate, Transport};
@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 
 use super::office::{Device, Office};
 use super::primitives::{Messages, Primitives};
+use crate::factor::totp::Totp;
 use crate::floor::{Error, Flush};
 use crate::measure::{Samples, median, micros, now, span};
 use crate::report::{Report, Target};
@@ -65,7 +66,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
 
 /// A gate that is served, on threads of its own.
 struct Setting {
-    office: Office,
+    office: Office<Totp>,
     control: String,
     store: Arc<SqliteStore>,
     server: Runtime,
@@ -104,7 +105,7 @@ fn one(report: &mut Report, setting: &Setting, folder: &Path) -> Result<(), Erro
     let first = setting.office.devices.first().ok_or("no device")?;
     setting.next_day()?;
     let messages = client.block_on(admit(&transport, first, &gate, first.code()?))?;
-    let mut primitives = Primitives::new(messages)?;
+    let mut primitives = Primitives::new::<Totp>(messages)?;
     let sleeper = Sleeper::start();
     let (mut admissions, mut computed) = (Vec::new(), Vec::new());
     let (mut flushed, mut woken) = (Vec::new(), Vec::new());
@@ -226,7 +227,7 @@ fn many(report: &mut Report, setting: &Setting) -> Result<(), Error> {
 
 async fn admit_each(
     transport: HttpTransport,
-    devices: Vec<Device>,
+    devices: Vec<Device<Totp>>,
     gate: PublicKey,
 ) -> Result<(), String> {
     for device in devices {
@@ -240,15 +241,15 @@ async fn admit_each(
 /// Takes a device through the whole ceremony. Gives the lengths of the messages.
 async fn admit(
     transport: &HttpTransport,
-    device: &Device,
+    device: &Device<Totp>,
     gate: &PublicKey,
-    code: Request,
+    code: Answer,
 ) -> Result<Messages, Error> {
-    let mut begun = device.begin(gate, code)?;
+    let mut begun = device.begin(gate)?;
     let hello = std::mem::take(&mut begun.body);
     let mut lengths = [hello.len(), 0, 0, 0];
     let challenge = transport.round_trip(hello).await?;
-    let mut answered = begun.answer(&challenge)?;
+    let mut answered = begun.asked(&challenge)?.answer(code)?;
     let answer = std::mem::take(&mut answered.body);
     lengths[1..3].copy_from_slice(&[challenge.len(), answer.len()]);
     let grant = transport.round_trip(answer).await?;

@@ -1,6 +1,6 @@
 //! `gate.…`: what the gate costs.
 
-mod admission;
+pub(crate) mod admission;
 mod durable;
 mod machine;
 mod office;

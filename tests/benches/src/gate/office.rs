@@ -1,5 +1,5 @@
-//! A gate with its store, and devices that may pass it: each with an owner and an enrolled
-//! one-time password of its own, so that no admission waits for another's.
+//! A gate with its store, and devices that may pass it: each with an owner and an enrolled factor of
+//! its own, so that no admission waits for another's.
 //!
 //! The interface takes every peer and does nothing: what WireGuard costs is WireGuard's.
 
@@ -8,43 +8,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Hello, Posture, Reply, Request};
+use mfagate::channel::binding::Binding;
+use mfagate::channel::message::{Answer, Challenge, Hello, Posture, Reply, Request};
 use mfagate::channel::{ClientSession, DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
-use mfagate::factor::totp::{TotpSecret, TotpVerifier};
 use mfagate::gate::Scope;
 use mfagate::id::{AttemptId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
+use mfagate::policy::Step;
 use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::{Peer, PeerStore};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
 
+use crate::factor::Factor;
+use crate::factor::totp::Totp;
 use crate::floor::Error;
 
 /// The devices' addresses are from here on.
 const NETWORK: u32 = 0x0a00_0000;
 
-/// Between two codes of one secret.
+/// Between two codes of one secret: the longest that a factor must wait.
 const STEP: Duration = Duration::from_secs(30);
 
 /// A gate, and those who may pass it.
-pub(super) struct Office {
+pub(super) struct Office<F> {
     pub(super) gate: Gate,
-    pub(super) devices: Vec<Device>,
+    pub(super) devices: Vec<Device<F>>,
     clock: SetClock,
 }
 
-/// A device whose owner has a one-time password.
+/// A device whose owner has a factor.
 #[derive(Clone)]
-pub(super) struct Device {
+pub(super) struct Device<F> {
     key: PrivateKey,
-    secret: TotpSecret,
+    factor: F,
     clock: SetClock,
 }
 
-impl Office {
+impl<F: Factor> Office<F> {
     pub(super) async fn open(store: Arc<dyn PeerStore>, devices: u32) -> Result<Self, Error> {
         let clock = SetClock::default();
         let ring = KeyRing::new("bench".parse()?, RingKey::generate()?);
@@ -57,7 +60,8 @@ impl Office {
             store,
             Arc::new(Nowhere),
         );
-        config.verifiers.push(Arc::new(TotpVerifier::new()));
+        config.verifiers.push(F::verifier());
+        config.policy.steps = vec![Step::AnyOf(vec![F::KIND])];
         config.clock = Arc::new(clock.clone());
         let gate = Gate::start(config).await?;
         let mut office = Self {
@@ -78,14 +82,10 @@ impl Office {
                 enabled: true,
             };
             registrar.put_peer(peer).await?;
-            let enrolment = registrar.begin_totp(&user, "phone", "bench").await?;
-            let first = enrolment.secret.code(office.clock.now().timestamp)?;
-            registrar
-                .confirm_totp(&user, enrolment.factor, first)
-                .await?;
+            let factor = F::enrol(&registrar, &user, office.clock.now().timestamp).await?;
             office.devices.push(Device {
                 key,
-                secret: enrolment.secret.clone(),
+                factor,
                 clock: office.clock.clone(),
             });
         }
@@ -105,12 +105,19 @@ impl Office {
 pub(super) struct Begun {
     initiator: Initiator,
     secret: DecapsulationSecret,
-    answer: Request,
     /// The body to send.
     pub(super) body: Vec<u8>,
 }
 
-/// A client that waits for the reply to its code.
+/// A client that has been asked.
+pub(super) struct Asked {
+    session: ClientSession,
+    secret: DecapsulationSecret,
+    attempt: AttemptId,
+    challenge: Challenge,
+}
+
+/// A client that waits for the reply to its answer.
 pub(super) struct Answered {
     session: ClientSession,
     secret: DecapsulationSecret,
@@ -118,17 +125,16 @@ pub(super) struct Answered {
     pub(super) body: Vec<u8>,
 }
 
-impl Device {
+impl Device<Totp> {
     /// What the user reads off the phone: not the client's work, so not timed with it.
-    pub(super) fn code(&self) -> Result<Request, Error> {
-        let code = self.secret.code(self.clock.now().timestamp)?;
-        Ok(Request::Answer {
-            answer: Answer::Code { code },
-        })
+    pub(super) fn code(&self) -> Result<Answer, Error> {
+        self.factor.code(self.clock.now().timestamp)
     }
+}
 
+impl<F: Factor> Device<F> {
     /// The first message: fresh keys, and a handshake under them.
-    pub(super) fn begin(&self, gate: &PublicKey, answer: Request) -> Result<Begun, Error> {
+    pub(super) fn begin(&self, gate: &PublicKey) -> Result<Begun, Error> {
         let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
         let hello = Hello::Begin {
             sent_at: self.clock.now().timestamp,
@@ -139,23 +145,50 @@ impl Device {
         Ok(Begun {
             initiator,
             secret,
-            answer,
             body,
         })
+    }
+
+    /// What the user answers.
+    pub(super) async fn answer(&self, gate: &PublicKey, asked: &Asked) -> Result<Answer, Error> {
+        let peer = self.key.public_key();
+        let binding = Binding {
+            location: gate,
+            peer: &peer,
+            attempt: &asked.attempt,
+        };
+        let now = self.clock.now().timestamp;
+        self.factor.answer(&binding, &asked.challenge, now).await
     }
 }
 
 impl Begun {
-    /// Takes the challenge in, and answers it.
-    pub(super) fn answer(self, response: &[u8]) -> Result<Answered, Error> {
-        let (mut session, reply) = self.initiator.finish(response)?;
-        let Reply::Challenge { attempt, .. } = reply else {
+    /// Takes the challenge in.
+    pub(super) fn asked(self, response: &[u8]) -> Result<Asked, Error> {
+        let (session, reply) = self.initiator.finish(response)?;
+        let Reply::Challenge {
+            attempt, challenge, ..
+        } = reply
+        else {
             return Err(format!("instead of a challenge: {reply:?}").into());
         };
-        let attempt: AttemptId = attempt;
-        let body = session.request(&attempt, &self.answer)?;
-        Ok(Answered {
+        Ok(Asked {
             session,
+            secret: self.secret,
+            attempt,
+            challenge,
+        })
+    }
+}
+
+impl Asked {
+    /// Answers.
+    pub(super) fn answer(mut self, answer: Answer) -> Result<Answered, Error> {
+        let body = self
+            .session
+            .request(&self.attempt, &Request::Answer { answer })?;
+        Ok(Answered {
+            session: self.session,
             secret: self.secret,
             body,
         })

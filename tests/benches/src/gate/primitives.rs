@@ -1,5 +1,4 @@
-//! The cryptographic primitives of one admission by one-time password, each called as often as the
-//! protocol asks for it and on as many bytes, with the crates that the channel and the sealing use
+//! The cryptographic primitives of one admission, each called as often as the protocol asks for it and on as many bytes, with the crates that the channel and the sealing use
 //! and nothing in between: no parsing, no copying, no allocation beyond the crates' own.
 //!
 //! | of the gate | calls |
@@ -7,7 +6,7 @@
 //! | Noise IK, one side | 1 ephemeral key, 4 agreements (X25519); 5 key derivations and 8 hashes of the transcript (BLAKE2s); 3 seals or opens |
 //! | the answer and the grant | 2 seals or opens (ChaCha20-Poly1305) |
 //! | preshared key | 1 X-Wing encapsulation to a key as it comes in a message (ML-KEM-768, a public key and an agreement of X25519, SHA3-256); SHA-256 of the grant; HKDF-SHA256 |
-//! | factor | opened twice (for its challenge, and to verify), XChaCha20-Poly1305; 3 HMAC-SHA-1 |
+//! | factor | opened twice (for its challenge, and to verify), XChaCha20-Poly1305; its own, see [`Factor::primitives`] |
 //! | session | sealed once, XChaCha20-Poly1305 |
 //! | audit | SHA-256 of one record |
 //!
@@ -24,11 +23,10 @@ use blake2::{Blake2s256, Digest};
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit as _, Mac};
-use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use x_wing::{Decapsulate, Decapsulator, Encapsulate, Generate, Kem, KeyExport, XWingKem};
 
+use crate::factor::Factor;
 use crate::floor::Error;
 
 const KEY: [u8; 32] = [7; 32];
@@ -71,11 +69,12 @@ pub(super) struct Primitives {
     peer: UnparsedPublicKey<Vec<u8>>,
     ciphertext: x_wing::Ciphertext,
     ml_kem: Vec<u8>,
+    factor: Box<dyn FnMut()>,
     buffer: Vec<u8>,
 }
 
 impl Primitives {
-    pub(super) fn new(messages: Messages) -> Result<Self, Error> {
+    pub(super) fn new<F: Factor>(messages: Messages) -> Result<Self, Error> {
         let other = PrivateKey::generate(&X25519)?.compute_public_key()?;
         let (_, x_wing) = XWingKem::generate_keypair();
         let ml_kem = DecapsulationKey::generate(&ML_KEM_768)?.encapsulation_key()?;
@@ -85,6 +84,7 @@ impl Primitives {
             peer: UnparsedPublicKey::new(&X25519, other.as_ref().to_vec()),
             ciphertext: x_wing.encapsulate().0,
             ml_kem: ml_kem.key_bytes()?.as_ref().to_vec(),
+            factor: F::primitives()?,
             buffer: vec![0; 4096],
         })
     }
@@ -98,7 +98,7 @@ impl Primitives {
             self.agreement();
         }
         self.ml_kem();
-        self.gate_symmetric();
+        self.gate_rest();
     }
 
     /// All of the client's, each by the crate that it uses.
@@ -117,14 +117,14 @@ impl Primitives {
     }
 
     /// The gate's, less X25519 and ML-KEM.
-    pub(super) fn gate_symmetric(&mut self) {
+    pub(super) fn gate_rest(&mut self) {
         self.channel();
         let _ = black_box(digest(&SHA3_256, black_box(&self.buffer[..134])));
         self.preshared_key();
         for _ in 0..3 {
             self.seal_row();
-            self.hmac_sha1();
         }
+        (self.factor)();
         let _ = black_box(Sha256::digest(black_box(&self.buffer[..RECORD])));
     }
 
@@ -206,12 +206,5 @@ impl Primitives {
         let (row, rest) = self.buffer.split_at_mut(ROW);
         let tag = cipher.encrypt_in_place_detached(&[9; 24].into(), row, &mut rest[..32]);
         let _ = black_box(tag.is_ok());
-    }
-
-    fn hmac_sha1(&self) {
-        if let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(black_box(&[7; 20])) {
-            mac.update(black_box(&[9; 8]));
-            let _ = black_box(mac.finalize());
-        }
     }
 }
