@@ -22,6 +22,8 @@ pub mod recovery_codes;
 mod stage;
 #[cfg(feature = "totp")]
 pub mod totp;
+#[cfg(feature = "webauthn")]
+pub mod webauthn;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What a client answers challenges with, where it takes more than a text that a user types.
 //!
-//! Nothing here decides who is admitted: the gate's [verifiers](crate::factor) do.
+//! Nothing here decides who is admitted: the gate's verifiers do.
 
 #[cfg(feature = "device-key")]
 pub mod device_key;
+pub mod webauthn;

@@ -1,0 +1,321 @@
+//! A security key in software, behind real CTAPHID packets: `passkey`'s authenticator, which shares
+//! no code with what drives it. What is not seen here: the device's reports, which `hidapi` carries,
+//! and PINs, which that authenticator does not have; it verifies its user by itself.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use passkey_transports::hid::{ChannelHandler, Command, Message};
+use passkey_types::ctap2::{Ctap2Error, StatusCode};
+
+use super::hid::CAN_CBOR;
+use super::*;
+
+#[path = "../../../../tests/support/passkey.rs"]
+#[expect(dead_code, reason = "a gate's tests need more of it")]
+mod passkey;
+
+use passkey::SoftwareKey;
+
+const RP: &str = "gate.example.com";
+const CHANNEL: [u8; 4] = [1, 2, 3, 4];
+
+/// A device on a wire of its own.
+struct Device {
+    key: SoftwareKey,
+    arriving: ChannelHandler,
+    leaving: VecDeque<[u8; PACKET]>,
+    manner: Manner,
+}
+
+/// What kind of device it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// As it should be.
+    Honest,
+    /// Says no more.
+    Silent,
+    /// Wants to be touched for ever.
+    Untouched,
+    /// Knows only U2F.
+    OnlyU2f,
+    /// Answers with what is no CBOR.
+    Garbled,
+}
+
+impl Device {
+    fn with(key: SoftwareKey, manner: Manner) -> Box<Self> {
+        Box::new(Self {
+            key,
+            arriving: ChannelHandler::default(),
+            leaving: VecDeque::new(),
+            manner,
+        })
+    }
+
+    fn say(&mut self, channel: u32, command: Command, payload: &[u8]) {
+        let message = Message::new(channel, command, payload).unwrap();
+        message.send(&mut Wire(&mut self.leaving)).unwrap();
+    }
+
+    fn hear(&mut self, message: &Message) {
+        match message.command {
+            Command::Init => {
+                let capabilities = if self.manner == Manner::OnlyU2f {
+                    0
+                } else {
+                    CAN_CBOR
+                };
+                // Another program asks at the same time.
+                let other = [[9; 8].as_slice(), &[5, 5, 5, 5], &[2, 0, 0, 0, CAN_CBOR]].concat();
+                self.say(message.channel, Command::Init, &other);
+                let own = [
+                    message.payload.as_slice(),
+                    &CHANNEL,
+                    &[2, 0, 0, 0, capabilities],
+                ];
+                self.say(message.channel, Command::Init, &own.concat());
+            }
+            Command::Cbor => {
+                assert_eq!(message.channel.to_ne_bytes(), CHANNEL);
+                self.say(u32::from_ne_bytes([5; 4]), Command::Cbor, &[0x30]);
+                if self.manner == Manner::Silent {
+                    return;
+                }
+                // What it is, it says without its user.
+                let statuses: &[u8] = if message.payload == [4] {
+                    &[1]
+                } else {
+                    &[1, 2, 2]
+                };
+                for status in statuses {
+                    self.say(message.channel, Command::KeepAlive, &[*status]);
+                }
+                if self.manner == Manner::Garbled && message.payload != [4] {
+                    self.say(message.channel, Command::Cbor, &[0, 0xff, 0xff]);
+                } else if self.manner != Manner::Untouched || message.payload == [4] {
+                    let response = self.authenticate(&message.payload);
+                    self.say(message.channel, Command::Cbor, &response);
+                }
+            }
+            Command::Cancel | Command::Ping | Command::Err | Command::KeepAlive => {}
+            Command::Wink | Command::Lock => unreachable!("nobody asks for it"),
+        }
+    }
+
+    /// One command of CTAP2 (section 6).
+    fn authenticate(&self, request: &[u8]) -> Vec<u8> {
+        let (command, body) = request.split_first().unwrap();
+        let mut authenticator = self.key.authenticator();
+        let response = match command {
+            1 => at_once(authenticator.make_credential(read_cbor(body)))
+                .unwrap()
+                .map(|made| cbor(&made)),
+            2 => at_once(authenticator.get_assertion(read_cbor(body)))
+                .unwrap()
+                .map(|got| cbor(&got)),
+            4 => Ok(cbor(&*at_once(authenticator.get_info()).unwrap())),
+            _ => Err(Ctap2Error::InvalidCommand.into()),
+        };
+        match response {
+            Ok(body) => [vec![0], body].concat(),
+            Err(status) => vec![StatusCode::into(status)],
+        }
+    }
+}
+
+impl Packets for Device {
+    fn write(&mut self, packet: &[u8; PACKET]) -> io::Result<()> {
+        if let Some(message) = self.arriving.handle_packet(packet) {
+            self.hear(&message);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, _wait: Duration) -> io::Result<Option<[u8; PACKET]>> {
+        if self.manner == Manner::Untouched && self.leaving.is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+            self.say(u32::from_ne_bytes(CHANNEL), Command::KeepAlive, &[2]);
+        }
+        Ok(self.leaving.pop_front())
+    }
+}
+
+/// Packets as [`Message::send`] writes them.
+struct Wire<'a>(&'a mut VecDeque<[u8; PACKET]>);
+
+impl io::Write for Wire<'_> {
+    fn write(&mut self, packet: &[u8]) -> io::Result<usize> {
+        self.0.push_back(packet.try_into().unwrap());
+        Ok(packet.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn read_cbor<T: DeserializeOwned>(body: &[u8]) -> T {
+    ciborium::from_reader(body).unwrap()
+}
+
+fn cbor<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).unwrap();
+    bytes
+}
+
+/// Counts how often it is asked for a touch, and knows no PIN.
+#[derive(Default)]
+struct Hand(AtomicUsize);
+
+impl Holder for Hand {
+    fn pin(&self) -> Option<Zeroizing<String>> {
+        None
+    }
+
+    fn touch(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn device(manner: Manner) -> Box<Device> {
+    Device::with(SoftwareKey::at("https://gate.example.com"), manner)
+}
+
+fn creation(rp: &str, timeout: u32) -> String {
+    serde_json::json!({ "publicKey": {
+        "rp": { "id": rp, "name": "Gate" },
+        "user": { "id": "CQk", "name": "alice", "displayName": "alice" },
+        "challenge": "AAECAw",
+        "pubKeyCredParams": [{ "type": "public-key", "alg": -7 }],
+        "timeout": timeout,
+        "authenticatorSelection": { "requireResidentKey": false, "userVerification": "required" },
+    }})
+    .to_string()
+}
+
+fn request(rp: &str, credential: &str) -> String {
+    serde_json::json!({ "publicKey": {
+        "challenge": "AAECAw",
+        "rpId": rp,
+        "allowCredentials": [{ "type": "public-key", "id": credential }],
+        "userVerification": "required",
+        "timeout": 60_000,
+    }})
+    .to_string()
+}
+
+/// The JSON in an answer.
+fn credential(answer: Answer) -> serde_json::Value {
+    match answer {
+        Answer::WebAuthn { credential } | Answer::RegisterWebAuthn { credential } => {
+            serde_json::from_str(credential.expose_secret()).unwrap()
+        }
+        answer => panic!("{answer:?}"),
+    }
+}
+
+#[test]
+fn the_client_data_is_of_the_partys_own_origin_and_what_the_key_is_stays_unsaid() {
+    let hand = Hand::default();
+    let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
+    let created = credential(key.create(&creation(RP, 60_000)).unwrap());
+    assert_eq!(hand.0.load(Ordering::Relaxed), 1, "asked for a touch, once");
+    let member = |name: &str| {
+        let text = created["response"][name].as_str().unwrap();
+        BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()
+    };
+    assert_eq!(
+        String::from_utf8(member("clientDataJSON")).unwrap(),
+        r#"{"type":"webauthn.create","challenge":"AAECAw","origin":"https://gate.example.com","crossOrigin":false}"#
+    );
+    let object: std::collections::BTreeMap<String, ciborium::Value> =
+        read_cbor(&member("attestationObject"));
+    assert_eq!(object["fmt"], ciborium::Value::Text("none".to_owned()));
+    assert_eq!(object.len(), 3);
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(created["rawId"], id);
+
+    let got = credential(key.get(&request(RP, id)).unwrap());
+    assert_eq!(got["id"], id);
+    assert_eq!(got["type"], "public-key");
+    assert_eq!(hand.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn another_partys_credential_is_not_asked_of_the_key() {
+    let hand = Hand::default();
+    let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
+    let refused = key.create(&creation("bank.example.com", 60_000));
+    assert!(
+        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        "{refused:?}"
+    );
+    let refused = key.get(&request("bank.example.com", "BwcH"));
+    assert!(
+        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        "{refused:?}"
+    );
+    assert_eq!(hand.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_key_that_is_not_enrolled_says_so() {
+    let hand = Hand::default();
+    let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
+    let refused = key.get(&request(RP, "BwcHBwcHBwcHBwcHBwcHBw"));
+    assert!(
+        matches!(refused, Err(SecurityKeyError::NoCredential)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_key_that_is_never_touched_is_given_up_in_time() {
+    let hand = Hand::default();
+    let mut key = SecurityKey::over(RP, &hand, device(Manner::Untouched));
+    let begun = Instant::now();
+    let refused = key.create(&creation(RP, 200));
+    assert!(
+        matches!(refused, Err(SecurityKeyError::Declined)),
+        "{refused:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_key_that_does_not_speak_as_it_should_is_no_panic() {
+    let hand = Hand::default();
+    for (manner, is_expected) in [
+        (
+            Manner::OnlyU2f,
+            (|error| matches!(error, SecurityKeyError::Unsupported)) as fn(&_) -> bool,
+        ),
+        (Manner::Silent, |error| {
+            matches!(error, SecurityKeyError::Unsupported)
+        }),
+        (Manner::Garbled, |error| {
+            matches!(error, SecurityKeyError::Device(_))
+        }),
+    ] {
+        let mut key = SecurityKey::over(RP, &hand, device(manner));
+        let refused = key.create(&creation(RP, 60_000)).unwrap_err();
+        assert!(is_expected(&refused), "{refused:?}");
+    }
+}
+
+#[test]
+fn options_of_another_shape_are_not_passed_on() {
+    let hand = Hand::default();
+    let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
+    for text in ["", "{}", "[]"] {
+        let created = key.create(text);
+        assert!(
+            matches!(created, Err(SecurityKeyError::Options(_))),
+            "{created:?}"
+        );
+        let got = key.get(text);
+        assert!(matches!(got, Err(SecurityKeyError::Options(_))), "{got:?}");
+    }
+}
