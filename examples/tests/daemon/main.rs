@@ -1,7 +1,6 @@
 //! `gate-server` and `connect` as their users run them.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-mod adoption;
 mod crash;
 mod device;
 mod faults;

@@ -108,27 +108,6 @@ fn a_change_of_address_ends_the_session_where_the_policy_says_so_and_the_client_
     });
 }
 
-/// The same on an interface that believes the first message of a handshake, under a lease guard.
-#[test]
-fn a_change_of_address_ends_the_session_of_a_client_of_another_make() {
-    in_new_network(|| async {
-        let (host, site) = (Host::joined(), site("reauthenticate"));
-        let secret = enrol(&site);
-        let interface = ForeignInterface::up(&site);
-        interface.serve(&site, true);
-        let _gate = site.run();
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
-        let _traffic = settle_in(&host);
-        move_away(&host);
-        assert!(is_told_in_time(&site));
-        assert!(!host.reaches(INSIDE, 2));
-        assert_eq!(interface.peers(), "");
-    });
-}
-
 #[test]
 fn without_a_rule_a_client_may_roam() {
     in_new_network(|| async {
