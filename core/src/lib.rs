@@ -57,6 +57,15 @@ pub mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// A passkey in software, for the tests of either end.
+#[cfg(all(test, any(feature = "webauthn", feature = "ctap")))]
+#[path = "../tests/support/passkey.rs"]
+#[cfg_attr(
+    not(all(feature = "webauthn", feature = "ctap")),
+    allow(dead_code, reason = "each end needs a part of it")
+)]
+mod passkey;
+
 /// The snippets of the README, compiled.
 #[cfg(all(
     doctest,

@@ -198,7 +198,12 @@ impl Prompt for Person {
                 })
                 .await
             }
-            _ => {
+            Challenge::Signature { .. }
+            | Challenge::WebAuthn { .. }
+            | Challenge::OpenId { .. }
+            | Challenge::RegisterKey { .. }
+            | Challenge::RegisterWebAuthn { .. }
+            | _ => {
                 eprintln!("  The gate asks for a factor that this program can't answer.");
                 let text = "  Type /1 and the like for another one: ";
                 let nothing = |_: &str| Err("That is not the number of a factor.".to_owned());

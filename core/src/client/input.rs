@@ -10,6 +10,10 @@ use crate::time::Timestamp;
 /// Something that happened. An input whose ticket is not, or no longer, waited for changes nothing.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an input is taken in where it is made, and never kept"
+)]
 pub enum Input {
     /// The user wants in: begins an attempt, or with a live session, one to renew it.
     Start,

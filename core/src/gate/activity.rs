@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Machine;
+use super::action::Action;
 use super::deadline::{Due, OfLease};
-use super::input::{Action, Event, Unavailable};
+use super::event::Event;
+use super::input::Unavailable;
 use super::roaming::{Finding, Whereabouts};
 use crate::audit::AuditKind;
 use crate::interface::Activity;

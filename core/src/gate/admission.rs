@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::{Attempt, Candidate, Step};
+use super::event::Event;
 use super::grant::{Grant, Passed, Terms};
-use super::input::{Action, Event, Intent, Outcome, Unavailable};
+use super::input::{Intent, Unavailable};
 use super::question::kinds;
 use super::slot::{Install, Waiting};
 use super::verdict::{denied, locked};
@@ -68,7 +70,7 @@ impl Machine {
             let groups = candidate.enrolment.user.groups.clone();
             return self.authorise(id, terms, Some(candidate), groups, proven);
         }
-        self.grant(now, id, terms, candidate);
+        self.grant(now, id, *terms, candidate);
     }
 
     /// Asks the authoriser about an admission, or without a candidate about a renewal.
@@ -120,7 +122,7 @@ impl Machine {
                     terms.shorten(longest, now);
                 }
                 match candidate {
-                    Some(candidate) => self.grant(now, id, terms, candidate),
+                    Some(candidate) => self.grant(now, id, *terms, candidate),
                     None => self.renew_on(now, id, terms),
                 }
             }
@@ -169,7 +171,7 @@ impl Machine {
     }
 
     /// Everything that may refuse has been asked: the grant goes to the store.
-    fn grant(&mut self, now: Now, id: AttemptId, terms: Box<Terms>, candidate: Box<Candidate>) {
+    fn grant(&mut self, now: Now, id: AttemptId, terms: Terms, candidate: Box<Candidate>) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
@@ -187,7 +189,7 @@ impl Machine {
         event.peer = Some(terms.peer);
         event.factor = last;
         event.source = source;
-        let grant = Grant::assertion(*terms, passed, rules);
+        let grant = Grant::assertion(terms, passed, rules);
         self.actions.push_back(Action::Open {
             attempt: id,
             grant,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::action::Subject;
 use super::grant::{Passed, Terms};
-use super::input::{Intent, Subject};
+use super::input::Intent;
 use crate::channel::message::{Answer, Posture};
 use crate::id::{AttemptId, FactorId, UserId};
 use crate::key::PublicKey;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::{Attempt, Hello, Step};
 use super::deadline::Due;
-use super::input::{Action, Intent, Outcome, Unavailable};
+use super::input::{Intent, Unavailable};
 use crate::channel::message::Refusal;
 use crate::id::AttemptId;
 use crate::store::Enrolment;
@@ -138,7 +139,22 @@ impl Machine {
                 let (candidate, reaction, since) = (candidate.clone(), reaction.clone(), *since);
                 self.found_again(now, id, enrolment, candidate, reaction, since);
             }
-            _ => {}
+            // Nothing else waits for an enrolment.
+            Step::FindingSession
+            | Step::Ending
+            | Step::Challenging { .. }
+            | Step::AwaitingAnswer(_)
+            | Step::Verifying(..)
+            | Step::Recording(..)
+            | Step::Passing(..)
+            | Step::AwaitingConfirm(_)
+            | Step::Authorising(..)
+            | Step::Opening(_)
+            | Step::Renewing
+            | Step::Installing
+            | Step::Registering(_)
+            | Step::AwaitingRegistration(_)
+            | Step::Enrolling(_) => {}
         }
     }
 

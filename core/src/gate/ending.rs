@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::Step;
 use super::deadline::{Due, OfLease};
+use super::event::Event;
 use super::grant::Lease;
-use super::input::{Action, Event, Outcome, Scope, Unavailable};
+use super::input::{Scope, Unavailable};
 use super::slot::{Held, Place};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;

@@ -7,8 +7,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::{Applicant, Step};
-use super::input::{Action, Event, Intent, Outcome, Unavailable, Wish};
+use super::event::Event;
+use super::input::{Intent, Unavailable, Wish};
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
 use crate::factor::{Asked, Credential, Registration, VerifyError};
@@ -96,7 +98,7 @@ impl Machine {
             id,
             Outcome::Challenge {
                 factor: None,
-                challenge: question.challenge,
+                challenge: Box::new(question.challenge),
                 others: Vec::new(),
                 expires_in,
             },

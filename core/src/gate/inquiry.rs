@@ -1,9 +1,10 @@
 //! What a client asks about its session: what became of it, or its end.
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::{Hello, Step};
 use super::ending::Waiter;
-use super::input::{Action, Outcome, Unavailable};
+use super::input::Unavailable;
 use crate::channel::message::{Refusal, Status, millis};
 use crate::id::{AttemptId, SessionId};
 use crate::store::{EndReason, SessionRecord};

@@ -27,6 +27,7 @@
 //! | `roaming` | where a peer is, and whether it has moved |
 //! | `deadline` | what is due, and first messages seen |
 
+mod action;
 mod activity;
 mod admission;
 mod attempt;
@@ -34,6 +35,7 @@ mod ceremony;
 mod deadline;
 mod ending;
 mod enrolment;
+mod event;
 mod grant;
 mod input;
 mod inquiry;
@@ -51,10 +53,10 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use action::{Action, Outcome, Subject};
+pub use event::Event;
 pub use grant::{Grant, Lease, Restored, Terms};
-pub use input::{
-    Action, Event, Input, Intent, Outcome, Scope, Standing, Subject, Unavailable, Wish,
-};
+pub use input::{Input, Intent, Scope, Standing, Unavailable, Wish};
 #[cfg(feature = "runtime")]
 pub(crate) use rules::Rules;
 

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use super::action::{Action, Outcome};
 use super::activity::Watch;
 use super::deadline::{Due, OfLease};
+use super::event::Event;
 use super::grant::{Grant, Lease, Terms};
-use super::input::{Action, Event, Outcome, Unavailable};
+use super::input::Unavailable;
 use super::slot::{Held, Install, Place, UnderWay, Waiting};
 use super::{Machine, Phase};
 use crate::channel::message::Refusal;

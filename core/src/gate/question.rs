@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
+use super::action::{Action, Outcome, Subject};
 use super::attempt::{Candidate, Reaction, Step};
-use super::input::{Action, Outcome, Subject};
 use super::verdict::{denied, locked_for};
 use crate::assurance::FactorKind;
 use crate::channel::message::{Denied, DeniedReason, Offer, Refusal, Request, millis};
@@ -159,7 +159,7 @@ impl Machine {
             id,
             Outcome::Challenge {
                 factor,
-                challenge: question.challenge,
+                challenge: Box::new(question.challenge),
                 others,
                 expires_in,
             },

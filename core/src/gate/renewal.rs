@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::attempt::Step;
 use super::deadline::{Due, OfLease};
+use super::event::Event;
 use super::grant::{Lease, Terms};
-use super::input::{Action, Event, Intent, Outcome, Unavailable};
+use super::input::{Intent, Unavailable};
 use super::slot::{Held, Install, Waiting};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;

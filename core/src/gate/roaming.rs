@@ -1,5 +1,5 @@
 //! Where a peer is, and whether it has moved: the rule that
-//! [`EndpointChange`](crate::policy::EndpointChange) states.
+//! [`EndpointChange`] states.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;

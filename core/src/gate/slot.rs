@@ -1,8 +1,8 @@
 //! A peer's place: the lease that it holds and what the interface is doing about it.
 
 use super::activity::Watch;
+use super::event::Event;
 use super::grant::Lease;
-use super::input::Event;
 use crate::id::{AttemptId, SessionId};
 use crate::interface::PeerConfig;
 use crate::time::Instant;

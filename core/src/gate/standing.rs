@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::action::{Action, Outcome};
+use super::event::Event;
 use super::grant::{Lease, Restored};
-use super::input::{Action, Event, Outcome, Standing, Unavailable};
+use super::input::{Standing, Unavailable};
 use super::slot::Place;
 use super::{Machine, Phase};
 use crate::channel::message::Refusal;

@@ -1,10 +1,12 @@
 //! Verdicts on answers. No outcome, right or wrong, leaves the gate before the store has it.
 
 use super::Machine;
+use super::action::{Action, Outcome};
 use super::admission::assurances;
 use super::attempt::{Candidate, Step};
+use super::event::Event;
 use super::grant::Passed;
-use super::input::{Action, Event, Outcome, Unavailable};
+use super::input::Unavailable;
 use super::question::kinds;
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;

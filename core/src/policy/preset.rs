@@ -1,5 +1,5 @@
 //! Policies with the figures of NIST SP 800-63B-4. They support a level as far as a policy can:
-//! see [`meets`](super::meets) for what that leaves out.
+//! see [`meets`] for what that leaves out.
 
 use std::time::Duration;
 

@@ -210,9 +210,12 @@ fn is_unavailable(reply: &Reply) -> bool {
     matches!(reply, Reply::Refused { refusal } if *refusal == unavailable)
 }
 
+/// Whether the code is right, and what goes wrong.
+type Trouble = (bool, Box<dyn Fn(&Site)>);
+
 /// Each way in which Alice's sign-in can be held up, and whether her code is right there.
-fn troubles() -> Vec<(bool, Box<dyn Fn(&Site)>)> {
-    let mut troubles: Vec<(bool, Box<dyn Fn(&Site)>)> = Vec::new();
+fn troubles() -> Vec<Trouble> {
+    let mut troubles: Vec<Trouble> = Vec::new();
     for fault in [
         StoreFault::Hang,
         StoreFault::ApplyThenHang,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::network::{HERE, Host, THERE, in_new_network};
 use crate::site::{Running, Site};
 use crate::story::{code, enrol};
-use crate::system::{ForeignInterface, INSIDE, WgQuick, export, run_on_a_tun_device};
+use crate::system::{INSIDE, run_on_a_tun_device};
 
 const ELSEWHERE: &str = "192.0.2.3";
 /// A look at the peer, the time in which a move settles, and as much again for a slow machine.

@@ -6,14 +6,11 @@ mod party;
 mod registration;
 mod seeds;
 
-#[path = "../../../tests/support/passkey.rs"]
-pub(in crate::factor::webauthn) mod passkey;
-
-use self::passkey::SoftwareKey;
 use super::*;
 use crate::channel::message::Hidden;
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
+use crate::passkey::{self, SoftwareKey};
 use crate::policy::Failures;
 use crate::seal::{Sealed, Secret};
 use crate::store::{FactorRecord, FactorState};

@@ -57,7 +57,7 @@ fn a_rule_sets_every_field_that_it_names() {
         sessions_per_user: Some(Some(5)),
     };
     let names = whole.sets();
-    let resolved = with_rules([whole.clone()]).for_groups(&[whole.group.clone()]);
+    let resolved = with_rules([whole.clone()]).for_groups(std::slice::from_ref(&whole.group));
     let before = with_rules([]);
     assert_eq!(names.len(), 11);
     assert_eq!(resolved.steps, [any([PASSKEY])]);

@@ -98,8 +98,10 @@ fn a_policy_that_nobody_checked_asks_for_nothing_rather_than_let_in() {
         assert_ne!(policy.next(&[TOTP, TOTP]), Next::Done, "{policy:?}");
     }
     let many = (0..100).map(|number| FactorKind::from_string(format!("kind {number}")));
-    let mut policy = Policy::default();
-    policy.steps = vec![Step::AnyOf(many.collect())];
+    let policy = Policy {
+        steps: vec![Step::AnyOf(many.collect())],
+        ..Policy::default()
+    };
     assert_eq!(
         policy.check(),
         Err(InvalidPolicy::TooManyKinds { step: 0, place: 16 })
@@ -116,8 +118,10 @@ fn the_largest_policy_that_leads_nowhere_is_seen_through_soon() {
         .collect();
     let mut steps = vec![Step::AnyOf(many.clone()); Policy::MOST_STEPS - 1];
     steps.push(any([TOTP]));
-    let mut policy = Policy::default();
-    policy.steps = steps;
+    let mut policy = Policy {
+        steps,
+        ..Policy::default()
+    };
     assert_eq!(policy.check(), Ok(()));
     assert_eq!(policy.next_of(&[], &[TOTP]), ask([]));
     policy.steps.push(any([TOTP]));
@@ -145,7 +149,7 @@ fn can_pass(
         Step::AnyOf(kinds) => kinds
             .iter()
             .filter(is_free)
-            .any(|kind| can_pass(later, &with(&[kind.clone()]), held, required)),
+            .any(|kind| can_pass(later, &with(std::slice::from_ref(kind)), held, required)),
         Step::AllOf(kinds) => {
             !kinds.is_empty()
                 && kinds.iter().filter(is_free).count() == kinds.len()

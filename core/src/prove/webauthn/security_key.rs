@@ -154,6 +154,10 @@ impl<'a> SecurityKey<'a> {
         .map_err(SecurityKeyError::device)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a device on this machine is waited for, and no lease hangs on it"
+    )]
     fn with_device<T>(
         &mut self,
         timeout: Option<u32>,
@@ -287,10 +291,11 @@ fn authenticator_data(object: &[u8]) -> Option<Vec<u8>> {
     let Ok(Value::Map(object)) = serde_cbor_2::from_slice(object) else {
         return None;
     };
-    match object.get(&Value::Text("authData".to_owned()))? {
-        Value::Bytes(data) => Some(data.clone()),
-        _ => None,
+    let data = object.get(&Value::Text("authData".to_owned()))?;
+    if let Value::Bytes(data) = data {
+        return Some(data.clone());
     }
+    None
 }
 
 fn credential_id(data: &[u8]) -> Option<Vec<u8>> {

@@ -299,7 +299,7 @@ fn to_reply(attempt: AttemptId, outcome: Outcome) -> Reply {
         } => Reply::Challenge {
             attempt,
             factor,
-            challenge,
+            challenge: *challenge,
             others,
             expires_in_ms: millis(expires_in),
         },

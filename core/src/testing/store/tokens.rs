@@ -72,7 +72,11 @@ pub(super) async fn a_token_enrols_one_factor(store: Store) {
     let factor = new.factor.clone();
     assert_eq!(enrol_factor(&store, new).await, Enrolled::Enrolled);
     let found = store.factors(&user(1)).await.expect("factors are read");
-    assert_eq!(found, [factor.clone()], "the factor is there, whole");
+    assert_eq!(
+        found,
+        std::slice::from_ref(&factor),
+        "the factor is there, whole"
+    );
     assert_eq!(tokens(&store, 1).await, [token_id(2)], "the token is not");
     let again = enrol_factor(&store, with_token(6, 1, 1)).await;
     assert_eq!(again, Enrolled::TokenGone);

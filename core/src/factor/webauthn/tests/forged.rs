@@ -1,7 +1,7 @@
 //! What a credential's own key signs and an honest authenticator, or browser, would not.
 
-use super::passkey::{BACKED_UP, BACKUP_ELIGIBLE, Signed, USER_VERIFIED};
 use super::*;
+use crate::passkey::{BACKED_UP, BACKUP_ELIGIBLE, Signed, USER_VERIFIED};
 
 /// The verdict on an assertion with something changed before it was signed.
 async fn verdict_on(
@@ -29,7 +29,8 @@ async fn what_the_forger_leaves_alone_is_right() {
 async fn each_of_these_is_wrong_though_the_signature_is_right() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let factor = enrolled(&verifier, "alice", &key).await;
-    let forgeries: [(&str, fn(&mut Signed)); 9] = [
+    type Forgery = (&'static str, fn(&mut Signed));
+    let forgeries: [Forgery; 9] = [
         ("no verified user", |signed| signed.flip(USER_VERIFIED)),
         ("no present user", |signed| signed.flip(1)),
         ("another relying party", |signed| {

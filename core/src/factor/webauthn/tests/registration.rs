@@ -1,7 +1,7 @@
 //! Enrolling: which credentials are taken, and what is kept of them.
 
-use super::passkey::{BACKED_UP, BACKUP_ELIGIBLE, USER_VERIFIED};
 use super::*;
+use crate::passkey::{BACKED_UP, BACKUP_ELIGIBLE, USER_VERIFIED};
 
 /// What becomes of a credential with this id and these flags beside user presence.
 async fn enrolment_of(

@@ -66,6 +66,15 @@ impl<P: Packets> HidToken<P> {
             .map_err(|error| WebauthnCError::IoError(error.to_string()))
     }
 
+    /// Whether nobody waits any more.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a device on this machine is waited for, and no lease hangs on it"
+    )]
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// The payload of the response to this command. `touch` is called once when the device waits
     /// for it.
     fn receive(
@@ -75,7 +84,7 @@ impl<P: Packets> HidToken<P> {
     ) -> Result<Vec<u8>, WebauthnCError> {
         let channel = self.channel;
         let mut arriving = ChannelHandler::default();
-        while Instant::now() < self.deadline {
+        while !self.is_over() {
             let packet = self
                 .packets()
                 .read(SILENCE)
@@ -103,7 +112,13 @@ impl<P: Packets> HidToken<P> {
                     )));
                 }
                 got if got.encode() == command.encode() => return Ok(message.payload),
-                _ => {}
+                // The response to what was asked before.
+                Command::Cbor
+                | Command::Init
+                | Command::Ping
+                | Command::Cancel
+                | Command::Wink
+                | Command::Lock => {}
             }
         }
         // Nobody waits for it any more.
