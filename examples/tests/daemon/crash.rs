@@ -56,7 +56,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_hundred_kills() {
     let mut daemon = fleet.site.run();
     let mut head = fleet.head("0:0000000000000000000000000000000000000000000000000000000000000000");
     let (mut admitted, mut revoked) = (0, 0);
-    for kill in 1..=KILLS {
+    for kill in 1.. {
         let done = fleet.load_until_killed(daemon).await;
         admitted += done.0;
         revoked += done.1;
@@ -66,9 +66,13 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_hundred_kills() {
         if kill % PACKETS_EVERY == 0 {
             fleet.check_by_packets().await;
         }
+        // On a slow machine less is done between two kills, so that there are more of them.
+        if kill >= KILLS && admitted > KILLS && revoked > KILLS / 4 {
+            break;
+        }
+        assert!(kill < 5 * KILLS, "that was no load");
     }
     println!("{admitted} admissions and {revoked} revocations were acknowledged");
-    assert!(admitted > KILLS && revoked > KILLS / 4, "that was no load");
 }
 
 impl Fleet {
@@ -203,23 +207,60 @@ impl Fleet {
         text.trim().rsplit(' ').next().unwrap().to_owned()
     }
 
-    /// Sends packets: from a device that was admitted, and from one that was revoked.
+    /// Sends packets: from a device that was admitted, and from one that was revoked. Chance may have
+    /// left none of either whose key is known: then one is admitted or revoked first.
     async fn check_by_packets(&self) {
-        let (mut live, mut ended) = (0, 0);
-        for device in &self.devices {
-            let held = device.lock().await;
+        let is_live = |known: &Known| matches!(known, Known::Live(_, Some(_)));
+        let is_ended = |known: &Known| matches!(known, Known::Ended(Some(_)));
+        let live = match self.one(is_live).await {
+            Some(live) => live,
+            None => self.admit_one().await,
+        };
+        let ended = match self.one(is_ended).await {
+            Some(ended) => ended,
+            None => {
+                let mut held = self.devices[live].lock().await;
+                let (device, known) = &mut *held;
+                assert!(self.revoke(device, known), "a daemon that runs revokes");
+                live
+            }
+        };
+        for (number, is_live) in [(ended, false), (live, true)] {
+            if is_live && live == ended {
+                continue; // it was the only one, and has been revoked
+            }
+            let held = self.devices[number].lock().await;
             let (device, known) = &*held;
-            let (psk, is_live) = match known {
-                Known::Live(_, Some(psk)) if live == 0 => (psk, true),
-                Known::Ended(Some(psk)) if ended == 0 => (psk, false),
-                Known::Live(..) | Known::Ended(_) | Known::Unknown => continue,
+            let (Known::Live(_, Some(psk)) | Known::Ended(Some(psk))) = known else {
+                panic!("its key is known: {known:?}");
             };
             let within = Duration::from_millis(if is_live { 8000 } else { 500 });
             let reached = device.reaches(self.gate, self.site.wireguard, psk, within);
             assert_eq!(reached.await, is_live, "{known:?}");
-            live += u8::from(is_live);
-            ended += u8::from(!is_live);
         }
-        assert_eq!((live, ended), (1, 1), "there was one of each to try");
+    }
+
+    /// The first device of which that is known.
+    async fn one(&self, is_it: impl Fn(&Known) -> bool) -> Option<usize> {
+        for (number, device) in self.devices.iter().enumerate() {
+            if is_it(&device.lock().await.1) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Admits a device that has a code left.
+    async fn admit_one(&self) -> usize {
+        for (number, device) in self.devices.iter().enumerate() {
+            let mut held = device.lock().await;
+            let (device, known) = &mut *held;
+            let Some(code) = device.code() else { continue };
+            let granted = device.sign_in(&self.gate, &self.transport, code).await;
+            let (session, psk) = granted.expect("a daemon that runs admits");
+            *known = Known::Live(session, Some(psk));
+            return number;
+        }
+        panic!("no device has a code left")
     }
 }
