@@ -259,12 +259,17 @@ fn ip(arguments: &[&str]) -> Result<bool, Box<dyn Error>> {
     Ok(ran.status.success())
 }
 
-/// Adding it first makes one that is gone no error.
+/// One that is gone is no error. (To add it first would be: a table that its owner left behind is
+/// not to be added to.)
 fn delete_table(table: &str) -> Result<(), Box<dyn Error>> {
-    nft(&format!(
-        "add table inet {table}\ndelete table inet {table}\n"
-    ))
-    .map_err(|error| format!("the nftables table {table} stays: {error}").into())
+    let mut list = Command::new("nft");
+    list.args(["list", "table", "inet", table]);
+    let list = list.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !list.is_ok_and(|listed| listed.success()) {
+        return Ok(());
+    }
+    nft(&format!("delete table inet {table}\n"))
+        .map_err(|error| format!("the nftables table {table} stays: {error}").into())
 }
 
 fn nft(commands: &str) -> Result<(), Box<dyn Error>> {

@@ -78,6 +78,18 @@ impl PasswordVerifier {
         self
     }
 
+    /// What a hash costs, in place of RFC 9106's: memory in KiB, passes, lanes. Less than that makes
+    /// a stolen hash easier to guess at. A cost that Argon2 does not have verifies nobody.
+    #[must_use]
+    pub const fn danger_cost(mut self, memory: u32, passes: u32, lanes: u32) -> Self {
+        self.cost = Cost {
+            memory,
+            passes,
+            lanes,
+        };
+        self
+    }
+
     /// A new password as bytes, to be sealed: hashed. For an administrator who hands one out;
     /// inside a tokio runtime.
     ///

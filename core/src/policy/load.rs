@@ -70,6 +70,14 @@ impl Policy {
     /// # Errors
     /// [`LoadError`], with the line of the fault.
     pub fn from_json(text: &str) -> Result<Self, LoadError> {
+        // Serde takes a list for a struct too.
+        let start = text.len() - text.trim_start().len();
+        if !text[start..].is_empty() && !text[start..].starts_with('{') {
+            return Err(LoadError::Unreadable {
+                at: Position::of(text, start),
+                reason: "a policy is a JSON object: begin with `{`".to_owned(),
+            });
+        }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let policy = Form::deserialize(&mut deserializer);
         let policy = policy

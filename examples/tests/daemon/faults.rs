@@ -9,7 +9,7 @@ use mfagate::runtime::SystemClock;
 use mfagate::time::{Clock, Timestamp};
 
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
+use crate::site::Site;
 use crate::story::{code, enrol};
 use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export, lasts, run_on_a_tun_device};
 
@@ -130,54 +130,6 @@ fn ends_in_the_store(site: &Site) {
     };
     assert!((0..100).any(is_stored));
     site.admin(&["audit", "verify"]);
-}
-
-/// The program behind the interface passes packets and can't be told to stop: its socket is gone.
-#[test]
-fn a_removal_that_keeps_failing_takes_the_interface_down_and_says_so() {
-    in_new_network(|| async {
-        let (host, site) = (Host::joined(), Site::at(HERE));
-        let secret = enrol(&site);
-        let interface = ForeignInterface::up(&site);
-        interface.serve(&site, false);
-        let mut daemon = Running::start(site.server(&["run"]).stderr(Stdio::piped()));
-        daemon.wait_for("is up");
-        let (_tunnel, _) = admitted(&host, &site, &code(&secret, 0));
-        std::fs::remove_file(format!("/var/run/wireguard/{}.sock", interface.name)).unwrap();
-
-        let begun = now();
-        let flow = Pings::start(&host, "0.05", 25);
-        assert_eq!(
-            site.admin(&["revoke", "--user", "alice"]),
-            "Sessions ended: 1\n"
-        );
-        let revoked = now();
-        let last = flow.last();
-        assert!(
-            last >= begun + Duration::from_secs(5),
-            "it was no failing removal"
-        );
-        assert!(
-            last <= revoked + Duration::from_millis(100),
-            "after it was revoked"
-        );
-        let shown = run("ip", &["link", "show", "dev", &interface.name]);
-        assert!(!shown.contains(",UP"), "{shown}");
-        assert!(site.admin(&["audit", "export"]).contains("\"fenced\""));
-
-        // It admits nobody until it is started anew.
-        let (mut connect, _) = export(&host, &site);
-        assert_eq!(connect.status(), Some(1));
-        daemon.terminate();
-        daemon.status();
-        let mut complaint = String::new();
-        let mut stderr = daemon.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut complaint).unwrap();
-        assert!(
-            complaint.contains("ERROR") && complaint.contains("taking the interface down"),
-            "{complaint}"
-        );
-    });
 }
 
 /// The program behind the interface hangs, and wakes up later.

@@ -1,7 +1,6 @@
 //! Settings that can't work: each is refused in words that say what to do, and nothing is left.
 
 use std::net::{TcpListener, UdpSocket};
-use std::process::Command;
 
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
@@ -57,7 +56,7 @@ fn a_name_that_is_in_use() {
     in_new_network(|| async {
         let _host = Host::joined();
         let site = site();
-        run("ip", &["link", "add", "wg0", "type", "dummy"]);
+        run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
         refused(&site, "userspace", "pick another name");
         refused(&site, "kernel", "pick another name");
         site.configure(|text| text.replace("name = \"wg0\"", "name = \"wg 0\""));
@@ -79,27 +78,6 @@ fn a_network_that_another_interface_is_in() {
             "userspace",
             "overlaps 192.0.2.1/24 of this machine's interface cable0",
         );
-    });
-}
-
-#[test]
-fn a_program_that_does_not_run_and_a_device_that_is_missing() {
-    in_new_network(|| async {
-        let _host = Host::joined();
-        let site = site();
-        refused(&site, "uapi", "start the program that serves it");
-
-        let program = env!("CARGO_BIN_EXE_gate-server");
-        let hide =
-            format!("mount -t tmpfs none /dev/net && exec {program} run --backend userspace");
-        let mut hidden = Command::new("unshare");
-        hidden
-            .current_dir(site.path())
-            .args(["--mount", "sh", "-c", &hide]);
-        let output = hidden.output().unwrap();
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(complaint.contains("modprobe tun"), "{complaint}");
-        assert_eq!(run("nft", &["list", "tables"]), "");
     });
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
-use crate::story::{code, enrol};
-use crate::system::{FORWARDING, INSIDE, Pings, WgQuick, export, run_on_a_tun_device};
+use crate::site::Site;
+use crate::system::{FORWARDING, run_on_a_tun_device};
 
 const NOBODY: u32 = 65_534;
 
@@ -122,31 +121,6 @@ fn own(path: &Path) {
             own(&entry.unwrap().path());
         }
     }
-}
-
-#[test]
-fn cap_net_admin_alone_is_enough() {
-    in_new_network(|| async {
-        let host = Host::joined();
-        let site = site();
-        let secret = enrol(&site);
-        let mut run_it = as_nobody(&site, Some("net_admin"));
-        let mut daemon = Running::start(run_it.args(["run", "--backend", "userspace"]));
-        daemon.wait_for("is up");
-        assert_eq!(run("cat", &[FORWARDING]), "1\n");
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
-        assert!(host.reaches(INSIDE, 20));
-        let flow = Pings::start(&host, "0.05", 3);
-        site.admin(&["revoke", "--user", "alice"]);
-        assert!(flow.said().contains("packet loss"));
-        assert!(!host.reaches(INSIDE, 1));
-        daemon.terminate();
-        assert_eq!(daemon.status(), Some(0));
-        nothing_is_left(&site);
-    });
 }
 
 #[test]

@@ -7,17 +7,8 @@ use crate::factor::stage::{NOW, Stage};
 const PASSWORD: &str = "correct horse battery staple";
 
 /// As little as Argon2 does, so that the tests are about something else.
-const CHEAP: Cost = Cost {
-    memory: 8,
-    passes: 1,
-    lanes: 1,
-};
-
 fn verifier() -> PasswordVerifier {
-    PasswordVerifier {
-        cost: CHEAP,
-        ..PasswordVerifier::new()
-    }
+    PasswordVerifier::new().danger_cost(8, 1, 1)
 }
 
 async fn stage(verifier: &PasswordVerifier, password: &str) -> Stage {
@@ -86,10 +77,7 @@ async fn any_other_text_is_wrong_and_none_or_one_too_long_is_unfit() {
 #[tokio::test]
 async fn a_password_is_as_long_as_its_characters_whatever_they_are() {
     let alone = verifier();
-    let beside = PasswordVerifier {
-        cost: CHEAP,
-        ..PasswordVerifier::beside_another_factor()
-    };
+    let beside = PasswordVerifier::beside_another_factor().danger_cost(8, 1, 1);
     let stage = stage(&alone, PASSWORD).await;
     for (verifier, shortest) in [(&alone, 15), (&beside, 8)] {
         let asked = verifier.register(&stage.enrolling()).await.unwrap();
@@ -138,10 +126,7 @@ async fn a_password_on_the_blocklist_is_not_taken() {
 #[tokio::test]
 async fn a_right_answer_stores_the_password_anew_when_the_cost_has_changed() {
     let mut stage = stage(&verifier(), PASSWORD).await;
-    let dearer = PasswordVerifier {
-        cost: Cost { passes: 2, ..CHEAP },
-        ..PasswordVerifier::new()
-    };
+    let dearer = verifier().danger_cost(8, 2, 1);
     let wrong = verify(&dearer, &stage, "x").await;
     assert!(matches!(wrong, Err(VerifyError::Wrong)));
     let proof = verify(&dearer, &stage, PASSWORD).await.unwrap();

@@ -211,9 +211,11 @@ impl InterfaceBackend for Uapi {
 async fn take_down(name: &str) -> Result<(), InterfaceError> {
     use super::link::Link;
 
-    let link = Link::find(name).await.map_err(backend)?;
-    let link = link.ok_or(InterfaceError::Down)?;
-    link.set_down().await.map_err(backend)
+    match Link::find(name).await.map_err(backend)? {
+        Some(link) => link.set_down().await.map_err(backend),
+        // An interface that is gone passes nothing.
+        None => Ok(()),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -101,7 +101,13 @@ pub(super) fn window((days, from, to, offset): Parts) -> Option<Window> {
 }
 
 fn windows() -> impl Strategy<Value = Vec<Window>> {
-    prop::collection::vec(parts().prop_filter_map("no window", window), 0..=3)
+    let real = |(days, from, to, offset): Parts| {
+        let by_day = || window((days.clone(), 8 * 60, 18 * 60, offset));
+        window((days.clone(), from, to, offset))
+            .or_else(by_day)
+            .unwrap()
+    };
+    prop::collection::vec(parts().prop_map(real), 0..=3)
 }
 
 fn renewal() -> impl Strategy<Value = RenewalRule> {

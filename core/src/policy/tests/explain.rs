@@ -92,6 +92,9 @@ fn a_user_without_the_factors_is_stuck_at_the_first_question() {
 }
 
 proptest! {
+    // Most policies that are made at random are refused.
+    #![proptest_config(ProptestConfig { max_global_rejects: 65_536, ..ProptestConfig::default() })]
+
     #[test]
     fn an_explanation_says_what_the_gate_will_ask(
         policy in policies(),

@@ -120,6 +120,9 @@ fn a_second_rule_for_a_group_is_refused() {
 }
 
 proptest! {
+    // Most policies that are made at random are refused.
+    #![proptest_config(ProptestConfig { max_global_rejects: 65_536, ..ProptestConfig::default() })]
+
     #[test]
     fn every_policy_that_can_apply_was_checked(policy in policies()) {
         prop_assume!(policy.check().is_ok());

@@ -78,6 +78,8 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     let reset = store.reset_failures(factor_id(1), event(AuditKind::FailuresReset));
     assert!(reset.await.expect("works"));
     expected.push((AuditKind::FailuresReset, Some(1), None, Some(1)));
+    let reason = EndReason::FactorChanged;
+    expected.push((AuditKind::Ended { reason }, Some(1), Some(1), Some(1)));
     let unknown_factor = NewSession {
         consume: vec![consume(9, 1)],
         ..new_session(2, 1, 2)
@@ -89,9 +91,11 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     assert!(matches!(refused, Ok(Opened::PeerGone)));
     expected.push((AuditKind::NotEligible, Some(7), None, None));
 
-    admit(&store, new_session(2, 1, 2)).await;
+    admit(&store, new_session(3, 1, 2)).await;
+    expected.push((admitted(), Some(1), Some(3), None));
+    admit(&store, new_session(2, 1, 3)).await;
     let reason = EndReason::Superseded;
-    expected.push((AuditKind::Ended { reason }, Some(1), Some(1), None));
+    expected.push((AuditKind::Ended { reason }, Some(1), Some(3), None));
     expected.push((admitted(), Some(1), Some(2), None));
 
     let not_after = secs(9000);
@@ -99,7 +103,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     let renew = || {
         store.renew_session(Renewal {
             id: session_id(2),
-            generation: Generation::new(2),
+            generation: Generation::new(3),
             not_after,
             psk: sealed("fresh"),
             event: event(renewed.clone()),

@@ -1,3 +1,4 @@
+PRAGMA foreign_keys = OFF;
 BEGIN TRANSACTION;
 CREATE TABLE addresses (
   location TEXT NOT NULL,
@@ -88,3 +89,4 @@ INSERT INTO "sqlite_sequence" VALUES('factors',4);
 PRAGMA application_id = 1835426151;
 PRAGMA user_version = 1;
 COMMIT;
+PRAGMA foreign_keys = ON;
