@@ -12,6 +12,8 @@ mod device_key;
 mod knowledge;
 mod office;
 mod patience;
+#[cfg(feature = "webauthn")]
+mod webauthn;
 
 use std::time::Duration;
 

@@ -10,6 +10,8 @@ mod faults;
 mod password;
 #[cfg(feature = "recovery-codes")]
 mod recovery_codes;
+#[cfg(feature = "webauthn")]
+mod webauthn;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

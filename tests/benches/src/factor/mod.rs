@@ -3,6 +3,7 @@
 
 pub(crate) mod device_key;
 pub(crate) mod totp;
+pub(crate) mod webauthn;
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ use crate::report::Report;
 
 /// Measures what is wanted of this subject.
 pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
-    device_key::rows(report)
+    device_key::rows(report)?;
+    webauthn::rows(report)
 }
 
 /// What the owners of a bench's devices sign in with.

@@ -309,3 +309,79 @@ fn options_of_another_shape_are_not_passed_on() {
         assert!(matches!(got, Err(SecurityKeyError::Options(_))), "{got:?}");
     }
 }
+
+/// The verifier's half: a gate's questions to a security key, and what it says to the answers.
+#[cfg(feature = "webauthn")]
+mod at_a_gate {
+    use super::*;
+    use crate::assurance::FactorKind;
+    use crate::channel::message::Challenge;
+    use crate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
+    use crate::factor::{self, Enrolling, MfaVerifier, Registration, Scene, Verdict};
+    use crate::id::{AttemptId, FactorId};
+    use crate::key::PublicKey;
+    use crate::policy::Failures;
+    use crate::seal::Sealed;
+    use crate::store::{FactorRecord, FactorState};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_security_key_enrols_once_and_signs_in() {
+        let verifier = WebAuthnVerifier::new(RelyingParty::new(RP).unwrap()).unwrap();
+        let hand = Hand::default();
+        let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
+        let user: crate::id::UserId = "alice".parse().unwrap();
+        let scene = Scene {
+            location: &"office".parse().unwrap(),
+            location_key: &PublicKey::from_bytes([1; 32]),
+            peer: &PublicKey::from_bytes([2; 32]),
+            user: &user,
+            attempt: &AttemptId::from_bytes([3; 32]),
+            now: Timestamp::from_millis(1_000),
+            expires: Timestamp::from_millis(301_000),
+        };
+        let enrolling = Enrolling::new(scene, &[]);
+        let asked = at_once(verifier.register(&enrolling)).unwrap().unwrap();
+        let Challenge::RegisterWebAuthn { options } = asked.challenge else {
+            panic!("{asked:?}");
+        };
+        let created = key.create(&options).unwrap();
+        let enrolling = enrolling.remembering(asked.state.as_ref());
+        let enrolled = at_once(verifier.enrol(&enrolling, &created)).unwrap();
+        let Registration::Proven(credential) = enrolled.unwrap() else {
+            panic!("there is nothing more to ask");
+        };
+
+        let record = FactorRecord {
+            id: FactorId::from_bytes([1; 16]),
+            user: user.clone(),
+            kind: FactorKind::WEBAUTHN,
+            label: "key".to_owned(),
+            sealed: Sealed::from_bytes(Vec::new()),
+            state: FactorState::Active,
+            last_step: None,
+            failures: Failures::default(),
+            credential: credential.id,
+        };
+        let context = factor::Context::new(scene, &record, &credential.secret);
+        let asked = at_once(verifier.challenge(&context)).unwrap().unwrap();
+        let Challenge::WebAuthn { options } = asked.challenge else {
+            panic!("{asked:?}");
+        };
+        let got = key.get(&options).unwrap();
+        let context = context.remembering(asked.state.as_ref());
+        let verdict = at_once(verifier.verify(&context, &got)).unwrap().unwrap();
+        assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
+
+        let known = [record.clone()];
+        let again = at_once(verifier.register(&Enrolling::new(scene, &known)));
+        let Challenge::RegisterWebAuthn { options } = again.unwrap().unwrap().challenge else {
+            panic!("a registration is asked for");
+        };
+        let refused = key.create(&options);
+        assert!(
+            matches!(refused, Err(SecurityKeyError::AlreadyEnrolled)),
+            "{refused:?}"
+        );
+    }
+}
