@@ -57,19 +57,17 @@ impl Browser {
 impl Prompt for Browser {
     async fn answer(&mut self, question: &Question) -> Option<Response> {
         self.denied.extend(question.denied.clone());
-        let answer = match &question.challenge {
-            Challenge::RegisterWebAuthn { options } => {
-                webauthn::created(self.key.create(options).await.ok()?)
-            }
-            Challenge::WebAuthn { options } => {
-                let assertion = match self.first.pop() {
-                    Some(assertion) => assertion,
-                    None => self.key.get(options).await.ok()?,
-                };
-                self.given.push(assertion.clone());
-                webauthn::asserted(assertion)
-            }
-            challenge => panic!("{challenge:?}"),
+        let answer = if let Challenge::RegisterWebAuthn { options } = &question.challenge {
+            webauthn::created(self.key.create(options).await.ok()?)
+        } else if let Challenge::WebAuthn { options } = &question.challenge {
+            let assertion = match self.first.pop() {
+                Some(assertion) => assertion,
+                None => self.key.get(options).await.ok()?,
+            };
+            self.given.push(assertion.clone());
+            webauthn::asserted(assertion)
+        } else {
+            panic!("{:?}", question.challenge)
         };
         answer.map(Answer::into)
     }

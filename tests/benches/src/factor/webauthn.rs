@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mfagate::assurance::FactorKind;
 use mfagate::channel::binding::Binding;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge};
 use mfagate::enrol::Registrar;
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
 use mfagate::factor::{Enrolling, MfaVerifier, Registration, Scene};
