@@ -210,6 +210,9 @@ impl Terms {
             RenewalRule::Free => record.verified_at + policy.max_age,
             RenewalRule::Factor | RenewalRule::Off => not_after,
         };
+        let proven = record.assurance.iter();
+        let vouched_until = proven.filter_map(|proof| proof.not_after).min();
+        let renewable_until = vouched_until.map_or(renewable_until, |end| end.min(renewable_until));
         // A clock that was stepped back since may claim more time than any lease is given.
         let left = |until: Timestamp, most: Duration| {
             now.instant + until.saturating_since(now.timestamp).min(most)
