@@ -64,8 +64,6 @@ impl Machine {
         for end in ends {
             terms.end_by(end, now);
         }
-        let passed: Vec<_> = proven.iter().map(|proven| proven.kind.clone()).collect();
-        self.tell_of_recovery(&candidate, &passed);
         if self.has_authoriser {
             let groups = candidate.enrolment.user.groups.clone();
             return self.authorise(id, terms, Some(candidate), groups, proven);
@@ -248,6 +246,9 @@ impl Machine {
                 return self.not_opened(now, id, candidate, &grant, refused);
             }
         };
+        for passed in grant.passed().iter().filter(|passed| !passed.is_durable) {
+            self.tell_of_recovery(&candidate, &passed.proof.assurance.kind);
+        }
         if !revoked_by.is_empty() || !self.is_open() {
             self.discard(now, session, who.clone(), EndReason::Revoked, revoked_by);
             self.check(who.0);

@@ -56,6 +56,8 @@ pub(crate) struct Passed {
     pub(crate) sealed: Sealed,
     /// When its answer came in.
     pub(super) since: Now,
+    /// Whether the store has its success already, so that the admission takes nothing more.
+    pub(super) is_durable: bool,
 }
 
 impl Grant {
