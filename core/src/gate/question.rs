@@ -227,6 +227,8 @@ impl Machine {
         reaction: Reaction,
         since: Now,
     ) {
+        // The rules are those of the user's groups as they are now, too.
+        candidate.rules = self.rules.of(&enrolment.user.groups);
         candidate.enrolment = enrolment;
         let wanted = match &reaction {
             Reaction::Answer(_) => candidate.subject.factor.id,
