@@ -313,7 +313,7 @@ impl Machine {
                 Step::Installing | Step::Ending => {}
                 Step::AwaitingAnswer(_)
                 | Step::AwaitingRegistration(_)
-                | Step::AwaitingConfirm(_) => self.attempt_over(id),
+                | Step::AwaitingConfirm(..) => self.attempt_over(id),
                 Step::Finding
                 | Step::FindingSession
                 | Step::Challenging { .. }
