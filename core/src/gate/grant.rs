@@ -144,7 +144,7 @@ pub struct Terms {
     /// The peer's owner.
     pub user: UserId,
     /// The addresses that the peer gets.
-    pub allowed_ips: Vec<IpNet>,
+    pub allowed_ips: Box<[IpNet]>,
     /// When the factors were verified.
     pub verified_at: Timestamp,
     /// When the lease ends, by the wall clock.
@@ -179,7 +179,7 @@ impl Terms {
             location,
             peer: peer.key,
             user: peer.user.clone(),
-            allowed_ips: peer.allowed_ips.clone(),
+            allowed_ips: peer.allowed_ips.as_slice().into(),
             verified_at: now.timestamp,
             not_after: now.timestamp + lease,
             ends: now.instant + lease,
@@ -223,7 +223,7 @@ impl Terms {
             location: record.location.clone(),
             peer: record.peer,
             user: record.user.clone(),
-            allowed_ips: record.allowed_ips.clone(),
+            allowed_ips: record.allowed_ips.as_slice().into(),
             verified_at: record.verified_at,
             not_after,
             ends: left(not_after, policy.lease),
@@ -321,5 +321,10 @@ impl Lease {
     /// The rules that it was granted by.
     pub(super) fn rules(&self) -> &Policy {
         &self.rules
+    }
+
+    /// When a warning of its end is due; one that is past at the beginning is not given.
+    pub(super) fn warns(&self) -> Instant {
+        self.terms.ends - self.rules.warn_before
     }
 }

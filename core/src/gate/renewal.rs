@@ -178,14 +178,9 @@ impl Machine {
 
     /// A lease's time is over soon: says so, and arms its end.
     pub(super) fn lease_ending(&mut self, now: Now, peer: PublicKey) {
-        let held = self
-            .slots
-            .get_mut(&peer)
-            .and_then(|slot| slot.held.as_mut());
+        let held = self.slots.get(&peer).and_then(|slot| slot.held.as_ref());
         let Some(held) = held else { return };
         let terms = held.lease.terms();
-        held.warned = true;
-        held.armed = terms.ends;
         let due = Due::Lease(held.lease.session(), OfLease::End);
         self.deadlines.set(terms.ends, due);
         let event = Event::Ending {
