@@ -22,9 +22,9 @@ pub(super) struct Attempt {
     pub(super) is_over: bool,
     pub(super) asked: Option<Now>,
     /// The factor that a verifier is to ask for.
-    pub(super) asking: Option<(FactorId, FactorKind)>,
-    /// The question that stands: of a factor, or none of an enrolment, and what is remembered of it.
-    pub(super) question: Option<(Option<(FactorId, FactorKind)>, Option<Secret>)>,
+    pub(super) asking: Asking,
+    /// The question that stands, and what is remembered of it.
+    pub(super) question: Option<(Asking, Option<Secret>)>,
     /// A factor that a verifier found right, and that is not durable yet.
     pub(super) right: Option<Pass>,
     /// The factors that are durable, in their order.
@@ -42,6 +42,9 @@ pub(super) struct Attempt {
     /// What the store said is durable.
     pub(super) persisted: Option<PresharedKey>,
 }
+
+/// The factor that a question is about; none for one that is being enrolled.
+type Asking = Option<(FactorId, FactorKind)>;
 
 /// A factor that was passed, and when its answer came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +100,9 @@ impl Attempt {
                     self.question = Some((asking, asked.state.clone()));
                 }
             }
-            Input::Registering { result, .. } => {
-                if let Ok(asked) = result {
-                    self.question = Some((None, asked.state.clone()));
-                }
-            }
+            Input::Registering {
+                result: Ok(asked), ..
+            } => self.question = Some((None, asked.state.clone())),
             Input::Verified { result, .. } => match result {
                 Ok(Verdict::Proven(proof)) => {
                     self.right = Some(Pass {
