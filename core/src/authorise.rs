@@ -35,7 +35,7 @@ pub struct Admission {
     pub peer: PublicKey,
     /// Its owner.
     pub user: UserId,
-    /// The owner's groups; empty for a renewal without a factor.
+    /// The owner's groups, as of when they were last asked anything.
     pub groups: Vec<GroupId>,
     /// The address that the request came from, as the transport saw it.
     pub source: Option<IpAddr>,

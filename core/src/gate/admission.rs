@@ -64,8 +64,6 @@ impl Machine {
         for end in ends {
             terms.end_by(end, now);
         }
-        let passed: Vec<_> = proven.iter().map(|proven| proven.kind.clone()).collect();
-        self.tell_of_recovery(&candidate, &passed);
         if self.has_authoriser {
             let groups = candidate.enrolment.user.groups.clone();
             return self.authorise(id, terms, Some(candidate), groups, proven);
@@ -248,6 +246,9 @@ impl Machine {
                 return self.not_opened(now, id, candidate, &grant, refused);
             }
         };
+        for passed in grant.passed().iter().filter(|passed| !passed.is_durable) {
+            self.tell_of_recovery(&candidate, &passed.proof.assurance.kind);
+        }
         if !revoked_by.is_empty() || !self.is_open() {
             self.discard(now, session, who.clone(), EndReason::Revoked, revoked_by);
             self.check(who.0);
@@ -286,15 +287,16 @@ impl Machine {
         grant: &Grant,
         refused: Opened,
     ) {
-        let last = candidate.subject.factor.id;
-        // The last factor may be answered again; that an earlier one does not hold any more ends
-        // the attempt.
+        // The last factor may be answered again, where the answer has not been accepted yet. That
+        // one which the store has accepted does not hold any more ends the attempt.
+        let last = grant.passed().last().filter(|last| !last.is_durable);
+        let last = last.map(|last| last.proof.factor);
         let denied = match refused {
-            Opened::Replayed { lock, factor } if factor == last => {
+            Opened::Replayed { lock, factor } if Some(factor) == last => {
                 denied(DeniedReason::Replayed, lock, now)
             }
-            Opened::Locked { lock, factor } if factor == last => locked(lock, now),
-            Opened::Overtaken { factor } if factor == last => {
+            Opened::Locked { lock, factor } if Some(factor) == last => locked(lock, now),
+            Opened::Overtaken { factor } if Some(factor) == last => {
                 self.give_back(id, grant);
                 return self.overtaken(now, id, candidate);
             }

@@ -72,7 +72,7 @@ pub(super) enum Step {
     /// A passed factor to be durable, where others are still to be passed.
     Passing(Box<Candidate>, Box<Passed>),
     /// The client's word that it is live, for a renewal.
-    AwaitingConfirm(Arc<Policy>),
+    AwaitingConfirm(Arc<Enrolment>, Arc<Policy>),
     /// The authoriser's word on an admission, or without a candidate on a renewal.
     Authorising(Box<Terms>, Option<Box<Candidate>>),
     /// The store's answer to an admission.
@@ -141,6 +141,7 @@ impl Attempt {
             | Step::Recording(candidate, _)
             | Step::Passing(candidate, _)
             | Step::Opening(candidate) => Some(&candidate.subject.user),
+            Step::AwaitingConfirm(enrolment, _) => Some(&enrolment.user.id),
             Step::Authorising(terms, _) => Some(&terms.user),
             Step::Registering(applicant)
             | Step::AwaitingRegistration(applicant)
@@ -148,7 +149,6 @@ impl Attempt {
             Step::Finding
             | Step::FindingSession
             | Step::Ending
-            | Step::AwaitingConfirm(_)
             | Step::Renewing
             | Step::Installing => None,
         }

@@ -147,7 +147,7 @@ impl Machine {
             | Step::Verifying(..)
             | Step::Recording(..)
             | Step::Passing(..)
-            | Step::AwaitingConfirm(_)
+            | Step::AwaitingConfirm(..)
             | Step::Authorising(..)
             | Step::Opening(_)
             | Step::Renewing

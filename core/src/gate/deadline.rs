@@ -51,10 +51,12 @@ impl Due {
 /// comes first is due.
 ///
 /// Those of live leases, of which there may be a million, are by session in sets of their own: an
-/// entry is half as large as one that has room for any [`Due`].
+/// entry is less than half as large as one that has room for any [`Due`].
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    leases: BTreeSet<(Instant, SessionId, OfLease)>,
+    ends: BTreeSet<(Instant, SessionId)>,
+    warnings: BTreeSet<(Instant, SessionId)>,
+    samples: BTreeSet<(Instant, SessionId)>,
     others: BTreeSet<(Instant, Due)>,
     wall: BTreeSet<(Timestamp, SessionId)>,
 }
@@ -62,7 +64,7 @@ pub(super) struct Deadlines {
 impl Deadlines {
     pub(super) fn set(&mut self, at: Instant, due: Due) {
         match due {
-            Due::Lease(session, what) => self.leases.insert((at, session, what)),
+            Due::Lease(session, what) => self.of_lease(what).insert((at, session)),
             Due::Attempt(_) | Due::Remove(_) | Due::Close(_) | Due::Fence => {
                 self.others.insert((at, due))
             }
@@ -71,11 +73,19 @@ impl Deadlines {
 
     pub(super) fn clear(&mut self, at: Instant, due: Due) {
         match due {
-            Due::Lease(session, what) => self.leases.remove(&(at, session, what)),
+            Due::Lease(session, what) => self.of_lease(what).remove(&(at, session)),
             Due::Attempt(_) | Due::Remove(_) | Due::Close(_) | Due::Fence => {
                 self.others.remove(&(at, due))
             }
         };
+    }
+
+    const fn of_lease(&mut self, what: OfLease) -> &mut BTreeSet<(Instant, SessionId)> {
+        match what {
+            OfLease::End => &mut self.ends,
+            OfLease::Warn => &mut self.warnings,
+            OfLease::Sample => &mut self.samples,
+        }
     }
 
     /// The wall clock's opinion on the end of a session's lease.
@@ -107,13 +117,19 @@ impl Deadlines {
 
     /// The first by the monotonic clock.
     fn first(&self) -> Option<(Instant, Due)> {
-        let lease = self.leases.first();
-        let lease = lease.map(|(at, session, what)| (*at, Due::Lease(*session, *what)));
-        let other = self.others.first().copied();
-        [lease, other]
-            .into_iter()
-            .flatten()
-            .min_by_key(|(at, _)| *at)
+        let of_lease = |set: &BTreeSet<(Instant, SessionId)>, what| {
+            let (at, session) = set.first()?;
+            Some((*at, Due::Lease(*session, what)))
+        };
+        [
+            of_lease(&self.ends, OfLease::End),
+            of_lease(&self.warnings, OfLease::Warn),
+            of_lease(&self.samples, OfLease::Sample),
+            self.others.first().copied(),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
     }
 
     /// When the next thing is due by the monotonic clock, and why. `now` translates the wall

@@ -87,7 +87,7 @@ impl Machine {
         match place {
             Place::Present | Place::Absent => self.begin_removal(peer),
             // The operation under way is over soon, and finds no lease.
-            Place::Installing | Place::Removing | Place::Stuck(_) => {}
+            Place::Installing | Place::Removing | Place::Stuck => {}
         }
     }
 
@@ -114,13 +114,13 @@ impl Machine {
     pub(super) fn take_held(&mut self, peer: PublicKey) -> Option<Held> {
         let held = self.slots.get_mut(&peer)?.held.take()?;
         let session = held.lease.session();
-        let due = if held.warned {
-            OfLease::End
-        } else {
-            OfLease::Warn
-        };
         let deadlines = &mut self.deadlines;
-        deadlines.clear(held.armed, Due::Lease(session, due));
+        for (at, what) in [
+            (held.lease.warns(), OfLease::Warn),
+            (held.lease.terms().ends, OfLease::End),
+        ] {
+            deadlines.clear(at, Due::Lease(session, what));
+        }
         deadlines.clear_wall(held.lease.terms().not_after, session);
         if let Some(watch) = &held.watch {
             deadlines.clear(watch.next, Due::Lease(session, OfLease::Sample));
@@ -313,7 +313,7 @@ impl Machine {
                 Step::Installing | Step::Ending => {}
                 Step::AwaitingAnswer(_)
                 | Step::AwaitingRegistration(_)
-                | Step::AwaitingConfirm(_) => self.attempt_over(id),
+                | Step::AwaitingConfirm(..) => self.attempt_over(id),
                 Step::Finding
                 | Step::FindingSession
                 | Step::Challenging { .. }

@@ -56,6 +56,8 @@ pub(crate) struct Passed {
     pub(crate) sealed: Sealed,
     /// When its answer came in.
     pub(super) since: Now,
+    /// Whether the store has its success already, so that the admission takes nothing more.
+    pub(super) is_durable: bool,
 }
 
 impl Grant {
@@ -142,7 +144,7 @@ pub struct Terms {
     /// The peer's owner.
     pub user: UserId,
     /// The addresses that the peer gets.
-    pub allowed_ips: Vec<IpNet>,
+    pub allowed_ips: Box<[IpNet]>,
     /// When the factors were verified.
     pub verified_at: Timestamp,
     /// When the lease ends, by the wall clock.
@@ -177,7 +179,7 @@ impl Terms {
             location,
             peer: peer.key,
             user: peer.user.clone(),
-            allowed_ips: peer.allowed_ips.clone(),
+            allowed_ips: peer.allowed_ips.as_slice().into(),
             verified_at: now.timestamp,
             not_after: now.timestamp + lease,
             ends: now.instant + lease,
@@ -210,6 +212,9 @@ impl Terms {
             RenewalRule::Free => record.verified_at + policy.max_age,
             RenewalRule::Factor | RenewalRule::Off => not_after,
         };
+        let proven = record.assurance.iter();
+        let vouched_until = proven.filter_map(|proof| proof.not_after).min();
+        let renewable_until = vouched_until.map_or(renewable_until, |end| end.min(renewable_until));
         // A clock that was stepped back since may claim more time than any lease is given.
         let left = |until: Timestamp, most: Duration| {
             now.instant + until.saturating_since(now.timestamp).min(most)
@@ -218,7 +223,7 @@ impl Terms {
             location: record.location.clone(),
             peer: record.peer,
             user: record.user.clone(),
-            allowed_ips: record.allowed_ips.clone(),
+            allowed_ips: record.allowed_ips.as_slice().into(),
             verified_at: record.verified_at,
             not_after,
             ends: left(not_after, policy.lease),
@@ -316,5 +321,10 @@ impl Lease {
     /// The rules that it was granted by.
     pub(super) fn rules(&self) -> &Policy {
         &self.rules
+    }
+
+    /// When a warning of its end is due; one that is past at the beginning is not given.
+    pub(super) fn warns(&self) -> Instant {
+        self.terms.ends - self.rules.warn_before
     }
 }

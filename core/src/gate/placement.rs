@@ -9,14 +9,14 @@ use super::deadline::{Due, OfLease};
 use super::event::Event;
 use super::grant::{Grant, Lease, Terms};
 use super::input::Unavailable;
-use super::slot::{Held, Install, Place, UnderWay, Waiting};
+use super::slot::{Failing, Held, Install, Place, UnderWay, Waiting};
 use super::{Machine, Phase};
 use crate::channel::message::Refusal;
 use crate::id::{Generation, SessionId};
 use crate::interface::PeerConfig;
 use crate::key::{PresharedKey, PublicKey};
 use crate::store::EndReason;
-use crate::time::{Instant, Now};
+use crate::time::Now;
 
 /// How long after a failed removal it is tried again.
 const REMOVE_AGAIN: Duration = Duration::from_millis(500);
@@ -64,34 +64,20 @@ impl Machine {
         }
         self.sessions.insert(session, peer);
         self.deadlines.set_wall(lease.terms().not_after, session);
-        let (armed, warned) = self.arm(now, &lease);
         let watch = watch.or_else(|| Watch::new(now.instant, lease.rules()));
         if let Some(watch) = watch.as_ref().filter(|watch| !watch.is_looking) {
             let due = Due::Lease(session, OfLease::Sample);
             self.deadlines.set(watch.next, due);
         }
-        self.slots.entry(peer).or_default().held = Some(Held {
-            lease,
-            armed,
-            warned,
-            watch,
-        });
-    }
-
-    /// Arms the warning of a lease, or its end where the time for a warning is past.
-    fn arm(&mut self, now: Now, lease: &Lease) -> (Instant, bool) {
-        let (session, terms) = (lease.session(), lease.terms());
-        let warn_before = lease.rules().warn_before;
-        let left = terms.ends.saturating_since(now.instant);
-        let warned = left <= warn_before;
-        let (at, due) = if warned {
-            (terms.ends, OfLease::End)
+        // The warning, or the end where the time for a warning is past.
+        let (at, what) = if lease.warns() > now.instant {
+            (lease.warns(), OfLease::Warn)
         } else {
-            let at = now.instant + (left - warn_before);
-            (at, OfLease::Warn)
+            (lease.terms().ends, OfLease::End)
         };
-        self.deadlines.set(at, Due::Lease(session, due));
-        (at, warned)
+        self.deadlines.set(at, Due::Lease(session, what));
+        let held = Held { lease, watch };
+        self.slots.entry(peer).or_default().held = Some(held);
     }
 
     /// Has a peer installed, now or when the operation under way is over.
@@ -116,7 +102,7 @@ impl Machine {
                     in_place: install.in_place,
                 });
             }
-            Place::Installing | Place::Removing | Place::Stuck(_) => {
+            Place::Installing | Place::Removing | Place::Stuck => {
                 slot.under_way().queued = Some(install);
             }
         }
@@ -219,7 +205,7 @@ impl Machine {
             queued,
             waiting,
             leaving,
-            failing_since: _,
+            failing: _,
         } = std::mem::take(slot.under_way());
         match queued {
             Some(next) => {
@@ -243,11 +229,12 @@ impl Machine {
         if slot.place != Place::Removing {
             return;
         }
-        let failing_since = &mut slot.under_way().failing_since;
-        let first = failing_since.is_none();
-        let since = *failing_since.get_or_insert(now.instant);
         let again = now.instant + REMOVE_AGAIN;
-        slot.place = Place::Stuck(again);
+        let before = slot.under_way().failing;
+        let since = before.map_or(now.instant, |failing| failing.since);
+        slot.under_way().failing = Some(Failing { since, again });
+        slot.place = Place::Stuck;
+        let first = before.is_none();
         self.deadlines.set(again, Due::Remove(peer));
         if first {
             self.events.push_back(Event::RemovalFailing { peer });
@@ -274,8 +261,8 @@ impl Machine {
         for peer in peers {
             self.end(peer, EndReason::InterfaceFailed);
             if let Some(slot) = self.slots.get_mut(&peer) {
-                if let Place::Stuck(at) = slot.place {
-                    self.deadlines.clear(at, Due::Remove(peer));
+                if let Some(failing) = slot.under_way().failing {
+                    self.deadlines.clear(failing.again, Due::Remove(peer));
                 }
                 slot.place = Place::Removing;
                 slot.under_way().queued = None;
@@ -288,6 +275,6 @@ impl Machine {
 
     /// The configuration of a leased peer.
     pub(super) fn config(terms: &Terms, psk: PresharedKey) -> PeerConfig {
-        PeerConfig::new(terms.peer, Some(psk), terms.allowed_ips.clone())
+        PeerConfig::new(terms.peer, Some(psk), terms.allowed_ips.to_vec())
     }
 }

@@ -195,16 +195,18 @@ impl Machine {
             (Request::Answer { answer }, Step::AwaitingRegistration(applicant)) => {
                 self.judge_registration(id, applicant, answer);
             }
-            (Request::Confirm {}, Step::AwaitingConfirm(rules)) => self.confirmed(now, id, &rules),
+            (Request::Confirm {}, Step::AwaitingConfirm(enrolment, rules)) => {
+                self.confirmed(now, id, &enrolment, &rules);
+            }
             (
                 Request::Cancel {},
-                Step::AwaitingAnswer(_) | Step::AwaitingRegistration(_) | Step::AwaitingConfirm(_),
+                Step::AwaitingAnswer(_) | Step::AwaitingRegistration(_) | Step::AwaitingConfirm(..),
             ) => {
                 self.finish(id, Outcome::Done);
             }
             (
                 _,
-                Step::AwaitingAnswer(_) | Step::AwaitingRegistration(_) | Step::AwaitingConfirm(_),
+                Step::AwaitingAnswer(_) | Step::AwaitingRegistration(_) | Step::AwaitingConfirm(..),
             ) => {
                 self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
             }
@@ -227,6 +229,8 @@ impl Machine {
         reaction: Reaction,
         since: Now,
     ) {
+        // The rules are those of the user's groups as they are now, too.
+        candidate.rules = self.rules.of(&enrolment.user.groups);
         candidate.enrolment = enrolment;
         let wanted = match &reaction {
             Reaction::Answer(_) => candidate.subject.factor.id,

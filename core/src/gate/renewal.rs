@@ -49,13 +49,19 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        attempt.step = Step::AwaitingConfirm(Arc::clone(rules));
+        attempt.step = Step::AwaitingConfirm(Arc::clone(enrolment), Arc::clone(rules));
         let expires_in = attempt.expires.saturating_since(now.instant);
         self.reply(id, Outcome::Confirm { expires_in });
     }
 
     /// The client is live: its new terms go to the authoriser, and to the store.
-    pub(super) fn confirmed(&mut self, now: Now, id: AttemptId, rules: &Policy) {
+    pub(super) fn confirmed(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        enrolment: &Enrolment,
+        rules: &Policy,
+    ) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
@@ -74,7 +80,8 @@ impl Machine {
             terms.end_by(until, now);
         }
         if self.has_authoriser {
-            return self.authorise(id, terms, None, Vec::new(), Vec::new());
+            let groups = enrolment.user.groups.clone();
+            return self.authorise(id, terms, None, groups, Vec::new());
         }
         self.renew_on(now, id, terms);
     }
@@ -171,14 +178,9 @@ impl Machine {
 
     /// A lease's time is over soon: says so, and arms its end.
     pub(super) fn lease_ending(&mut self, now: Now, peer: PublicKey) {
-        let held = self
-            .slots
-            .get_mut(&peer)
-            .and_then(|slot| slot.held.as_mut());
+        let held = self.slots.get(&peer).and_then(|slot| slot.held.as_ref());
         let Some(held) = held else { return };
         let terms = held.lease.terms();
-        held.warned = true;
-        held.armed = terms.ends;
         let due = Due::Lease(held.lease.session(), OfLease::End);
         self.deadlines.set(terms.ends, due);
         let event = Event::Ending {

@@ -10,7 +10,7 @@ use crate::time::Instant;
 /// One peer that is on the interface, or on its way there or away.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// The lease, and when its next deadline is armed.
+    /// The lease.
     pub(super) held: Option<Held>,
     /// What the interface is doing.
     pub(super) place: Place,
@@ -27,8 +27,17 @@ pub(super) struct UnderWay {
     pub(super) waiting: Option<Waiting>,
     /// Sessions that wait for the peer to be gone.
     pub(super) leaving: Vec<SessionId>,
-    /// Since when removals have been failing.
-    pub(super) failing_since: Option<Instant>,
+    /// The removals that have been failing.
+    pub(super) failing: Option<Failing>,
+}
+
+/// Removals that fail, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failing {
+    /// Since when.
+    pub(super) since: Instant,
+    /// When the next one is due, where none is under way.
+    pub(super) again: Instant,
 }
 
 /// An attempt that waits for an installation, and what to announce when it is done.
@@ -38,14 +47,10 @@ pub(super) struct Waiting {
     pub(super) event: Event,
 }
 
-/// A lease with its deadlines.
+/// A lease and what is known of it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) lease: Lease,
-    /// When the warning or, after it, the end is armed.
-    pub(super) armed: Instant,
-    /// Whether the warning has been given, so that `armed` is the end.
-    pub(super) warned: bool,
     /// What is known of its traffic, where the policy asks.
     pub(super) watch: Option<Box<Watch>>,
 }
@@ -62,8 +67,8 @@ pub(super) enum Place {
     Present,
     /// A removal is under way.
     Removing,
-    /// A removal failed and is tried again at this time.
-    Stuck(Instant),
+    /// A removal failed and is tried again.
+    Stuck,
 }
 
 /// An installation to be.
@@ -89,9 +94,9 @@ impl Slot {
                 queued,
                 waiting,
                 leaving,
-                failing_since,
+                failing,
             } = &**under_way;
-            queued.is_none() && waiting.is_none() && leaving.is_empty() && failing_since.is_none()
+            queued.is_none() && waiting.is_none() && leaving.is_empty() && failing.is_none()
         });
     }
 }

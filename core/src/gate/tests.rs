@@ -3,9 +3,11 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `cast` | who is enrolled, by which policy, and what a right code is |
+//! | `cast` | who is enrolled, with which factors, and by which policy |
+//! | `factors` | what each kind of factor asks for, and what a right answer is |
 //! | `world` | the simulated shell: time, inputs, pending jobs, crashes |
-//! | `people` | what clients, administrators and other gates do |
+//! | `people` | what clients do |
+//! | `administration` | what administrators and other gates do in the store |
 //! | `perform` | how it carries out an action |
 //! | `model` | what must hold whatever happens, checked in every test at every step |
 //! | `invariants` | a test for each invariant of the design |
@@ -18,11 +20,16 @@
     reason = "a test picks the variants that it is about"
 )]
 
+mod administration;
 mod admission;
+mod authorise;
 mod cast;
 mod ceremony;
+mod choice;
 mod crashes;
 mod ending;
+mod enrolment;
+mod factors;
 mod invariants;
 mod model;
 mod people;
@@ -30,5 +37,8 @@ mod perform;
 mod property;
 mod renewal;
 mod roaming;
+mod rounds;
+mod rules;
 mod standing;
+mod steps;
 mod world;

@@ -58,11 +58,14 @@ impl Machine {
             Ok(Verdict::Proven(proof))
                 if proof.factor == factor.id && proof.assurance.kind == factor.kind =>
             {
-                let passed = Passed {
+                let mut passed = Passed {
                     proof: *proof,
                     sealed: factor.sealed.clone(),
                     since,
+                    is_durable: false,
                 };
+                // A session keeps what was proven, and with it for how long.
+                passed.proof.assurance.not_after = passed.proof.not_after;
                 self.proven(now, id, candidate, passed);
             }
             Ok(Verdict::Ask(question)) => self.put_question(now, id, candidate, question),
@@ -151,8 +154,11 @@ impl Machine {
                 let mut passed = (**passed).clone();
                 passed.proof.consume = None;
                 passed.proof.update = None;
+                passed.is_durable = true;
                 attempt.passed.push(passed);
-                let Next::Done = candidate.rules.next(&kinds(&attempt.passed)) else {
+                let next = candidate.rules.next(&kinds(&attempt.passed));
+                self.tell_of_recovery(&candidate, &candidate.subject.factor.kind);
+                let Next::Done = next else {
                     return self.ask(now, id, &candidate.enrolment, &candidate.rules);
                 };
                 self.all_passed(now, id, candidate);
@@ -264,9 +270,10 @@ impl Machine {
         self.reply(id, Outcome::Denied(denied));
     }
 
-    /// A recovery code is for those who lost everything else: the embedder is to know.
-    pub(super) fn tell_of_recovery(&mut self, candidate: &Candidate, passed: &[FactorKind]) {
-        if passed.contains(&FactorKind::RECOVERY_CODES) {
+    /// A recovery code is for those who lost everything else: the embedder is to know once one is
+    /// used.
+    pub(super) fn tell_of_recovery(&mut self, candidate: &Candidate, passed: &FactorKind) {
+        if *passed == FactorKind::RECOVERY_CODES {
             self.events.push_back(Event::RecoveryCodeUsed {
                 peer: candidate.subject.peer,
                 user: candidate.subject.user.clone(),

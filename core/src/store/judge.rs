@@ -33,7 +33,7 @@ impl<'a> From<&'a NewSession> for Claim<'a> {
             user: &new.user,
             consume: &new.consume,
             throttle: &new.throttle,
-            at: new.verified_at,
+            at: new.event.at,
             event: &new.event,
         }
     }

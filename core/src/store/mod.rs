@@ -240,7 +240,7 @@ pub trait PeerStore: Send + Sync + 'static {
     async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError>;
 
     /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
-    /// consumed factor is theirs, active and not locked at `session.verified_at`, consumes each
+    /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each
     /// step by compare-and-set (greater than the factor's last) and makes each [`Swap`] by another,
     /// clears the counts of those factors and no others, ends the peer's older session as
     /// superseded at `session.event.at`, inserts the new one with the next generation, and appends

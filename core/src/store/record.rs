@@ -191,7 +191,7 @@ pub struct NewSession {
     pub user: UserId,
     /// The addresses that the peer gets.
     pub allowed_ips: Vec<IpNet>,
-    /// When the factors were verified; also the time at which locks are judged.
+    /// When the factors were verified: the first of them, where there are several.
     pub verified_at: Timestamp,
     /// When the lease ends at the latest.
     pub not_after: Timestamp,
@@ -206,7 +206,7 @@ pub struct NewSession {
     /// How many sessions the user may have live at the location, this one included and the one
     /// that it supersedes not; `None` for any number.
     pub most_per_user: Option<u32>,
-    /// The audit record of the admission.
+    /// The audit record of the admission, at the time at which locks are judged.
     pub event: AuditEvent,
 }
 

@@ -1,4 +1,4 @@
-//! A store, a verifier or an interface that hangs or panics: it holds up the attempt that met it,
+//! A store, a verifier, an authoriser or an interface that hangs or panics: it holds up the attempt that met it,
 //! nobody else's, and none for ever.
 //!
 //! All of it is in one virtual time, which passes only while everything waits: a time-out takes
@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::audit::{AuditEvent, AuditKind};
+use mfagate::authorise::{Admission, AuthoriseError, Authoriser, Permit};
 use mfagate::channel::message::{Answer, Hello, Refusal, Reply, Request};
 use mfagate::channel::{DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
@@ -73,11 +74,28 @@ impl MfaVerifier for Moody {
     }
 }
 
+/// Lets everybody in, with something wrong for some.
+#[derive(Default)]
+struct Doubtful(Mutex<BTreeMap<PublicKey, Mood>>);
+
+#[async_trait]
+impl Authoriser for Doubtful {
+    async fn authorise(&self, admission: &Admission) -> Result<Permit, AuthoriseError> {
+        let mood = self.0.lock().unwrap().remove(&admission.peer);
+        match mood {
+            None => Ok(Permit::as_is()),
+            Some(Mood::Hangs) => std::future::pending().await,
+            Some(Mood::Panics) => panic!("a fault that a test asked for"),
+        }
+    }
+}
+
 struct Site {
     gate: Gate,
     store: FaultyStore,
     interface: Arc<FakeInterface>,
     verifier: Arc<Moody>,
+    authoriser: Arc<Doubtful>,
     alice: Visitor,
     bob: Visitor,
 }
@@ -94,15 +112,29 @@ struct Visitor {
 impl Site {
     async fn open() -> Self {
         let interface = Arc::new(FakeInterface::new());
-        Self::around(interface.clone(), interface).await
+        Self::around(interface.clone(), interface, false).await
+    }
+
+    /// A gate with an authoriser, so that factors are made durable before they admit.
+    async fn guarded() -> Self {
+        let interface = Arc::new(FakeInterface::new());
+        Self::around(interface.clone(), interface, true).await
     }
 
     /// A gate on `backend`, which is `interface` or something around it.
-    async fn around(interface: Arc<FakeInterface>, backend: Arc<dyn InterfaceBackend>) -> Self {
+    async fn around(
+        interface: Arc<FakeInterface>,
+        backend: Arc<dyn InterfaceBackend>,
+        is_guarded: bool,
+    ) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
         let (mut config, clock) = config(&store, backend);
         let verifier = Arc::new(Moody::default());
         config.verifiers.push(verifier.clone());
+        let authoriser = Arc::new(Doubtful::default());
+        if is_guarded {
+            config.authoriser = Some(authoriser.clone());
+        }
         let shared: Arc<dyn PeerStore> = Arc::new(store.clone());
         let registrar = Registrar::new(shared, config.key_ring.clone(), Arc::clone(&clock));
         let gate = Gate::start(config).await.unwrap();
@@ -117,6 +149,7 @@ impl Site {
             store,
             interface,
             verifier,
+            authoriser,
         }
     }
 
@@ -210,10 +243,27 @@ fn is_unavailable(reply: &Reply) -> bool {
     matches!(reply, Reply::Refused { refusal } if *refusal == unavailable)
 }
 
-/// Whether the code is right, and what goes wrong.
-type Trouble = (bool, Box<dyn Fn(&Site)>);
+/// What goes wrong.
+struct Trouble {
+    /// Whether the code is right.
+    is_right: bool,
+    /// Whether there is an authoriser.
+    is_guarded: bool,
+    cause: Box<dyn Fn(&Site)>,
+}
 
-/// Each way in which Alice's sign-in can be held up, and whether her code is right there.
+impl Trouble {
+    fn new(is_right: bool, is_guarded: bool, cause: impl Fn(&Site) + 'static) -> Self {
+        let cause = Box::new(cause);
+        Self {
+            is_right,
+            is_guarded,
+            cause,
+        }
+    }
+}
+
+/// Each way in which Alice's sign-in can be held up.
 fn troubles() -> Vec<Trouble> {
     let mut troubles: Vec<Trouble> = Vec::new();
     for fault in [
@@ -221,35 +271,44 @@ fn troubles() -> Vec<Trouble> {
         StoreFault::ApplyThenHang,
         StoreFault::Panic,
     ] {
-        for (call, is_right) in [
-            (StoreCall::Enrolment, true),
-            (StoreCall::OpenSession, true),
-            (StoreCall::RecordFailure, false),
+        for (call, is_right, is_guarded) in [
+            (StoreCall::Enrolment, true, false),
+            (StoreCall::OpenSession, true, false),
+            (StoreCall::RecordFailure, false, false),
+            (StoreCall::PassFactor, true, true),
+            (StoreCall::OpenSession, true, true),
         ] {
-            let trouble = move |site: &Site| site.store.fail_next(call, fault);
-            troubles.push((is_right, Box::new(trouble)));
+            let cause = move |site: &Site| site.store.fail_next(call, fault);
+            troubles.push(Trouble::new(is_right, is_guarded, cause));
         }
     }
     for mood in [Mood::Hangs, Mood::Panics] {
-        let trouble = move |site: &Site| {
+        troubles.push(Trouble::new(true, false, move |site| {
             let mut moods = site.verifier.0.lock().unwrap();
             moods.insert(site.alice.peer(), mood);
-        };
-        troubles.push((true, Box::new(trouble)));
+        }));
+        troubles.push(Trouble::new(true, true, move |site| {
+            let mut moods = site.authoriser.0.lock().unwrap();
+            moods.insert(site.alice.peer(), mood);
+        }));
     }
     for fault in [Fault::Hang, Fault::ApplyThenHang] {
-        let trouble = move |site: &Site| site.interface.fail_next(Operation::Install, fault);
-        troubles.push((true, Box::new(trouble)));
+        let cause = move |site: &Site| site.interface.fail_next(Operation::Install, fault);
+        troubles.push(Trouble::new(true, false, cause));
     }
     troubles
 }
 
 #[tokio::test(start_paused = true)]
 async fn invariant_7_what_hangs_or_panics_ends_its_own_attempt_and_holds_up_no_other() {
-    for (index, (is_right, trouble)) in troubles().into_iter().enumerate() {
-        let site = Site::open().await;
-        trouble(&site);
-        let alice = site.alice.clone();
+    for (index, trouble) in troubles().into_iter().enumerate() {
+        let site = if trouble.is_guarded {
+            Site::guarded().await
+        } else {
+            Site::open().await
+        };
+        (trouble.cause)(&site);
+        let (alice, is_right) = (site.alice.clone(), trouble.is_right);
         let alice = tokio::spawn(async move { alice.sign_in(is_right).await });
         // Passes once nothing else can go on: Alice is held up, or through with it.
         tokio::time::sleep(MOMENT).await;
@@ -346,7 +405,7 @@ impl InterfaceBackend for Stubborn {
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_comes_to_its_end_even_if_the_interface_panics() {
     let interface = Arc::new(FakeInterface::new());
-    let site = Site::around(interface.clone(), Arc::new(Stubborn(interface))).await;
+    let site = Site::around(interface.clone(), Arc::new(Stubborn(interface)), false).await;
     assert!(is_granted(&site.alice.sign_in(true).await));
 
     let ended = tokio::time::timeout(STEP, site.gate.shutdown()).await;

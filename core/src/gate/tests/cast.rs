@@ -1,19 +1,17 @@
-//! Who is enrolled, by which policy, and what a right code is.
+//! Who is enrolled, with which factors, and by which policy.
 
 use std::time::Duration;
 
-use crate::assurance::{Assurance, FactorKind};
+use crate::assurance::FactorKind;
 use crate::audit::{AuditEvent, AuditKind};
-use crate::channel::message::Answer;
-use crate::factor::{Proof, Verdict, VerifyError};
-use crate::gate::Subject;
-use crate::id::{FactorId, LocationId, UserId};
+use crate::id::{FactorId, GroupId, LocationId, UserId};
 use crate::key::PublicKey;
-use crate::policy::{Failures, Policy, Throttle};
+use crate::policy::{Failures, Policy, Step, Throttle};
 use crate::seal::Sealed;
-use crate::store::{FactorRecord, FactorState, Peer, PeerStore, User};
+use crate::store::{FactorRecord, FactorState, Peer, PeerStore, User, UserChange};
 use crate::time::Timestamp;
 
+use super::factors;
 use super::world::ready;
 
 pub(super) const LAPTOP: PublicKey = PublicKey::from_bytes([0xA1; 32]);
@@ -22,6 +20,13 @@ pub(super) const BOBS: PublicKey = PublicKey::from_bytes([0xB1; 32]);
 pub(super) const PEERS: [PublicKey; 3] = [LAPTOP, PHONE, BOBS];
 pub(super) const USERS: [&str; 2] = ["ada", "bob"];
 pub(super) const WRONG: &str = "000000";
+/// The kinds of factors that there are; `factors` says what each asks for.
+pub(super) const KINDS: [FactorKind; 4] = [
+    FactorKind::TOTP,
+    FactorKind::PASSWORD,
+    FactorKind::RECOVERY_CODES,
+    FactorKind::DEVICE_KEY,
+];
 
 /// Short spans, so that few steps reach far: three leases to a factor, two free tries.
 pub(super) fn policy() -> Policy {
@@ -39,6 +44,19 @@ pub(super) fn policy() -> Policy {
     }
 }
 
+/// The same with other steps.
+pub(super) fn in_steps(steps: impl IntoIterator<Item = Step>) -> Policy {
+    Policy {
+        steps: steps.into_iter().collect(),
+        ..policy()
+    }
+}
+
+/// A step of one factor.
+pub(super) fn one(kind: FactorKind) -> Step {
+    Step::AnyOf(vec![kind])
+}
+
 pub(super) fn location() -> LocationId {
     "office".parse().unwrap()
 }
@@ -51,11 +69,21 @@ pub(super) fn owner(peer: PublicKey) -> UserId {
     user(if peer == BOBS { "bob" } else { "ada" })
 }
 
+/// A user's factor of a kind, as everybody has one of each from the beginning.
+pub(super) fn factor_of(name: &str, kind: &FactorKind) -> FactorId {
+    let user = USERS.iter().position(|known| *known == name).unwrap();
+    let kind = KINDS.iter().position(|known| known == kind).unwrap();
+    FactorId::from_bytes([u8::try_from(kind * 16 + user + 1).unwrap(); 16])
+}
+
 /// Enrols everybody.
 pub(super) fn enrol(store: &dyn PeerStore, now: Timestamp) {
-    for (n, name) in (1..).zip(USERS) {
+    for name in USERS {
         put_user(store, name, true, now);
-        add_factor(store, name, FactorId::from_bytes([n; 16]), now);
+        for kind in KINDS {
+            let id = factor_of(name, &kind);
+            add_factor(store, name, id, kind, now);
+        }
     }
     for peer in PEERS {
         put_peer(store, peer, true, now);
@@ -74,9 +102,20 @@ pub(super) fn put_user(store: &dyn PeerStore, name: &str, enabled: bool, now: Ti
     ready(store.put_user(user, event)).unwrap();
 }
 
+/// Puts a user into these groups and no others.
+pub(super) fn put_into(store: &dyn PeerStore, name: &str, groups: &[&str], now: Timestamp) {
+    let groups = groups.iter().map(|group| group.parse().unwrap());
+    let groups: Vec<GroupId> = groups.collect();
+    let kind = AuditKind::GroupsPut {
+        groups: groups.clone(),
+    };
+    let change = UserChange::Groups(groups);
+    let event = AuditEvent::new(now, kind);
+    ready(store.change_user(user(name), change, event)).unwrap();
+}
+
 pub(super) fn put_peer(store: &dyn PeerStore, key: PublicKey, enabled: bool, now: Timestamp) {
-    let address = format!("10.0.0.{}/32", key.as_bytes()[0]);
-    put_peer_at(store, key, &address, enabled, now);
+    put_peer_at(store, key, &address(key), enabled, now);
 }
 
 pub(super) fn put_peer_at(
@@ -86,20 +125,45 @@ pub(super) fn put_peer_at(
     enabled: bool,
     now: Timestamp,
 ) {
+    put(store, peer(key, address, owner(key), enabled), now);
+}
+
+/// A peer gets another owner.
+pub(super) fn give_peer(store: &dyn PeerStore, key: PublicKey, name: &str, now: Timestamp) {
+    put(store, peer(key, &address(key), user(name), true), now);
+}
+
+fn put(store: &dyn PeerStore, peer: Peer, now: Timestamp) {
+    let enabled = peer.enabled;
     let event = AuditEvent::new(now, AuditKind::PeerPut { enabled });
-    let peer = Peer {
-        location: location(),
-        key,
-        user: owner(key),
-        allowed_ips: vec![address.parse().unwrap()],
-        label: String::new(),
-        enabled,
-    };
     ready(store.put_peer(peer, event)).unwrap();
 }
 
-pub(super) fn add_factor(store: &dyn PeerStore, name: &str, id: FactorId, now: Timestamp) {
-    let kind = FactorKind::TOTP;
+fn address(key: PublicKey) -> String {
+    format!("10.0.0.{}/32", key.as_bytes()[0])
+}
+
+fn peer(key: PublicKey, address: &str, user: UserId, enabled: bool) -> Peer {
+    Peer {
+        location: location(),
+        key,
+        user,
+        allowed_ips: vec![address.parse().unwrap()],
+        label: String::new(),
+        enabled,
+    }
+}
+
+pub(super) fn add_factor(
+    store: &dyn PeerStore,
+    name: &str,
+    id: FactorId,
+    kind: FactorKind,
+    now: Timestamp,
+) {
+    let has_codes = kind == FactorKind::RECOVERY_CODES;
+    let secret: &[u8] = if has_codes { &factors::CODES } else { &[] };
+    let sealed = Sealed::from_bytes(secret.to_vec());
     let event = AuditEvent::new(now, AuditKind::FactorAdded { kind: kind.clone() });
     let factor = FactorRecord {
         id,
@@ -107,44 +171,10 @@ pub(super) fn add_factor(store: &dyn PeerStore, name: &str, id: FactorId, now: T
         kind,
         label: String::new(),
         credential: None,
-        sealed: Sealed::from_bytes(Vec::new()),
+        sealed,
         state: FactorState::Active,
         last_step: None,
         failures: Failures::default(),
     };
     ready(store.add_factor(factor, event)).unwrap();
-}
-
-fn step_at(now: Timestamp) -> u64 {
-    now.as_secs() / 30
-}
-
-/// The right code at that time: its time step.
-pub(super) fn code_at(now: Timestamp) -> String {
-    format!("{:010}", step_at(now))
-}
-
-/// A verifier that, like a real one, takes the codes of this time step and its neighbours, and
-/// leaves it to the store whether one was used.
-pub(super) fn verify(
-    subject: &Subject,
-    answer: &Answer,
-    now: Timestamp,
-) -> Result<Verdict, VerifyError> {
-    let Answer::Code { code } = answer else {
-        return Err(VerifyError::Unfit);
-    };
-    let step: u64 = code.expose_secret().parse().unwrap();
-    if step.abs_diff(step_at(now)) > 1 {
-        return Err(VerifyError::Wrong);
-    }
-    let assurance = Assurance {
-        replay_resistant: true,
-        ..Assurance::least(FactorKind::TOTP, now)
-    };
-    let proof = Proof {
-        consume: Some(step),
-        ..Proof::new(subject.factor.id, assurance)
-    };
-    Ok(proof.into())
 }

@@ -4,22 +4,15 @@
 use std::time::Duration;
 
 use super::cast::{self, BOBS, LAPTOP, PHONE, WRONG};
+use super::factors;
 use super::perform::KEY_BYTE;
 use super::world::{Job, World, ready};
-use crate::channel::message::{Denied, DeniedReason, Refusal, Request};
+use crate::channel::message::{DeniedReason, Refusal, Request};
 use crate::gate::{Action, Event, Input, Intent, Outcome, Scope};
-use crate::id::AttemptId;
 use crate::policy::Policy;
 use crate::store::PeerStore;
 use crate::testing::fake_interface::{Call, Fault, Operation};
 use crate::testing::{StoreCall, StoreFault};
-
-fn denied(world: &World, attempt: AttemptId) -> Option<DeniedReason> {
-    match world.reply_to(attempt) {
-        Some(Outcome::Denied(Denied { reason, .. })) => Some(*reason),
-        _ => None,
-    }
-}
 
 #[test]
 fn invariant_1_only_leased_peers_are_installed() {
@@ -133,7 +126,7 @@ fn invariant_3_a_lease_is_never_longer_than_max_age_and_a_restart_gives_it_no_mo
 #[test]
 fn invariant_4_a_code_is_accepted_once_by_whichever_attempt_peer_or_gate() {
     let mut world = World::new();
-    let code = cast::code_at(world.now.timestamp);
+    let code = factors::code_at(world.now.timestamp);
     let attempts = [LAPTOP, LAPTOP, PHONE].map(|peer| world.begin(peer));
     world.settle();
     for attempt in attempts {
@@ -142,8 +135,8 @@ fn invariant_4_a_code_is_accepted_once_by_whichever_attempt_peer_or_gate() {
     world.settle();
     assert_eq!(world.reply_to(attempts[0]), Some(&Outcome::Granted));
     let replayed = Some(DeniedReason::Replayed);
-    assert_eq!(denied(&world, attempts[1]), replayed);
-    assert_eq!(denied(&world, attempts[2]), replayed);
+    assert_eq!(world.denied(attempts[1]), replayed);
+    assert_eq!(world.denied(attempts[2]), replayed);
     assert_eq!(world.live().len(), 1);
 
     world.reset_failures("ada");
@@ -153,7 +146,7 @@ fn invariant_4_a_code_is_accepted_once_by_whichever_attempt_peer_or_gate() {
     world.settle();
     world.answer(attempt, &code);
     world.settle();
-    assert_eq!(denied(&world, attempt), replayed);
+    assert_eq!(world.denied(attempt), replayed);
     assert_eq!(world.live().len(), 0);
 }
 
@@ -164,9 +157,9 @@ fn invariant_5_a_failure_is_durable_before_it_is_told_and_the_limit_holds() {
     world.settle();
     world.answer(attempt, WRONG);
     world.settle_until(|job| matches!(job, Job::Tell(Input::FailureRecorded { .. })));
-    assert_eq!(denied(&world, attempt), None);
+    assert_eq!(world.denied(attempt), None);
     world.settle();
-    assert_eq!(denied(&world, attempt), Some(DeniedReason::Wrong));
+    assert_eq!(world.denied(attempt), Some(DeniedReason::Wrong));
 
     // Neither another attempt nor another run begins from zero.
     world.crash();
@@ -175,10 +168,10 @@ fn invariant_5_a_failure_is_durable_before_it_is_told_and_the_limit_holds() {
     world.settle();
     world.answer(attempt, WRONG);
     world.settle();
-    assert_eq!(denied(&world, attempt), Some(DeniedReason::Wrong));
+    assert_eq!(world.denied(attempt), Some(DeniedReason::Wrong));
     world.answer_right(attempt);
     world.settle();
-    assert_eq!(denied(&world, attempt), Some(DeniedReason::Locked));
+    assert_eq!(world.denied(attempt), Some(DeniedReason::Locked));
     assert!(world.live().is_empty());
 
     world.pass(world.policy.throttle.first_wait);
@@ -215,7 +208,7 @@ fn invariant_5_a_right_code_past_the_limit_is_refused_by_the_same_transaction() 
     world.settle();
     world.pending.push(open);
     world.settle();
-    assert_eq!(denied(&world, attempts[0]), Some(DeniedReason::Locked));
+    assert_eq!(world.denied(attempts[0]), Some(DeniedReason::Locked));
     assert!(world.live().is_empty());
 }
 

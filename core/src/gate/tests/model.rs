@@ -3,19 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::gate::{Grant, Input, Intent, Machine, Scope};
-use crate::id::{AttemptId, FactorId, SessionId, UserId};
+use crate::gate::{Input, Machine, Scope};
+use crate::id::{AttemptId, FactorId, SessionId, TokenId, UserId};
 use crate::key::{PresharedKey, PublicKey};
-use crate::policy::{Failures, Policy, Throttle};
-use crate::store::{EndReason, Opened, Renewed, SessionRecord};
+use crate::policy::Policy;
+use crate::store::{EndReason, Opened, Renewed};
 use crate::time::{Instant, Now, Timestamp};
+use attempt::Attempt;
 
+mod attempt;
+mod disk;
 mod rules;
 mod says;
 
 #[derive(Default)]
 pub(super) struct Model {
     policy: Policy,
+    has_authoriser: bool,
+    /// Whether what is asked for depends on who asks, which is not for the model to know.
+    is_by_group: bool,
     /// Counts what was seen, to tell before from after.
     seen: u64,
     attempts: BTreeMap<AttemptId, Attempt>,
@@ -24,7 +30,11 @@ pub(super) struct Model {
     keys: BTreeMap<[u8; 32], SessionId>,
     /// Each factor's failures since its last success.
     failures: BTreeMap<FactorId, u32>,
+    /// Time steps and recovery codes that were accepted.
     consumed: BTreeSet<(FactorId, u64)>,
+    /// Factors that clients enrolled, and the tokens that this used up.
+    enrolled: BTreeSet<FactorId>,
+    tokens: BTreeSet<TokenId>,
     revocations: BTreeMap<u64, Revocation>,
     /// Sessions whose revocation was acknowledged.
     revoked: BTreeSet<SessionId>,
@@ -37,23 +47,6 @@ pub(super) struct Model {
     /// When a peer was last admitted or had payload.
     active: BTreeMap<PublicKey, Instant>,
     is_stopping: bool,
-}
-
-struct Attempt {
-    peer: PublicKey,
-    intent: Intent,
-    /// Whether it is the client's turn.
-    waits: bool,
-    /// Requests out of turn that will be refused one by one.
-    out_of_turn: usize,
-    is_over: bool,
-    asked: Option<Now>,
-    /// When the answer came in that a verifier found right; used up by one admission.
-    right: Option<Now>,
-    opening_since: u64,
-    untold_failures: u32,
-    /// What the store said is durable.
-    persisted: Option<PresharedKey>,
 }
 
 struct Session {
@@ -76,11 +69,16 @@ struct Revocation {
 }
 
 impl Model {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy, has_authoriser: bool) -> Self {
         Self {
             policy,
+            has_authoriser,
             ..Self::default()
         }
+    }
+
+    pub(super) fn knows_no_steps(&mut self) {
+        self.is_by_group = true;
     }
 
     /// The process died: whoever waited for it starts over.
@@ -104,78 +102,15 @@ impl Model {
         open.map(|(id, _)| *id).rev().collect()
     }
 
+    pub(super) fn peer_of(&self, attempt: AttemptId) -> PublicKey {
+        self.attempts[&attempt].peer
+    }
+
     /// The newest session of a peer that its client knows of.
     pub(super) fn known_session(&self, peer: PublicKey) -> Option<SessionId> {
         let known = self.sessions.iter().rev();
         let mut of_peer = known.filter(|(_, it)| it.peer == peer && it.is_acknowledged);
         of_peer.next().map(|(id, _)| *id)
-    }
-}
-
-/// What has its effect on the disk.
-impl Model {
-    pub(super) fn derives(&mut self, psk: &PresharedKey, session: SessionId) {
-        self.keys.insert(*psk.expose_secret(), session);
-    }
-
-    /// An answer was recorded as failed, or was not.
-    pub(super) fn counts(
-        &mut self,
-        attempt: AttemptId,
-        factor: FactorId,
-        before: Option<Failures>,
-        after: Option<Failures>,
-    ) {
-        let (Some(before), Some(after)) = (before, after) else {
-            return;
-        };
-        let count = self.failures.entry(factor).or_default();
-        assert_eq!(*count, before.count, "something else changed the count");
-        if after.count == before.count {
-            return;
-        }
-        *count += 1;
-        if let Some(attempt) = self.attempts.get_mut(&attempt) {
-            attempt.untold_failures += 1;
-        }
-    }
-
-    /// An administrator reset the count.
-    pub(super) fn resets(&mut self, factor: FactorId) {
-        self.failures.insert(factor, 0);
-    }
-
-    /// A session became durable.
-    pub(super) fn opens(
-        &mut self,
-        attempt: AttemptId,
-        record: &SessionRecord,
-        grant: &Grant,
-        before: Option<Failures>,
-    ) {
-        let before = before.expect("a factor");
-        let is_locked = is_locked(&self.policy.throttle, before, record.verified_at);
-        assert!(!is_locked, "a right code past the limit was accepted");
-        for proof in grant.proofs() {
-            let step = proof.consume.expect("a time step");
-            let is_new = self.consumed.insert((proof.factor, step));
-            assert!(is_new, "a code was accepted twice");
-            self.failures.insert(proof.factor, 0);
-        }
-        let asked = self.attempts.get(&attempt).map(|it| it.opening_since);
-        self.sessions.insert(
-            record.id,
-            Session {
-                peer: record.peer,
-                user: record.user.clone(),
-                verified_at: record.verified_at,
-                ends: Some(grant.terms().ends.max(grant.terms().renewable_ends)),
-                opening_since: asked.unwrap_or_default(),
-                psk: None,
-                is_acknowledged: false,
-                ended: None,
-            },
-        );
     }
 }
 
@@ -213,10 +148,14 @@ impl Model {
                     attempt.hears_request(now);
                 }
             }
-            Input::Verified { attempt, result } => {
-                let attempt = self.attempts.get_mut(attempt).filter(|it| !it.is_over);
-                if let (Some(attempt), Ok(_)) = (attempt, result) {
-                    attempt.right = attempt.asked.take();
+            Input::Challenged { attempt, .. }
+            | Input::Verified { attempt, .. }
+            | Input::Passed { attempt, .. }
+            | Input::Authorised { attempt, .. }
+            | Input::Registering { attempt, .. }
+            | Input::Enrolling { attempt, .. } => {
+                if let Some(attempt) = self.attempts.get_mut(attempt) {
+                    attempt.hears(input, now);
                 }
             }
             Input::Opened {
@@ -281,42 +220,4 @@ impl Model {
             session.psk = Some(psk.clone());
         }
     }
-}
-
-impl Attempt {
-    const fn new(peer: PublicKey, intent: Intent) -> Self {
-        Self {
-            peer,
-            intent,
-            waits: false,
-            out_of_turn: 0,
-            is_over: false,
-            asked: None,
-            right: None,
-            opening_since: 0,
-            untold_failures: 0,
-            persisted: None,
-        }
-    }
-
-    fn hears_request(&mut self, now: Now) {
-        if self.is_over {
-            return;
-        }
-        if std::mem::replace(&mut self.waits, false) {
-            self.asked = Some(now);
-        } else {
-            self.out_of_turn += 1;
-        }
-    }
-}
-
-/// NIST SP 800-63B-4, section 3.2.2, as the policy puts it: some free tries, then waits that
-/// double, then an end.
-fn is_locked(throttle: &Throttle, failures: Failures, at: Timestamp) -> bool {
-    if failures.count < throttle.free {
-        return false;
-    }
-    let doubled = throttle.first_wait * 2_u32.pow(failures.count - throttle.free);
-    failures.count >= throttle.disable_at || at < failures.last_at + doubled
 }

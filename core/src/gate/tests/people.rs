@@ -1,16 +1,16 @@
-//! What clients, administrators and other gates do in the world, and what a test asks about it.
+//! What clients do in the world, and what a test asks about it.
 
 use std::collections::BTreeMap;
 
-use super::cast::{self, PEERS, USERS};
+use super::cast::{self, USERS};
 use super::world::{World, ready, spread};
-use crate::audit::{AuditEvent, AuditKind};
-use crate::channel::message::{Answer, Posture, Request};
-use crate::gate::{Input, Intent, Lease, Outcome, Scope};
+use crate::assurance::FactorKind;
+use crate::channel::message::{Answer, Denied, DeniedReason, Hidden, Posture, Refusal, Request};
+use crate::gate::{Input, Intent, Lease, Outcome, Scope, Wish};
 use crate::id::{AttemptId, FactorId, SessionId};
 use crate::interface::{Activity, PeerConfig};
 use crate::key::PublicKey;
-use crate::store::{EndReason, LastFactor, PeerStore, SessionRecord};
+use crate::store::{EnrolmentToken, FactorRecord, PeerStore, SessionRecord};
 
 /// What clients and administrators do.
 impl World {
@@ -43,7 +43,33 @@ impl World {
     }
 
     pub(super) fn answer_right(&mut self, attempt: AttemptId) {
-        self.answer(attempt, &cast::code_at(self.now.timestamp));
+        let answer = self.right_answer(attempt);
+        self.answer(attempt, &answer);
+    }
+
+    /// Would rather be asked for the owner's factor of this kind.
+    pub(super) fn choose(&mut self, attempt: AttemptId, kind: &FactorKind) {
+        let owner = cast::owner(self.model.peer_of(attempt));
+        let factor = cast::factor_of(owner.as_str(), kind);
+        self.request(attempt, Request::Choose { factor });
+    }
+
+    /// Gives the right answer to one question, and has all of it done.
+    pub(super) fn pass_one(&mut self, attempt: AttemptId) {
+        self.answer_right(attempt);
+        self.settle();
+    }
+
+    /// Begins to enrol a factor, with a token or without.
+    pub(super) fn enrol_by(
+        &mut self,
+        peer: PublicKey,
+        kind: FactorKind,
+        token: Option<&str>,
+    ) -> AttemptId {
+        let token = token.and_then(|text| Hidden::new(text.to_owned()));
+        let label = "new".to_owned();
+        self.hello(peer, Intent::Enrol(Wish { kind, label, token }))
     }
 
     /// A peer begins and gives the right code of now.
@@ -90,67 +116,64 @@ impl World {
     }
 }
 
-/// What happens in the store, by whoever.
-impl World {
-    pub(super) fn enable_user(&mut self, name: &str, enabled: bool) {
-        cast::put_user(&self.disk, name, enabled, self.now.timestamp);
-        self.is_unnoticed = true;
-    }
-
-    pub(super) fn enable_peer(&mut self, peer: PublicKey, enabled: bool) {
-        cast::put_peer(&self.disk, peer, enabled, self.now.timestamp);
-        self.is_unnoticed = true;
-    }
-
-    /// Another gate, or a tool, ends a peer's session.
-    pub(super) fn close_elsewhere(&mut self, peer: PublicKey) {
-        if let Some(record) = self.live().iter().find(|record| record.peer == peer) {
-            let reason = EndReason::Revoked;
-            let event = AuditEvent::new(self.now.timestamp, AuditKind::Ended { reason });
-            ready(self.disk.close_session(record.id, reason, event)).unwrap();
-            self.is_unnoticed = true;
-        }
-    }
-
-    /// The user gets another factor for the one that there was.
-    pub(super) fn replace_factor(&mut self, name: &str) {
-        let id = FactorId::from_bytes(spread(self.serial()));
-        if let Some(old) = ready(self.disk.factors(&cast::user(name))).unwrap().pop() {
-            let kind = AuditKind::FactorRemoved;
-            let event = AuditEvent::new(self.now.timestamp, kind);
-            ready(self.disk.remove_factor(old.id, LastFactor::Danger, event)).unwrap();
-        }
-        cast::add_factor(&self.disk, name, id, self.now.timestamp);
-        self.is_unnoticed = true;
-    }
-
-    /// An administrator resets a user's failures, which ends the sessions that the factor opened.
-    pub(super) fn reset_failures(&mut self, name: &str) {
-        for factor in ready(self.disk.factors(&cast::user(name))).unwrap() {
-            let event = AuditEvent::new(self.now.timestamp, AuditKind::FailuresReset);
-            ready(self.disk.reset_failures(factor.id, event)).unwrap();
-            self.model.resets(factor.id);
-        }
-        self.is_unnoticed = true;
-    }
-
-    /// The store tells the gate that anything may have changed.
-    pub(super) fn notice(&mut self) {
-        self.is_unnoticed = false;
-        let live = self.live();
-        self.input(Input::Changed {
-            sessions: live.iter().map(|record| record.id).collect(),
-            peers: PEERS.to_vec(),
-            users: USERS.map(cast::user).to_vec(),
-        });
-    }
-}
-
 /// What a test asks about.
 impl World {
     /// The sessions that are live on disk.
     pub(super) fn live(&self) -> Vec<SessionRecord> {
         ready(self.disk.live_sessions(&cast::location())).unwrap()
+    }
+
+    /// A user's factors on disk.
+    pub(super) fn factors(&self, name: &str) -> Vec<FactorRecord> {
+        ready(self.disk.factors(&cast::user(name))).unwrap()
+    }
+
+    /// A user's tokens on disk.
+    pub(super) fn disk_tokens(&self, name: &str) -> Vec<EnrolmentToken> {
+        ready(self.disk.tokens(&cast::user(name))).unwrap()
+    }
+
+    /// A factor on disk, whoever has it.
+    pub(super) fn factor(&self, factor: FactorId) -> Option<FactorRecord> {
+        let mut all = USERS.into_iter().flat_map(|name| self.factors(name));
+        all.find(|record| record.id == factor)
+    }
+
+    /// How often the owner's factor of a kind has failed.
+    pub(super) fn failures_of(&self, name: &str, kind: &FactorKind) -> u32 {
+        let factor = self.factor(cast::factor_of(name, kind));
+        factor.map_or(0, |factor| factor.failures.count)
+    }
+
+    /// The kind of factor that an attempt is asked for, by the last reply to it.
+    pub(super) fn asked_for(&self, attempt: AttemptId) -> Option<FactorKind> {
+        match self.reply_to(attempt) {
+            Some(Outcome::Challenge {
+                factor: Some(offer),
+                ..
+            }) => Some(offer.kind.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why the last answer of an attempt was refused.
+    pub(super) fn denied(&self, attempt: AttemptId) -> Option<DeniedReason> {
+        match self.reply_to(attempt) {
+            Some(Outcome::Denied(Denied { reason, .. })) => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// Why an attempt came to its end.
+    pub(super) fn refused(&self, attempt: AttemptId) -> Option<&Refusal> {
+        match self.reply_to(attempt) {
+            Some(Outcome::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_granted(&self, attempt: AttemptId) -> bool {
+        self.reply_to(attempt) == Some(&Outcome::Granted)
     }
 
     pub(super) fn record(&self, session: SessionId) -> Option<SessionRecord> {

@@ -1,20 +1,37 @@
 //! How the world carries out an action, as the real shell does in `runtime/gate/perform.rs`.
 
 use super::cast;
-use super::world::{World, ready, spread};
+use super::world::{Ruling, World, ready, spread};
 use crate::audit::AuditEvent;
-use crate::channel::message::Challenge;
-use crate::factor::{Asked, VerifyError};
-use crate::gate::{Action, Grant, Input, Standing, Terms, Unavailable};
+use crate::authorise::{AuthoriseError, Permit};
+use crate::factor::Proof;
+use crate::gate::{Action, Grant, Input, Standing, Subject, Terms, Unavailable};
 use crate::id::{AttemptId, FactorId, Generation, SessionId};
 use crate::interface::InterfaceBackend;
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::Failures;
-use crate::store::{Consume, EndReason, Failure, FailureRecorded, NewSession, Opened, PeerStore};
-use crate::store::{Renewal, Renewed};
+use crate::seal::Sealed;
+use crate::store::{
+    Consume, EndReason, FactorPass, FactorRecord, FactorState, Failure, FailureRecorded, NewFactor,
+    NewSession, Opened, Passed, PeerStore, Renewal, Renewed, Swap,
+};
+use crate::time::Timestamp;
 
 /// What a preshared key consists of, but for its number, and nothing else does.
 pub(super) const KEY_BYTE: u8 = 0x5E;
+
+/// What a proof takes from its factor.
+fn consume(proof: &Proof, from: &Sealed) -> Consume {
+    let swap = proof.update.as_ref().map(|secret| Swap {
+        from: from.clone(),
+        to: Sealed::from_bytes(secret.expose_secret().to_vec()),
+    });
+    Consume {
+        factor: proof.factor,
+        step: proof.consume,
+        swap,
+    }
+}
 
 /// Why something failed is nothing to the machine.
 fn known<T, E>(result: Result<T, E>) -> Result<T, Unavailable> {
@@ -35,29 +52,49 @@ impl World {
                 let result = result.map(|found| found.map(Box::new));
                 Input::FoundSession { attempt, result }
             }
-            Action::Challenge { attempt, .. } => Input::Challenged {
+            Action::Challenge {
+                attempt, subject, ..
+            } => Input::Challenged {
                 attempt,
-                result: self.challenge(),
+                result: self.challenge(attempt, &subject),
             },
             Action::Verify {
                 attempt,
                 subject,
                 answer,
                 expires: _,
-            } => {
-                let result = if self.verifier_fails {
-                    Err(VerifyError::Backend(Box::new(std::fmt::Error)))
-                } else {
-                    cast::verify(&subject, &answer, self.now.timestamp)
-                };
-                Input::Verified { attempt, result }
-            }
-            // The policy of these tests has one step, no authoriser, and nobody enrols.
-            Action::Pass { .. }
-            | Action::Authorise { .. }
-            | Action::Register { .. }
-            | Action::Enrol { .. }
-            | Action::AddFactor { .. } => unreachable!("not asked for"),
+            } => Input::Verified {
+                attempt,
+                result: self.verify(attempt, &subject, &answer),
+            },
+            Action::Pass {
+                attempt,
+                subject,
+                proof,
+                event,
+            } => Input::Passed {
+                attempt,
+                result: self.pass_factor(attempt, &subject, &proof, *event),
+            },
+            Action::Authorise { attempt, .. } => Input::Authorised {
+                attempt,
+                result: self.authorise(),
+            },
+            Action::Register { attempt, kind, .. } => Input::Registering {
+                attempt,
+                result: self.register(attempt, &kind),
+            },
+            Action::Enrol {
+                attempt,
+                kind,
+                state,
+                answer,
+                ..
+            } => Input::Enrolling {
+                attempt,
+                result: self.enrol(attempt, &kind, state.as_ref(), &answer),
+            },
+            enrols @ Action::AddFactor { .. } => self.add_factor(enrols),
             Action::RecordFailure { attempt, failure } => Input::FailureRecorded {
                 attempt,
                 result: self.record_failure(attempt, *failure),
@@ -124,33 +161,116 @@ impl World {
         vec![answer]
     }
 
-    fn challenge(&self) -> Result<Asked, VerifyError> {
-        if self.verifier_fails {
-            return Err(VerifyError::backend(std::fmt::Error));
-        }
-        Ok(Challenge::Code { digits: 10 }.into())
-    }
-
-    /// A factor's failures on disk.
-    pub(super) fn failures(&self, factor: FactorId) -> Option<Failures> {
-        let users = cast::USERS.map(cast::user);
-        let mut factors = users
-            .iter()
-            .flat_map(|user| ready(self.disk.factors(user)).unwrap());
-        let found = factors.find(|record| record.id == factor);
-        found.map(|record| record.failures)
-    }
-
     fn record_failure(
         &mut self,
         attempt: AttemptId,
         failure: Failure,
     ) -> Result<FailureRecorded, Unavailable> {
-        let factor = failure.factor;
-        let before = self.failures(factor);
-        let result = known(ready(self.store.record_failure(failure)));
-        let after = self.failures(factor);
-        self.model.counts(attempt, factor, before, after);
+        let (factor, at) = (failure.factor, failure.at);
+        self.taking(attempt, &[factor], at, |world| {
+            known(ready(world.store.record_failure(failure)))
+        })
+    }
+
+    fn pass_factor(
+        &mut self,
+        attempt: AttemptId,
+        subject: &Subject,
+        proof: &Proof,
+        event: AuditEvent,
+    ) -> Result<Passed, Unavailable> {
+        let at = event.at;
+        let pass = FactorPass {
+            location: subject.location.clone(),
+            peer: subject.peer,
+            user: subject.user.clone(),
+            consume: consume(proof, &subject.factor.sealed),
+            throttle: self.policy.throttle,
+            event,
+        };
+        self.taking(attempt, &[proof.factor], at, |world| {
+            known(ready(world.store.pass_factor(pass)))
+        })
+    }
+
+    fn authorise(&self) -> Result<Permit, AuthoriseError> {
+        match self.authoriser.expect("an authoriser") {
+            Ruling::AsIs => Ok(Permit::as_is()),
+            Ruling::ForAtMost(longest) => Ok(Permit::for_at_most(longest)),
+            Ruling::Refuses => Err(AuthoriseError::Refused {
+                reason: "not today".to_owned(),
+            }),
+            Ruling::Fails => Err(AuthoriseError::Backend("no word".into())),
+        }
+    }
+
+    fn add_factor(&mut self, action: Action) -> Input {
+        let Action::AddFactor {
+            attempt,
+            enrolment,
+            kind,
+            label,
+            credential,
+            token,
+            passed,
+            event,
+        } = action
+        else {
+            panic!("another action");
+        };
+        let (id, at) = (FactorId::from_bytes(spread(self.serial())), event.at);
+        let none = |factor| Consume {
+            factor,
+            step: None,
+            swap: None,
+        };
+        let new = NewFactor {
+            factor: FactorRecord {
+                id,
+                user: enrolment.user.id.clone(),
+                kind,
+                label,
+                credential: credential.id,
+                sealed: Sealed::from_bytes(credential.secret.expose_secret().to_vec()),
+                state: FactorState::Active,
+                last_step: credential.consume,
+                failures: Failures::default(),
+            },
+            location: cast::location(),
+            peer: enrolment.peer.key,
+            token,
+            consume: passed.iter().copied().map(none).collect(),
+            throttle: self.policy.throttle,
+            at,
+            event: *event,
+        };
+        let result = self.taking(attempt, &passed, at, |world| {
+            known(ready(world.store.enrol_factor(new)))
+        });
+        if self.factor(id).is_some() {
+            self.model.enrols(id, token);
+        }
+        Input::FactorAdded {
+            attempt,
+            result: result.map(|enrolled| (id, enrolled)),
+        }
+    }
+
+    /// Does what may take something from these factors, and has the model see what it took.
+    fn taking<T>(
+        &mut self,
+        attempt: AttemptId,
+        factors: &[FactorId],
+        at: Timestamp,
+        call: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let before: Vec<_> = factors.iter().filter_map(|it| self.factor(*it)).collect();
+        let result = call(self);
+        for before in before {
+            if let Some(after) = self.factor(before.id) {
+                self.model.takes(attempt, &before, &after, at);
+            }
+        }
         result
     }
 
@@ -173,37 +293,32 @@ impl World {
         grant: &Grant,
         event: AuditEvent,
     ) -> Result<(Opened, PresharedKey), Unavailable> {
-        let terms = grant.terms().clone();
+        let (terms, at) = (grant.terms().clone(), event.at);
         let psk = self.derive(session);
         let sealed = known(self.ring.seal(&terms.row(&session), psk.expose_secret()))?;
-        let proofs: Vec<_> = grant.proofs().collect();
-        let consume = proofs.iter().map(|proof| Consume {
-            factor: proof.factor,
-            step: proof.consume,
-            swap: None,
-        });
+        let passed = grant.passed().iter();
         let new = NewSession {
             id: session,
             location: terms.location,
             peer: terms.peer,
             user: terms.user,
-            allowed_ips: terms.allowed_ips,
+            allowed_ips: terms.allowed_ips.into_vec(),
             verified_at: terms.verified_at,
             not_after: terms.not_after,
             psk: sealed,
-            assurance: proofs.iter().map(|p| p.assurance.clone()).collect(),
-            consume: consume.collect(),
+            assurance: grant.proofs().map(|p| p.assurance.clone()).collect(),
+            consume: passed.map(|it| consume(&it.proof, &it.sealed)).collect(),
             throttle: self.policy.throttle,
-            most_per_user: None,
+            most_per_user: grant.rules().sessions_per_user,
             event,
         };
-        let factor = proofs[0].factor;
-        let before = self.failures(factor);
-        let result = known(ready(self.store.open_session(new)));
-        let after = self.failures(factor);
-        match self.record(session) {
-            Some(record) => self.model.opens(attempt, &record, grant, before),
-            None => self.model.counts(attempt, factor, before, after),
+        let factors: Vec<_> = grant.proofs().map(|proof| proof.factor).collect();
+        let result = self.taking(attempt, &factors, at, |world| {
+            known(ready(world.store.open_session(new)))
+        });
+        if let Some(record) = self.record(session) {
+            self.model.opens(attempt, &record, grant);
+            self.model.is_one_of_few(&record, &self.live());
         }
         Ok((result?, psk))
     }

@@ -8,210 +8,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::cast::{self, PEERS, USERS, WRONG};
-use super::world::{Life, World};
-use crate::channel::message::Request;
-use crate::gate::{Input, Intent, Outcome, Scope};
+use super::cast::{self, USERS, WRONG};
+use super::world::{Life, Ruling, World};
+use crate::channel::message::{DeniedReason, Refusal, Request};
+use crate::gate::{Event, Input, Intent, Outcome, Scope};
 use crate::key::PublicKey;
-use crate::policy::{EndpointChange, Policy};
-use crate::testing::fake_interface::{Fault, Operation};
-use crate::testing::{StoreCall, StoreFault};
+use crate::policy::Policy;
+use steps::{Code, Step, Target, Token, authorisers, policies, steps};
 
-/// One thing that happens. Attempts and jobs are picked by their place, attempts newest first.
-#[derive(Debug, Clone)]
-enum Step {
-    Begin(PublicKey),
-    Renew(PublicKey),
-    Status(PublicKey),
-    SignOut(PublicKey),
-    Answer(usize, Code),
-    Confirm(usize),
-    Cancel(usize),
-    Traffic(PublicKey),
-    /// Goes on from another address, or from the first again.
-    Move(PublicKey, bool),
-    Pass(u64),
-    WallBy(i64),
-    Revoke(Target),
-    /// Enabled or not, and whether the store tells of it at once.
-    EnableUser(usize, bool, bool),
-    EnablePeer(PublicKey, bool, bool),
-    CloseElsewhere(PublicKey),
-    ReplaceFactor(usize),
-    ResetFailures(usize),
-    Notice,
-    StoreFails(StoreCall, StoreFault),
-    StoreIsDown(StoreFault),
-    InterfaceFails(Operation, Fault, bool),
-    VerifierFails,
-    Heal,
-    Job(usize),
-    /// So much of the newest job and of what comes of it.
-    Follow(usize),
-    Settle,
-    /// Each pending action has its effect first where its bit says so.
-    Crash(u64),
-    Stop,
-    Recover,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Code {
-    Right,
-    Wrong,
-    /// The right one of half a minute ago.
-    Old,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    Session(PublicKey),
-    Peer(PublicKey),
-    User(usize),
-    All,
-}
-
-fn peer() -> impl Strategy<Value = PublicKey> {
-    prop::sample::select(PEERS.to_vec())
-}
-
-fn target() -> impl Strategy<Value = Target> {
-    prop_oneof![
-        2 => peer().prop_map(Target::Session),
-        2 => peer().prop_map(Target::Peer),
-        1 => (0..USERS.len()).prop_map(Target::User),
-        1 => Just(Target::All),
-    ]
-}
-
-fn code() -> impl Strategy<Value = Code> {
-    prop_oneof![8 => Just(Code::Right), 2 => Just(Code::Wrong), 1 => Just(Code::Old)]
-}
-
-fn pick() -> impl Strategy<Value = usize> {
-    prop_oneof![4 => Just(0_usize), 1 => 1..5_usize]
-}
-
-fn conversation() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => peer().prop_map(Step::Begin),
-        3 => peer().prop_map(Step::Renew),
-        1 => peer().prop_map(Step::Status),
-        1 => peer().prop_map(Step::SignOut),
-        5 => (pick(), code()).prop_map(|(at, code)| Step::Answer(at, code)),
-        3 => pick().prop_map(Step::Confirm),
-        1 => pick().prop_map(Step::Cancel),
-        2 => peer().prop_map(Step::Traffic),
-        1 => (peer(), prop::bool::ANY).prop_map(|(peer, away)| Step::Move(peer, away)),
-    ]
-}
-
-fn time() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..3_000_u64).prop_map(Step::Pass),
-        3 => (30_000..40_000_u64).prop_map(Step::Pass),
-        2 => (100_000..700_000_u64).prop_map(Step::Pass),
-        1 => (-2_000_000..1_000_000_i64).prop_map(Step::WallBy),
-    ]
-}
-
-fn administration() -> impl Strategy<Value = Step> {
-    let name = || 0..USERS.len();
-    let mostly = || prop::bool::weighted(0.7);
-    prop_oneof![
-        6 => target().prop_map(Step::Revoke),
-        2 => (name(), mostly(), prop::bool::ANY)
-            .prop_map(|(name, enabled, told)| Step::EnableUser(name, enabled, told)),
-        2 => (peer(), mostly(), prop::bool::ANY)
-            .prop_map(|(peer, enabled, told)| Step::EnablePeer(peer, enabled, told)),
-        1 => peer().prop_map(Step::CloseElsewhere),
-        1 => name().prop_map(Step::ReplaceFactor),
-        4 => name().prop_map(Step::ResetFailures),
-        2 => Just(Step::Notice),
-    ]
-}
-
-fn trouble() -> impl Strategy<Value = Step> {
-    let call = prop::sample::select(vec![
-        StoreCall::Enrolment,
-        StoreCall::RecordFailure,
-        StoreCall::OpenSession,
-        StoreCall::RenewSession,
-        StoreCall::CloseSession,
-        StoreCall::Session,
-        StoreCall::LiveSessions,
-        StoreCall::AppendAudit,
-    ]);
-    let store = prop::sample::select(vec![StoreFault::Fail, StoreFault::ApplyThenFail]);
-    let operation = prop::sample::select(vec![
-        Operation::Install,
-        Operation::Renew,
-        Operation::Remove,
-        Operation::List,
-        Operation::Activity,
-        Operation::Fence,
-    ]);
-    let interface = prop::sample::select(vec![
-        Fault::Fail,
-        Fault::ApplyPartThenFail,
-        Fault::ApplyThenFail,
-    ]);
-    prop_oneof![
-        4 => (call, store.clone()).prop_map(|(call, fault)| Step::StoreFails(call, fault)),
-        1 => store.prop_map(Step::StoreIsDown),
-        4 => (operation, interface, prop::bool::weighted(0.2))
-            .prop_map(|(call, fault, always)| Step::InterfaceFails(call, fault, always)),
-        1 => Just(Step::VerifierFails),
-        4 => Just(Step::Heal),
-        4 => prop::num::u64::ANY.prop_map(Step::Crash),
-        2 => Just(Step::Recover),
-        1 => Just(Step::Stop),
-    ]
-}
-
-/// Steps in a row: one, or a sign-in or a renewal up to any of its jobs, so that what comes after
-/// meets it there.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let follow = || prop_oneof![1 => Just(Step::Settle), 1 => (0..9_usize).prop_map(Step::Follow)];
-    let sign_in = (peer(), follow(), code()).prop_map(|(peer, follow, code)| {
-        let next_code = Step::Pass(30_000);
-        let begin = [next_code, Step::Begin(peer), Step::Follow(4)];
-        let answer = [Step::Answer(0, code), follow];
-        begin.into_iter().chain(answer).collect()
-    });
-    let renewal = (peer(), follow()).prop_map(|(peer, follow)| {
-        let begin = [Step::Pass(100_000), Step::Renew(peer), Step::Follow(2)];
-        let confirm = [Step::Confirm(0), follow];
-        begin.into_iter().chain(confirm).collect()
-    });
-    let jobs = prop::collection::vec((0..8_usize).prop_map(Step::Job), 1..8);
-    let one = |step: BoxedStrategy<Step>| step.prop_map(|step| vec![step]);
-    let some = prop_oneof![
-        4 => one(conversation().boxed()),
-        4 => one(time().boxed()),
-        3 => one(administration().boxed()),
-        3 => one(trouble().boxed()),
-        2 => one(Just(Step::Settle).boxed()),
-        6 => jobs,
-        8 => sign_in,
-        6 => renewal,
-    ];
-    prop::collection::vec(some, 1..60).prop_map(|groups| groups.concat())
-}
-
-fn policies() -> impl Strategy<Value = Policy> {
-    let inactivity = prop::option::of(Just(Duration::from_secs(900)));
-    let endpoint_change = prop::sample::select(vec![
-        EndpointChange::Off,
-        EndpointChange::Warn,
-        EndpointChange::Reauthenticate,
-    ]);
-    (inactivity, endpoint_change).prop_map(|(inactivity, endpoint_change)| Policy {
-        inactivity,
-        endpoint_change,
-        ..cast::policy()
-    })
-}
+mod steps;
 
 fn take(step: &Step, world: &mut World) {
     let attempt = |world: &World, at: &usize| world.model.open_attempts().get(*at).copied();
@@ -222,14 +27,31 @@ fn take(step: &Step, world: &mut World) {
         Step::SignOut(peer) => about_session(world, *peer, Intent::End),
         Step::Answer(at, code) => {
             if let Some(attempt) = attempt(world, at) {
-                let half_a_minute = Duration::from_secs(30);
-                let now = world.now.timestamp;
                 match code {
                     Code::Right => world.answer_right(attempt),
                     Code::Wrong => world.answer(attempt, WRONG),
-                    Code::Old => world.answer(attempt, &cast::code_at(now - half_a_minute)),
+                    Code::Old => {
+                        let old = world.old_answer(attempt);
+                        world.answer(attempt, &old);
+                    }
                 }
             }
+        }
+        Step::Choose(at, kind) => {
+            if let Some(attempt) = attempt(world, at) {
+                world.choose(attempt, kind);
+            }
+        }
+        Step::Enrol(peer, kind, token) => {
+            let owner = cast::owner(*peer);
+            match token {
+                Token::None => {}
+                Token::Fresh => world.token = world.issue_token(owner.as_str(), &[]),
+                Token::Before => {}
+            }
+            let text = world.token.clone();
+            let token = (!matches!(token, Token::None)).then_some(text.as_str());
+            world.enrol_by(*peer, kind.clone(), token);
         }
         Step::Confirm(at) => {
             if let Some(attempt) = attempt(world, at) {
@@ -272,13 +94,21 @@ fn take(step: &Step, world: &mut World) {
         }
         Step::CloseElsewhere(peer) => world.close_elsewhere(*peer),
         Step::ReplaceFactor(at) => world.replace_factor(USERS[*at]),
+        Step::SuspendFactor(at, kind) => {
+            world.suspend_factor(cast::factor_of(USERS[*at], kind));
+        }
+        Step::FailElsewhere(at, kind) => {
+            world.fail_elsewhere(cast::factor_of(USERS[*at], kind));
+        }
         Step::ResetFailures(at) => world.reset_failures(USERS[*at]),
+        Step::Rule(ruling) => world.authoriser = world.authoriser.map(|_| *ruling),
         Step::Notice => world.notice(),
         Step::StoreFails(call, fault) => world.store.fail_next(*call, *fault),
         Step::StoreIsDown(fault) => world.store.go_down(*fault),
         Step::InterfaceFails(call, fault, false) => world.interface.fail_next(*call, *fault),
         Step::InterfaceFails(call, fault, true) => world.interface.fail_always(*call, *fault),
         Step::VerifierFails => world.verifier_fails = true,
+        Step::VerifierIsBusy => world.verifier_is_busy = true,
         Step::Heal => world.heal(),
         Step::Job(at) => world.run(*at),
         Step::Follow(times) => {
@@ -313,8 +143,8 @@ fn scope(world: &World, target: Target) -> Option<Scope> {
     })
 }
 
-fn run(policy: Policy, steps: &[Step]) -> World {
-    let mut world = World::with(policy);
+fn run(policy: Policy, authoriser: Option<Ruling>, steps: &[Step]) -> World {
+    let mut world = World::under(policy, authoriser);
     for step in steps {
         take(step, &mut world);
     }
@@ -330,36 +160,64 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_everything_comes_to_its_end(
-        policy in policies(), steps in steps(),
+        policy in policies(), authoriser in authorisers(), steps in steps(),
     ) {
-        run(policy, &steps);
+        run(policy, authoriser, &steps);
     }
 }
 
 /// Random steps prove little if they never get anywhere.
 #[test]
-fn the_random_steps_admit_renew_and_revoke() {
+fn the_random_steps_get_everywhere() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
-    let (mut granted, mut denied, mut renewed, mut revoked) = (0, 0, 0, 0);
-    for _ in 0..120 {
-        let steps = steps().new_tree(&mut runner).unwrap().current();
-        let world = run(cast::policy(), &steps);
+    let mut seen = std::collections::BTreeMap::<_, usize>::new();
+    for _ in 0..240 {
+        let cases = (policies(), authorisers(), steps());
+        let (policy, authoriser, steps) = cases.new_tree(&mut runner).unwrap().current();
+        let (steps_asked, is_guarded) = (policy.steps.len(), authoriser.is_some());
+        let world = run(policy, authoriser, &steps);
+        let mut count = |what, is_so: bool| *seen.entry(what).or_default() += usize::from(is_so);
         for (_, reply) in &world.replies {
-            granted += usize::from(*reply == Outcome::Granted);
-            denied += usize::from(matches!(reply, Outcome::Denied(_)));
+            let is_granted = *reply == Outcome::Granted;
+            count("granted", is_granted);
+            count("granted after several steps", is_granted && steps_asked > 1);
+            count("authorised", is_granted && is_guarded);
+            count("enrolled", matches!(reply, Outcome::Enrolled(_)));
+            let (denied, refused) = match reply {
+                Outcome::Denied(denied) => (Some(denied.reason), None),
+                Outcome::Refused(refusal) => (None, Some(refusal)),
+                _ => (None, None),
+            };
+            count("wrong", denied == Some(DeniedReason::Wrong));
+            count("replayed", denied == Some(DeniedReason::Replayed));
+            count("overtaken", denied == Some(DeniedReason::Overtaken));
+            count("locked", denied == Some(DeniedReason::Locked));
+            count(
+                "not authorised",
+                refused == Some(&Refusal::NotAuthorised {}),
+            );
+            count("bad token", refused == Some(&Refusal::BadToken {}));
+            count("too many", refused == Some(&Refusal::TooManySessions {}));
         }
         for event in &world.events {
-            renewed += usize::from(matches!(event, crate::gate::Event::Renewed { .. }));
+            count("renewed", matches!(event, Event::Renewed { .. }));
         }
-        revoked += world
-            .revoked
-            .values()
-            .filter(|ended| !ended.is_empty())
-            .count();
+        let mut acknowledged = world.revoked.values();
+        count("revoked", acknowledged.any(|ended| !ended.is_empty()));
     }
-    println!("{granted} granted, {denied} denied, {renewed} renewed, {revoked} revoked");
-    assert!(granted > 200 && denied > 50 && renewed > 50 && revoked > 20);
+    println!("{seen:?}");
+    let rare = [
+        "overtaken",
+        "too many",
+        "not authorised",
+        "bad token",
+        "revoked",
+    ];
+    for (what, times) in seen {
+        let enough = if rare.contains(&what) { 1 } else { 20 };
+        assert!(times >= enough, "{what}: {times}");
+    }
 }

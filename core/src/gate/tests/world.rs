@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::cast;
 use super::model::Model;
-use crate::gate::{Action, Event, Grant, Input, Machine, Outcome};
-use crate::id::{AttemptId, SessionId};
+use crate::gate::{Action, Event, Grant, Input, Machine, Outcome, Rules};
+use crate::id::{AttemptId, CredentialId, SessionId};
 use crate::interface::InterfaceBackend;
 use crate::key::PublicKey;
 use crate::policy::Policy;
@@ -48,6 +48,15 @@ pub(super) enum Life {
     Stopped,
 }
 
+/// What an authoriser says. One that panics or takes too long has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruling {
+    AsIs,
+    ForAtMost(Duration),
+    Refuses,
+    Fails,
+}
+
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) policy: Policy,
@@ -59,6 +68,17 @@ pub(super) struct World {
     pub(super) interface: FakeInterface,
     pub(super) ring: KeyRing,
     pub(super) verifier_fails: bool,
+    pub(super) verifier_is_busy: bool,
+    /// The numbers that the verifiers have shown in each attempt.
+    pub(super) shown: BTreeMap<AttemptId, Vec<u64>>,
+    /// The enrolment token that was issued last.
+    pub(super) token: String,
+    /// How long the factors vouch for what they prove.
+    pub(super) vouched: Option<Duration>,
+    /// What a factor that a client enrols is known by.
+    pub(super) credential: Option<CredentialId>,
+    /// What the authoriser says, where there is one.
+    pub(super) authoriser: Option<Ruling>,
     pub(super) pending: Vec<Job>,
     pub(super) replies: Vec<(AttemptId, Outcome)>,
     pub(super) events: Vec<Event>,
@@ -81,6 +101,18 @@ impl World {
     }
 
     pub(super) fn with(policy: Policy) -> Self {
+        Self::under(policy, None)
+    }
+
+    /// A world whose model does not know what is asked for: it is for policies with groups.
+    pub(super) fn unmodelled(policy: Policy) -> Self {
+        let mut world = Self::with(policy);
+        world.model.knows_no_steps();
+        world
+    }
+
+    /// A world with an authoriser, if there is to be one.
+    pub(super) fn under(policy: Policy, authoriser: Option<Ruling>) -> Self {
         let now = Now {
             instant: Instant::from_nanos(1),
             timestamp: Timestamp::from_millis(1_700_000_000_000),
@@ -88,8 +120,8 @@ impl World {
         let disk = MemoryStore::new();
         cast::enrol(&disk, now.timestamp);
         let mut world = Self {
-            machine: Machine::new(cast::location(), policy.clone(), now).unwrap(),
-            model: Model::new(policy.clone()),
+            machine: machine(&policy, authoriser, now),
+            model: Model::new(policy.clone(), authoriser.is_some()),
             policy,
             now,
             store: FaultyStore::new(disk.clone()),
@@ -97,6 +129,12 @@ impl World {
             interface: FakeInterface::new(),
             ring: KeyRing::new("k1".parse().unwrap(), RingKey::from_bytes([9; 32])),
             verifier_fails: false,
+            verifier_is_busy: false,
+            shown: BTreeMap::new(),
+            token: String::new(),
+            vouched: None,
+            credential: None,
+            authoriser,
             pending: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
@@ -137,9 +175,12 @@ impl World {
             }
             return;
         };
+        let users = ready(self.disk.users()).unwrap();
+        let mut rules = Rules::new(self.policy.clone());
         let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
         for record in records {
-            let rules = std::sync::Arc::new(self.policy.clone());
+            let owner = users.iter().find(|user| user.id == record.user);
+            let rules = rules.of(&owner.expect("its owner").groups);
             match Grant::reseal(&record, &self.ring, rules, self.now) {
                 Ok(restored) => sessions.push(restored),
                 Err(_) => unreadable.push(record),
@@ -170,8 +211,7 @@ impl World {
 
     /// The process dies, with all that it knew and all that was pending, and starts again.
     pub(super) fn crash(&mut self) {
-        let machine = Machine::new(cast::location(), self.policy.clone(), self.now);
-        self.machine = machine.unwrap();
+        self.machine = machine(&self.policy, self.authoriser, self.now);
         self.pending.clear();
         self.operating.clear();
         self.revoked.clear();
@@ -309,6 +349,7 @@ impl World {
         self.store.heal();
         self.interface.heal();
         self.verifier_fails = false;
+        self.verifier_is_busy = false;
     }
 
     /// All faults end and some time passes: everything comes to its end.
@@ -330,6 +371,14 @@ impl World {
             self.crash();
             self.recover();
         }
+    }
+}
+
+fn machine(policy: &Policy, authoriser: Option<Ruling>, now: Now) -> Machine {
+    let machine = Machine::new(cast::location(), policy.clone(), now).unwrap();
+    match authoriser {
+        Some(_) => machine.with_authoriser(),
+        None => machine,
     }
 }
 

@@ -111,7 +111,7 @@ impl Conversations {
             session,
             lease_ms: millis(terms.left(now)),
             renewable_ms: millis(terms.renewable_left(now)),
-            addresses: terms.allowed_ips.clone(),
+            addresses: terms.allowed_ips.to_vec(),
             end_on_wake: terms.end_on_wake,
         };
         let prepared = channel.lock().ok()?.grant(terms, &key);

@@ -306,7 +306,7 @@ impl From<&crate::gate::Lease> for SessionView {
             session: lease.session(),
             peer: terms.peer,
             user: terms.user.clone(),
-            allowed_ips: terms.allowed_ips.clone(),
+            allowed_ips: terms.allowed_ips.to_vec(),
             generation: lease.generation(),
             verified_at: terms.verified_at,
             not_after: terms.not_after,

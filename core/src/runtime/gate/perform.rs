@@ -281,7 +281,7 @@ impl Shared {
             location: terms.location.clone(),
             peer: terms.peer,
             user: terms.user.clone(),
-            allowed_ips: terms.allowed_ips.clone(),
+            allowed_ips: terms.allowed_ips.to_vec(),
             verified_at: terms.verified_at,
             not_after: terms.not_after,
             psk: sealed,

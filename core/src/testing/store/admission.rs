@@ -76,7 +76,8 @@ pub(super) async fn a_step_admits_once(store: Store) {
         "replays lead to the lock"
     );
     let mut later = new_session(5, 1, u64::MAX);
-    later.verified_at = secs(10);
+    later.verified_at = START;
+    later.event.at = secs(10);
     admit(&store, later).await;
     let greatest = the_factor(&store, 1).await.last_step;
     assert_eq!(greatest, Some(u64::MAX), "steps have 64 bits");

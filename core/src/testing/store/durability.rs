@@ -1,9 +1,10 @@
 //! What outlives the store's owner.
 
 use super::fixture::*;
+use super::passes;
 use crate::audit::AuditKind;
 use crate::id::CredentialId;
-use crate::store::{Enrolled, FactorRecord, FactorState, FailureRecorded, Opened, User};
+use crate::store::{Enrolled, FactorRecord, FactorState, FailureRecorded, Opened, Passed, User};
 
 pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str) -> Store) {
     let store = open("everything").await;
@@ -77,6 +78,14 @@ pub(super) async fn counts_and_steps_outlive_the_store(open: &impl AsyncFn(&str)
     drop(store);
 
     let store = open("counts").await;
+    add_factor(&store, factor(2, 1)).await;
+    let passed = store.pass_factor(passes::pass(1, consume(2, 7))).await;
+    assert!(matches!(passed, Ok(Passed::Passed)));
+    drop(store);
+
+    let store = open("counts").await;
+    let replayed = store.pass_factor(passes::pass(1, consume(2, 7))).await;
+    assert!(matches!(replayed, Ok(Passed::Replayed(_))));
     let locked = store.record_failure(failure(1, START)).await;
     assert!(matches!(locked, Ok(FailureRecorded::Locked(_))));
 }

@@ -128,6 +128,7 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         verifier_bound: false,
         hardware: false,
         authenticated_at: START,
+        not_after: Some(secs(9000)),
     };
     NewSession {
         id: session_id(id),

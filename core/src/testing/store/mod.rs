@@ -20,6 +20,7 @@ mod enrolment;
 mod factors;
 mod failure;
 mod fixture;
+mod passes;
 mod renewal;
 mod stress;
 mod tokens;
@@ -95,6 +96,13 @@ where
         claims::refusals_have_an_order_and_are_an_enrolments_too,
         claims::a_user_has_only_so_many_sessions,
         claims::a_user_has_only_so_many_sessions_in_parallel,
+        passes::a_pass_takes_what_its_answer_takes_and_admits_nobody,
+        passes::a_step_that_was_passed_is_spent_for_whatever_comes,
+        passes::a_pass_keeps_to_the_limit_as_of_its_record,
+        passes::a_pass_is_for_an_active_factor_of_an_enabled_peers_owner,
+        passes::a_pass_whose_secret_was_changed_is_overtaken_and_not_counted,
+        passes::what_was_passed_is_named_by_what_follows_and_judged_once_more,
+        passes::a_step_is_passed_once_in_parallel,
         renewal::a_renewal_needs_the_generation_it_names,
         renewal::a_renewal_needs_an_enabled_peer_and_owner,
         renewal::parallel_renewals_of_one_generation_renew_once,
@@ -152,6 +160,7 @@ where
         claims::two_stores_swap_a_secret_once,
         claims::two_stores_keep_to_a_users_limit,
         tokens::two_stores_use_a_token_once,
+        passes::two_stores_pass_a_step_once,
         stress::two_stores_write_one_chain,
         stress::a_watcher_sees_the_changes_of_the_other_store,
     );

@@ -271,3 +271,20 @@ fn resident() -> Result<u64, Error> {
         .parse()?;
     Ok(kib * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The row `gate.lease_memory` of fewer leases, in whatever profile.
+    #[test]
+    fn a_live_lease_takes_no_more_memory_than_the_figure_allows() {
+        const LEASES: u32 = 40_000;
+        let (leases, grown) = memory::growth(|| Leases::admit(LEASES));
+        leases.unwrap();
+        // Other tests of this process may allocate at the same time.
+        let each = grown / i64::from(LEASES);
+        println!("{each} bytes");
+        assert!(each <= 512, "{each} bytes");
+    }
+}

@@ -58,6 +58,7 @@ pub(super) fn assurance(at: Timestamp) -> Assurance {
         verifier_bound: false,
         hardware: false,
         authenticated_at: at,
+        not_after: None,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::super::world::World;
 use super::Model;
+use super::attempt::{Attempt, are_all};
+use crate::assurance::FactorKind;
 use crate::channel::message::{DeniedReason, Refusal};
 use crate::gate::{Action, Event, Intent, Outcome, Scope, Terms};
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FactorId, SessionId, TokenId};
 use crate::store::EndReason;
-use crate::time::Now;
+use crate::time::{Now, Timestamp};
 
 impl Model {
     pub(in super::super) fn announces(&mut self, event: &Event) {
@@ -22,16 +24,60 @@ impl Model {
     pub(in super::super) fn asks(&mut self, action: &Action, world: &World) {
         self.seen += 1;
         match action {
+            Action::Challenge {
+                attempt, subject, ..
+            } => {
+                assert!(subject.state.is_none(), "remembered of another question");
+                let attempt = self.attempts.get_mut(attempt).expect("an attempt");
+                let factor = &subject.factor;
+                attempt.asking = Some((factor.id, factor.kind.clone()));
+            }
+            Action::Verify {
+                attempt, subject, ..
+            } => {
+                let asked = (subject.factor.id, subject.factor.kind.clone());
+                let question = Some((Some(asked), subject.state.clone()));
+                assert_eq!(self.attempts[attempt].question, question);
+            }
+            Action::Enrol { attempt, state, .. } => {
+                let question = Some((None, state.clone()));
+                assert_eq!(self.attempts[attempt].question, question);
+            }
+            Action::Pass { attempt, proof, .. } => {
+                let right = self.attempts[attempt].right.as_ref();
+                assert_eq!(right.map(|it| it.factor), Some(proof.factor));
+            }
+            Action::Authorise { attempt, admission } => {
+                let attempt = self.attempts.get_mut(attempt).expect("an attempt");
+                attempt.proposed = Some(admission.not_after);
+                assert_eq!(admission.peer, attempt.peer);
+                if !admission.is_renewal {
+                    assert!(attempt.right.is_none(), "what was passed is not durable");
+                    assert!(are_all(&self.policy.steps, &attempt.passed));
+                }
+            }
+            Action::AddFactor {
+                attempt,
+                kind,
+                token,
+                passed,
+                ..
+            } => self.adds(&self.attempts[attempt], kind, *token, passed),
             Action::Open { attempt, grant, .. } => {
                 let seen = self.seen;
                 let attempt = self.attempts.get_mut(attempt).expect("an attempt");
-                let right = attempt
-                    .right
-                    .take()
-                    .expect("a right answer of this attempt");
+                assert!(!attempt.intent.is_enrolment(), "an enrolment admits nobody");
+                attempt.opening = attempt.passed.clone();
+                attempt.opening.extend(attempt.right.take());
                 attempt.opening_since = seen;
+                assert!(self.is_by_group || are_all(&self.policy.steps, &attempt.opening));
+                let named: Vec<_> = grant.proofs().map(|proof| proof.factor).collect();
+                let passed: Vec<_> = attempt.opening.iter().map(|it| it.factor).collect();
+                assert_eq!(named, passed);
                 assert_eq!(grant.terms().peer, attempt.peer);
-                self.is_bounded(grant.terms(), right);
+                let (first, permit) = (attempt.opening[0].since, attempt.permit());
+                self.is_bounded(grant.terms(), first);
+                self.is_permitted(grant.terms(), permit);
             }
             Action::Renew {
                 attempt,
@@ -39,10 +85,12 @@ impl Model {
                 terms,
                 ..
             } => {
-                let attempt = &self.attempts[attempt];
+                let attempt = self.attempts.get_mut(attempt).expect("an attempt");
                 assert!(attempt.asked.is_some(), "nobody confirmed");
                 assert_eq!(attempt.intent, Intent::Renew(*session));
                 assert_eq!(attempt.peer, terms.peer);
+                let permit = attempt.permit();
+                self.is_permitted(terms, permit);
             }
             Action::Install { peers, .. } => {
                 for config in peers {
@@ -75,6 +123,37 @@ impl Model {
         assert!(terms.renewable_ends <= right.instant + self.policy.max_age);
     }
 
+    /// Where there is an authoriser, it was asked about these terms and they are no longer than it
+    /// says.
+    fn is_permitted(&self, terms: &Terms, permit: Option<(Timestamp, Now)>) {
+        if self.has_authoriser {
+            let (proposed, most) = permit.expect("the authoriser's word");
+            assert!(terms.not_after <= proposed, "longer than was authorised");
+            assert!(terms.not_after <= most.timestamp && terms.ends <= most.instant);
+        }
+    }
+
+    /// A factor is enrolled by who proved to hold it, and has a token or passed what the policy
+    /// asks for.
+    fn adds(
+        &self,
+        attempt: &Attempt,
+        kind: &FactorKind,
+        token: Option<TokenId>,
+        passed: &[FactorId],
+    ) {
+        let Intent::Enrol(wish) = &attempt.intent else {
+            panic!("nobody wanted to enrol");
+        };
+        assert!(attempt.holds_new && wish.kind == *kind);
+        assert_eq!(token.is_some(), wish.token.is_some());
+        if token.is_none() {
+            assert!(are_all(&self.policy.steps, &attempt.passed));
+        }
+        let mut known = attempt.passed.iter().map(|it| &it.factor);
+        assert!(known.by_ref().eq(passed), "not what was passed");
+    }
+
     fn ends_attempt(&mut self, attempt: AttemptId) {
         let attempt = self.attempts.get_mut(&attempt).expect("an attempt");
         assert!(!attempt.is_over, "an attempt ended twice");
@@ -84,15 +163,21 @@ impl Model {
     fn replies(&mut self, id: AttemptId, reply: &Outcome, world: &World) {
         let attempt = self.attempts.get_mut(&id).expect("an attempt");
         match reply {
-            Outcome::Challenge { .. } | Outcome::Confirm { .. } => return attempt.waits = true,
+            Outcome::Challenge { .. } | Outcome::Confirm { .. } => {
+                assert!(attempt.right.is_none(), "told before it was durable");
+                return attempt.waits = true;
+            }
             Outcome::Denied(denied) => {
-                let is_counted = matches!(
-                    denied.reason,
-                    DeniedReason::Wrong | DeniedReason::Replayed | DeniedReason::Expired
-                );
+                // Who enrols has no factor yet to count for.
+                let is_counted = !attempt.is_enrolling()
+                    && matches!(
+                        denied.reason,
+                        DeniedReason::Wrong | DeniedReason::Replayed | DeniedReason::Expired
+                    );
                 let is_recorded = attempt.untold_failures > 0 || !is_counted;
                 assert!(is_recorded, "a failure was told before it was durable");
                 attempt.untold_failures = 0;
+                attempt.right = None;
                 attempt.waits = true;
                 return;
             }
@@ -129,7 +214,13 @@ impl Model {
                     );
                 }
             }
-            Outcome::Enrolled(_) | Outcome::Status(_) | Outcome::Refused(_) => {}
+            Outcome::Enrolled(factor) => {
+                assert!(self.enrolled.contains(factor), "told before it was durable");
+            }
+            Outcome::Refused(
+                Refusal::Assurance {} | Refusal::NotAuthorised {} | Refusal::OutsideHours {},
+            ) => assert!(attempt.right.is_none(), "told before it was durable"),
+            Outcome::Status(_) | Outcome::Refused(_) => {}
         }
         self.ends_attempt(id);
     }
