@@ -1,15 +1,20 @@
-//! What happens, in words.
+//! What happens, in words and as JSON.
 
 use std::time::Duration;
 
 use mfagate::client::Event;
+use serde_json::{Value, json};
 
-/// An event in words; `None` for what the sign-in itself shows.
+/// An event for the desk: in words, and as a line of JSON; `None` for what the sign-in itself shows.
+pub(crate) fn told(event: &Event) -> Option<(String, Value)> {
+    Some((line(event)?, json(event)?))
+}
+
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "events to come are no news to this program"
 )]
-pub(crate) fn line(event: &Event) -> Option<String> {
+fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Live => "The tunnel carries packets.".to_owned(),
         Event::Renewed { ends_in, .. } => format!("Renewed, for {}.", span(*ends_in)),
@@ -17,12 +22,12 @@ pub(crate) fn line(event: &Event) -> Option<String> {
             let how = if *renewable {
                 "it will be renewed"
             } else {
-                "it can't be renewed without a code"
+                "it can't be renewed without a factor"
             };
             format!("The session ends in {}: {how}.", span(*ends_in))
         }
         Event::MfaRequired { ends_in } => {
-            format!("A code is needed within {} to go on.", span(*ends_in))
+            format!("A factor is needed within {} to go on.", span(*ends_in))
         }
         Event::Unreachable { error, ends_in } => format!(
             "{error}; the tunnel stays for {} at the most.",
@@ -39,6 +44,42 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "events to come are no news to this program"
+)]
+fn json(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Live => json!({"type": "live"}),
+        Event::Renewed {
+            session, ends_in, ..
+        } => json!({"type": "renewed", "session": session, "ends_in_ms": millis(*ends_in)}),
+        Event::Ending { ends_in, renewable } => {
+            json!({"type": "ending", "ends_in_ms": millis(*ends_in), "renewable": renewable})
+        }
+        Event::MfaRequired { ends_in } => {
+            json!({"type": "mfa_required", "ends_in_ms": millis(*ends_in)})
+        }
+        Event::Unreachable { error, ends_in } => json!({
+            "type": "unreachable",
+            "error": error.to_string(),
+            "ends_in_ms": millis(*ends_in),
+        }),
+        Event::Reachable => json!({"type": "reachable"}),
+        Event::TunnelSilent => json!({"type": "tunnel_silent"}),
+        Event::Ended { session, reason } => {
+            json!({"type": "ended", "session": session, "reason": reason.to_string()})
+        }
+        Event::RemovalFailed => json!({"type": "removal_failed"}),
+        _ => return None,
+    })
+}
+
+/// A span in milliseconds.
+pub(crate) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A span in whole seconds.

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfagate::factor::totp::TotpVerifier;
 use mfagate::interface::InterfaceBackend;
 use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::Forward;
@@ -37,6 +36,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         signal(SignalKind::terminate())?,
     );
     settings.check()?;
+    // Made once to see that they can be.
+    drop(settings.factors.verifiers(settings.folder())?);
     let _alone = settings.lock()?;
     let control = listen(settings.control_listen).await?;
     let admin = AdminSocket::listen(settings.socket())?;
@@ -204,7 +205,7 @@ fn config(
     config
         .danger_unmanaged_peers
         .clone_from(&settings.interface.danger_unmanaged_peers);
-    config.verifiers.push(Arc::new(TotpVerifier::new()));
+    config.verifiers = settings.factors.verifiers(settings.folder())?;
     Ok(config)
 }
 

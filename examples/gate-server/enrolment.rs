@@ -1,4 +1,4 @@
-//! Users, devices and factors. None of it needs the daemon, and a running one sees it at once.
+//! Users and devices. None of it needs the daemon, and a running one sees it at once.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use ipnet::IpNet;
-use mfagate::enrol::EnrolError;
-use mfagate::id::{FactorId, UserId};
+use mfagate::id::UserId;
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::Profile;
 use mfagate::store::Peer;
-use mfagate_examples::terminal::Person;
+use serde_json::json;
 
+use crate::output::Output;
 use crate::settings::{self, Settings};
 
 #[derive(Debug, Subcommand)]
@@ -45,57 +45,54 @@ pub(crate) enum PeerCommand {
     Disable { peer: PublicKey },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum FactorCommand {
-    /// Enrol an authenticator app, confirmed by its first code.
-    AddTotp {
-        #[arg(long)]
-        user: UserId,
-    },
-    /// List a user's factors.
-    List {
-        #[arg(long)]
-        user: UserId,
-    },
-    /// Remove a factor.
-    Remove {
-        #[arg(long)]
-        user: UserId,
-        factor: FactorId,
-    },
-    /// Forget a factor's wrong codes.
-    Reset {
-        #[arg(long)]
-        user: UserId,
-        factor: FactorId,
-    },
-}
-
-pub(crate) async fn user(settings: &Settings, command: UserCommand) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn user(
+    settings: &Settings,
+    command: UserCommand,
+    output: Output,
+) -> Result<(), Box<dyn Error>> {
     let (user, enabled) = match command {
         UserCommand::Add { user } => (user, true),
         UserCommand::Disable { user } => (user, false),
     };
     settings.registrar()?.put_user(&user, enabled).await?;
-    println!(
-        "User {user} is {}.",
-        if enabled { "enabled" } else { "disabled" }
-    );
+    let state = if enabled { "enabled" } else { "disabled" };
+    let line = json!({"type": "user", "user": user, "state": state});
+    output.say(format_args!("User {user} is {state}."), &line);
     Ok(())
 }
 
-pub(crate) async fn peer(settings: &Settings, command: PeerCommand) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn peer(
+    settings: &Settings,
+    command: PeerCommand,
+    output: Output,
+) -> Result<(), Box<dyn Error>> {
     match command {
         PeerCommand::Add {
             user,
             label,
             address,
             out,
-        } => add_peer(settings, user, label, address, &out).await,
+        } => {
+            let key = add_peer(settings, user, label, address, &out).await?;
+            let line = json!({"type": "peer", "peer": key, "profile": out});
+            let text = format!("Peer {key}: its profile is {}.", out.display());
+            output.say(text, &line);
+            Ok(())
+        }
         PeerCommand::List => {
             for peer in settings.registrar()?.peers(&settings.location).await? {
                 let state = if peer.enabled { "enabled" } else { "disabled" };
-                println!("{} {} {state} {}", peer.key, peer.user, peer.label);
+                let Peer {
+                    key, user, label, ..
+                } = &peer;
+                let line = json!({
+                    "type": "peer",
+                    "peer": key,
+                    "user": user,
+                    "state": state,
+                    "label": label,
+                });
+                output.say(format_args!("{key} {user} {state} {label}"), &line);
             }
             Ok(())
         }
@@ -112,7 +109,7 @@ async fn add_peer(
     label: String,
     address: IpNet,
     out: &Path,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<PublicKey, Box<dyn Error>> {
     let private_key = PrivateKey::generate()?;
     let key = private_key.public_key();
     let profile = Profile {
@@ -143,8 +140,7 @@ async fn add_peer(
         std::fs::remove_file(out)?;
         return Err(error.into());
     }
-    println!("Peer {key}: its profile is {}.", out.display());
-    Ok(())
+    Ok(key)
 }
 
 async fn switch_peer(
@@ -160,54 +156,4 @@ async fn switch_peer(
         .ok_or_else(|| format!("no peer {key} is enrolled: `peer list` shows which are"))?;
     peer.enabled = enabled;
     Ok(registrar.put_peer(peer).await?)
-}
-
-pub(crate) async fn factor(
-    settings: &Settings,
-    command: FactorCommand,
-) -> Result<(), Box<dyn Error>> {
-    let registrar = settings.registrar()?;
-    match command {
-        FactorCommand::AddTotp { user } => add_totp(settings, &user).await,
-        FactorCommand::List { user } => {
-            for factor in registrar.factors(&user).await? {
-                println!(
-                    "{} {} {:?} {}",
-                    factor.id, factor.kind, factor.state, factor.label
-                );
-            }
-            Ok(())
-        }
-        FactorCommand::Remove { user, factor } => {
-            Ok(registrar.remove_factor(&user, factor).await?)
-        }
-        FactorCommand::Reset { user, factor } => {
-            Ok(registrar.reset_failures(&user, factor).await?)
-        }
-    }
-}
-
-async fn add_totp(settings: &Settings, user: &UserId) -> Result<(), Box<dyn Error>> {
-    let registrar = settings.registrar()?;
-    let enrolment = registrar
-        .begin_totp(user, "app", settings.location.as_str())
-        .await?;
-    println!(
-        "{}\nkey: {}",
-        *enrolment.expose_qr()?,
-        *enrolment.secret.expose_base32()
-    );
-    let mut person = Person::new();
-    loop {
-        let code = person.code("The code it shows: ").await;
-        let code = code.ok_or("the factor is not confirmed, so it can't be used")?;
-        match registrar.confirm_totp(user, enrolment.factor, code).await {
-            Err(error @ (EnrolError::WrongCode | EnrolError::UsedCode)) => eprintln!("  {error}."),
-            Err(error) => return Err(error.into()),
-            Ok(()) => {
-                println!("Factor {} of {user} is active.", enrolment.factor);
-                return Ok(());
-            }
-        }
-    }
 }

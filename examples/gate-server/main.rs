@@ -4,11 +4,15 @@ mod audit;
 mod changes;
 mod daemon;
 mod enrolment;
+mod factor;
+mod kinds;
+mod output;
 mod policy;
 mod sessions;
 mod settings;
 mod socket;
 mod target;
+mod token;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,10 +22,13 @@ use clap::{Parser, Subcommand};
 use mfagate_examples::backend::Backend;
 
 use audit::AuditCommand;
-use enrolment::{FactorCommand, PeerCommand, UserCommand};
+use enrolment::{PeerCommand, UserCommand};
+use factor::FactorCommand;
+use output::Output;
 use policy::PolicyCommand;
 use settings::Settings;
 use target::Which;
+use token::TokenCommand;
 
 #[derive(Debug, Parser)]
 #[command(about = "A WireGuard gate that MFA opens")]
@@ -29,6 +36,9 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, global = true, default_value = "gate.toml")]
     config: PathBuf,
+    /// Say things as lines of JSON, for programs: users, peers, factors, tokens and sessions.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,12 +56,11 @@ enum Command {
     /// What users prove themselves with.
     #[command(subcommand)]
     Factor(FactorCommand),
+    /// One-time tokens, with which users enrol factors from their own devices.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// List the live sessions.
-    Sessions {
-        /// A line of JSON each.
-        #[arg(long)]
-        json: bool,
-    },
+    Sessions,
     /// End sessions now.
     Revoke(Which),
     /// What the policy says.
@@ -87,12 +96,18 @@ async fn main() -> ExitCode {
 async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let config = &arguments.config;
     let settings = || Settings::read(config);
+    let output = if arguments.json {
+        Output::Programs
+    } else {
+        Output::People
+    };
     match arguments.command {
         Command::Init => settings::init(config),
-        Command::User(command) => enrolment::user(&settings()?, command).await,
-        Command::Peer(command) => enrolment::peer(&settings()?, command).await,
-        Command::Factor(command) => enrolment::factor(&settings()?, command).await,
-        Command::Sessions { json } => sessions::list(&settings()?, json).await,
+        Command::User(command) => enrolment::user(&settings()?, command, output).await,
+        Command::Peer(command) => enrolment::peer(&settings()?, command, output).await,
+        Command::Factor(command) => factor::factor(&settings()?, command, output).await,
+        Command::Token(command) => token::token(&settings()?, command, output).await,
+        Command::Sessions => sessions::list(&settings()?, output).await,
         Command::Revoke(which) => sessions::revoke(&settings()?, &which.into()).await,
         // A policy in a file of its own needs no configuration.
         Command::Policy(command) => policy::policy(config, command).await,

@@ -11,6 +11,7 @@ use mfagate::store::{EndReason, PeerStore, SessionRecord};
 use mfagate::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::output::Output;
 use crate::settings::Settings;
 use crate::socket;
 use crate::target::Target;
@@ -41,12 +42,12 @@ pub(crate) struct Traffic {
 }
 
 /// Lists the live sessions: for people, or as a line of JSON each.
-pub(crate) async fn list(settings: &Settings, json: bool) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn list(settings: &Settings, output: Output) -> Result<(), Box<dyn Error>> {
     let seen = match socket::sessions(settings).await? {
         Some(seen) => seen,
         None => stored(settings).await?,
     };
-    if json {
+    if output == Output::Programs {
         for one in &seen {
             println!("{}", serde_json::to_string(one)?);
         }

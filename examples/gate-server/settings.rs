@@ -22,6 +22,8 @@ use mfagate::store::SqliteStore;
 use mfagate_examples::backend::Backend;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::kinds::Kinds;
+
 const STATE: &str = "state";
 const KEY: &str = "gate.key";
 const RING: &str = "ring.keys";
@@ -54,6 +56,22 @@ lease = "8h"
 # inactivity = "1h"                   # end a session after so long without payload
 # endpoint_change = "off"              # or warn, reauthenticate: when a client changes networks
 
+# What [policy] can name besides totp, password, device-key and recovery-codes, and how these are.
+# [factors]
+# device_key = { protection = "hardware" }        # the least; or hardware_user_verified
+# password = { beside_another_factor = true, blocklist = "common.txt" }  # 8 characters, not 15
+# [factors.webauthn]                   # passkeys and security keys
+# rp_id = "gate.example.com"
+# origins = []                         # besides https://<rp_id>: of apps, say
+# device_bound_only = false            # refuse passkeys that are synchronised
+# [factors.email]                      # email-code: weak, and never enough for AAL2
+# from = "gate@example.com"
+# server = "smtp.example.com"
+# tls = "implicit"                     # or starttls
+# user = "gate"
+# password_file = "state/smtp.password"
+# root_certificate = "ca.pem"          # of an authority of your own
+
 # [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside
 # to = "127.0.0.1:8000"
@@ -65,6 +83,9 @@ lease = "8h"
 pub(crate) struct Settings {
     pub(crate) location: LocationId,
     state: PathBuf,
+    /// Where the configuration file is, and its relative paths begin.
+    #[serde(skip)]
+    folder: PathBuf,
     pub(crate) control_listen: SocketAddr,
     pub(crate) control_url: String,
     pub(crate) wireguard_listen: SocketAddr,
@@ -78,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive: Option<u16>,
     pub(crate) interface: OnTheSystem,
     pub(crate) policy: Policy,
+    #[serde(default)]
+    pub(crate) factors: Kinds,
     #[serde(default)]
     pub(crate) forwards: Vec<Forwarded>,
 }
@@ -103,7 +126,8 @@ pub(crate) struct Forwarded {
     pub(crate) to: SocketAddr,
 }
 
-fn parsed<'de, D: Deserializer<'de>, T>(field: D) -> Result<T, D::Error>
+/// Reads what has a text for its form.
+pub(crate) fn parsed<'de, D: Deserializer<'de>, T>(field: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: Display>,
 {
@@ -125,10 +149,8 @@ impl Settings {
             .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut settings: Self =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
-        settings.state = config
-            .parent()
-            .unwrap_or(Path::new("."))
-            .join(&settings.state);
+        settings.folder = config.parent().unwrap_or(Path::new(".")).to_owned();
+        settings.state = settings.folder.join(&settings.state);
         Ok(settings)
     }
 
@@ -176,6 +198,10 @@ impl Settings {
             self.ring()?,
             Arc::new(SystemClock::new()),
         ))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What the daemon has changed on the system.

@@ -48,7 +48,7 @@ impl Authenticator {
             "Or type the key in: {}\n",
             *enrolment.secret.expose_base32()
         );
-        let mut person = Person::new();
+        let person = Person::new();
         loop {
             let code = person.code("The code it shows, to confirm: ").await;
             let code = code.ok_or("the factor is not confirmed")?;

@@ -1,6 +1,8 @@
-//! What the examples share: the log, the person at the terminal, and things in words.
+//! What the examples share: the log, whoever answers questions, and things in words.
 
 pub mod backend;
+pub mod input;
+pub mod program;
 pub mod terminal;
 
 use std::error::Error;
@@ -30,7 +32,7 @@ pub fn complain(program: &str, error: &dyn Error) {
 pub fn explain(denied: &Denied) -> String {
     let why = match denied.reason {
         DeniedReason::Wrong => "That is wrong",
-        DeniedReason::Replayed => "That has been used: wait for the next one",
+        DeniedReason::Replayed => "That has been used: take the next one",
         DeniedReason::Locked => "Too many wrong answers",
         DeniedReason::Disabled => {
             "Too many wrong answers: an administrator has to reset the factor"

@@ -1,86 +1,101 @@
 //! The person at the terminal, or what is piped in for one.
 
-use std::io::IsTerminal;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use mfagate::channel::message::{Answer, Challenge, Code, Hidden, Offer};
 use mfagate::client::{Question, Response};
 use mfagate::factor::totp::qr_for_terminal;
 use mfagate::id::FactorId;
 use mfagate::runtime::Prompt;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin, stdin};
+use zeroize::Zeroizing;
 
 use crate::explain;
+use crate::input::Input;
 
 /// Reads answers, a line each, from the standard input. One-time codes show as they are typed: a
 /// code is good for one use, and a typing error can be seen. Passwords and recovery codes don't.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Person {
-    lines: Lines<BufReader<Stdin>>,
-    /// The question that a fresh wait belongs to, so that a poll is told of once.
-    shown: Option<String>,
+    input: Input,
 }
 
 /// What somebody typed instead of an answer.
 enum Typed {
-    Line(String),
+    Line(Zeroizing<String>),
     Choose(FactorId),
 }
 
+/// How what was typed becomes an answer, or what is wrong with it.
+type Read<'a> = &'a (dyn Fn(&str) -> Result<Answer, String> + Sync);
+
 impl Person {
-    /// Whoever is at the standard input. Only one can be.
+    /// Whoever is at the standard input.
     pub fn new() -> Self {
-        Self {
-            lines: BufReader::new(stdin()).lines(),
-            shown: None,
-        }
+        Self::at(Input::new())
+    }
+
+    /// Whoever is at this input.
+    pub const fn at(input: Input) -> Self {
+        Self { input }
     }
 
     /// Asks until the answer is a code; `None` at the end of the input.
     ///
     /// Cancel safe: a line that is typed later answers the next question.
-    pub async fn code(&mut self, question: &str) -> Option<Code> {
+    pub async fn code(&self, question: &str) -> Option<Code> {
         loop {
-            match self.line(question).await?.trim().parse() {
+            match self.input.ask(question).await?.trim().parse() {
                 Ok(code) => return Some(code),
                 Err(error) => eprintln!("  {error}"),
             }
         }
     }
 
-    /// A line; `None` at the end of the input.
-    async fn line(&mut self, question: &str) -> Option<String> {
-        eprint!("{question}");
-        self.lines.next_line().await.ok()?
+    /// A new password, typed twice alike where a person types it; `None` at the end of the input.
+    pub async fn new_password(&self, question: &str) -> Option<Hidden> {
+        loop {
+            let chosen = self.input.ask_hidden(question).await?;
+            if Input::is_terminal() && self.input.ask_hidden("  The same again: ").await? != chosen
+            {
+                eprintln!("  Those are not the same.");
+                continue;
+            }
+            match Hidden::new(String::clone(&chosen)) {
+                Some(password) => return Some(password),
+                None => eprintln!("  That is too long."),
+            }
+        }
     }
 
-    /// A line that does not show as it is typed.
-    async fn hidden(&mut self, question: &str) -> Option<String> {
-        let silence = Silence::begin();
-        let line = self.line(question).await;
-        if silence.is_some() {
-            eprintln!();
+    /// What to do about a question that something at hand did not answer: try that once more
+    /// (`None` inside), or another factor.
+    pub async fn again(&self, question: &Question) -> Option<Option<FactorId>> {
+        show_others(question);
+        let text = "  Press Enter to try again, or type /1 and the like: ";
+        loop {
+            match self.typed(text, question, false).await? {
+                Typed::Choose(factor) => return Some(Some(factor)),
+                Typed::Line(line) if line.trim().is_empty() => return Some(None),
+                Typed::Line(_) => eprintln!("  That is not the number of a factor."),
+            }
         }
-        line
     }
 
     /// A line, or another factor: `/1` is the first of the others, `/0` asks anew.
-    async fn typed(&mut self, text: &str, question: &Question, is_hidden: bool) -> Option<Typed> {
+    async fn typed(&self, text: &str, question: &Question, is_hidden: bool) -> Option<Typed> {
         loop {
             let line = if is_hidden {
-                self.hidden(text).await?
+                self.input.ask_hidden(text).await?
             } else {
-                self.line(text).await?
+                self.input.ask(text).await?
             };
-            let Some(number) = line.trim().strip_prefix('/') else {
+            // A password may begin with a slash; none is as short as this.
+            let number = line.trim().strip_prefix('/').map(str::parse::<u8>);
+            let Some(Ok(number)) = number else {
                 return Some(Typed::Line(line));
             };
             let at_hand = question.factor.iter();
             let mut offers = at_hand.chain(&question.others);
-            let chosen = number.parse().ok().and_then(|number| offers.nth(number));
-            match chosen {
+            match offers.nth(number.into()) {
                 Some(Offer { factor, .. }) => return Some(Typed::Choose(*factor)),
                 None => eprintln!("  There is no factor of that number."),
             }
@@ -88,12 +103,26 @@ impl Person {
     }
 
     /// Asks until `read` takes what was typed.
-    async fn ask(
-        &mut self,
+    async fn ask(&self, text: &str, question: &Question, read: Read<'_>) -> Option<Response> {
+        self.ask_for(text, question, false, read).await
+    }
+
+    /// The same for what is not to show.
+    async fn ask_hidden(
+        &self,
+        text: &str,
+        question: &Question,
+        read: Read<'_>,
+    ) -> Option<Response> {
+        self.ask_for(text, question, true, read).await
+    }
+
+    async fn ask_for(
+        &self,
         text: &str,
         question: &Question,
         is_hidden: bool,
-        read: impl Fn(&str) -> Result<Answer, String> + Send,
+        read: Read<'_>,
     ) -> Option<Response> {
         loop {
             match self.typed(text, question, is_hidden).await? {
@@ -106,12 +135,15 @@ impl Person {
         }
     }
 
-    /// Says something once, however often it is asked.
-    fn say_once(&mut self, text: String) {
-        if self.shown.as_ref() != Some(&text) {
-            eprintln!("{text}");
-            self.shown = Some(text);
+    /// A factor that nothing here can answer for: only another one helps.
+    async fn only_another(&self, why: &str, question: &Question) -> Option<Response> {
+        eprintln!("  {why}");
+        if question.others.is_empty() {
+            return None;
         }
+        let nothing = |_: &str| Err("That is not the number of a factor.".to_owned());
+        let text = "  Type /1 and the like for another factor: ";
+        self.ask(text, question, &nothing).await
     }
 }
 
@@ -124,95 +156,89 @@ impl Default for Person {
 #[async_trait]
 impl Prompt for Person {
     async fn answer(&mut self, question: &Question) -> Option<Response> {
-        if let Some(denied) = &question.denied {
-            eprintln!("  {}", explain(denied));
-        } else {
-            for (number, other) in question.others.iter().enumerate() {
-                eprintln!("  (/{}: “{}”, {})", number + 1, other.label, other.kind);
-            }
+        match &question.denied {
+            Some(denied) => eprintln!("  {}", explain(denied)),
+            None => show_others(question),
         }
         let label = question.factor.as_ref().map(|factor| &*factor.label);
         let label = label.unwrap_or("the new factor");
         match &question.challenge {
             Challenge::Code { digits } => {
                 let text = format!("  The {digits} digits of “{label}”: ");
-                self.ask(&text, question, false, code).await
+                self.ask(&text, question, &code).await
+            }
+            Challenge::SentCode {
+                digits, sent_to, ..
+            } if question.factor.is_some() => {
+                let text = format!("  The {digits} digits sent to {sent_to} (/0: send anew): ");
+                self.ask(&text, question, &code).await
             }
             Challenge::SentCode {
                 digits, sent_to, ..
             } => {
-                let text = format!("  The {digits} digits sent to {sent_to} (/0: send anew): ");
-                self.ask(&text, question, false, code).await
+                let text = format!("  The {digits} digits sent to {sent_to}, or an address anew: ");
+                self.ask(&text, question, &code_or_address).await
             }
             Challenge::RecoveryCode { left } => {
                 let text = format!("  One of your {left} recovery codes: ");
-                self.ask(&text, question, true, recovery_code).await
+                self.ask_hidden(&text, question, &recovery_code).await
             }
             Challenge::Password {} => {
                 let text = format!("  Your password “{label}”: ");
-                self.ask(&text, question, true, password).await
+                self.ask_hidden(&text, question, &password).await
             }
-            Challenge::DeviceGrant {
-                verification_uri,
-                user_code,
-                interval_ms,
-                ..
-            } => {
-                let open = format!("  Open {verification_uri} on any device and type {user_code}.");
-                self.say_once(open);
-                tokio::time::sleep(Duration::from_millis(*interval_ms)).await;
-                Some(Answer::Poll {}.into())
-            }
-            Challenge::OpenId { device: true, .. } => Some(Answer::BeginDeviceGrant {}.into()),
             Challenge::RegisterTotp { uri, digits } => {
-                if let Ok(qr) = qr_for_terminal(uri.expose_secret()) {
-                    eprintln!("{}", *qr);
+                if question.denied.is_none() {
+                    if let Ok(qr) = qr_for_terminal(uri.expose_secret()) {
+                        eprintln!("{}", *qr);
+                    }
+                    eprintln!("  {}", uri.expose_secret());
                 }
-                eprintln!("  {}", uri.expose_secret());
                 let text = format!("  Scan this with your app, and type its {digits} digits: ");
-                self.ask(&text, question, false, code).await
+                self.ask(&text, question, &code).await
             }
-            Challenge::ChoosePassword { shortest } => {
+            Challenge::ChoosePassword { shortest } => loop {
                 let text = format!("  A new password, {shortest} characters or more: ");
-                let chosen = self.hidden(&text).await?;
-                let again = self.hidden("  The same again: ").await?;
-                if chosen != again {
-                    eprintln!("  Those are not the same.");
-                    return None;
+                let password = self.new_password(&text).await?;
+                let shortest = usize::try_from(*shortest).unwrap_or(usize::MAX);
+                if password.expose_secret().chars().count() >= shortest {
+                    return Some(Answer::Password { password }.into());
                 }
-                Some(password(&chosen).ok()?.into())
-            }
+                eprintln!("  That is too short.");
+            },
             Challenge::KeepRecoveryCodes { codes } => {
-                eprintln!("  Keep these codes in a safe place; each is good once:");
-                for code in codes {
-                    eprintln!("    {}", code.expose_secret());
+                if question.denied.is_none() {
+                    eprintln!("  Keep these codes in a safe place; each is good once:");
+                    for code in codes {
+                        eprintln!("    {}", code.expose_secret());
+                    }
                 }
                 let text = "  Type one of them, to show that you have them: ";
-                self.ask(text, question, true, recovery_code).await
+                self.ask_hidden(text, question, &recovery_code).await
             }
             Challenge::Address {} => {
-                self.ask("  The address for codes: ", question, false, |line| {
-                    Ok(Answer::Address {
-                        address: line.trim().to_owned(),
-                    })
-                })
-                .await
+                self.ask("  The address for codes: ", question, &address)
+                    .await
             }
-            Challenge::Signature { .. }
-            | Challenge::WebAuthn { .. }
-            | Challenge::OpenId { .. }
-            | Challenge::RegisterKey { .. }
-            | Challenge::RegisterWebAuthn { .. }
-            | _ => {
-                eprintln!("  The gate asks for a factor that this program can't answer.");
-                let text = "  Type /1 and the like for another one: ";
-                let nothing = |_: &str| Err("That is not the number of a factor.".to_owned());
-                if question.others.is_empty() {
-                    return None;
-                }
-                self.ask(text, question, false, nothing).await
+            Challenge::Signature { .. } | Challenge::RegisterKey { .. } => {
+                let why = "This takes a device key: see `--device-key` and `--pkcs11-module`.";
+                self.only_another(why, question).await
+            }
+            Challenge::WebAuthn { .. } | Challenge::RegisterWebAuthn { .. } => {
+                let why = "This takes a security key: see `--rp-id`.";
+                self.only_another(why, question).await
+            }
+            Challenge::OpenId { .. } | Challenge::DeviceGrant { .. } | _ => {
+                let why = "The gate asks for a factor that this program can't answer.";
+                self.only_another(why, question).await
             }
         }
+    }
+}
+
+fn show_others(question: &Question) {
+    for (number, other) in question.others.iter().enumerate() {
+        eprintln!("  (/{}: “{}”, {})", number + 1, other.label, other.kind);
     }
 }
 
@@ -220,6 +246,19 @@ fn code(line: &str) -> Result<Answer, String> {
     let code = line.trim().parse();
     code.map(|code| Answer::Code { code })
         .map_err(|error| format!("{error}"))
+}
+
+fn code_or_address(line: &str) -> Result<Answer, String> {
+    if line.contains('@') {
+        address(line)
+    } else {
+        code(line)
+    }
+}
+
+fn address(line: &str) -> Result<Answer, String> {
+    let address = Hidden::new(line.trim().to_owned()).ok_or("That is too long.")?;
+    Ok(Answer::Address { address })
 }
 
 fn recovery_code(line: &str) -> Result<Answer, String> {
@@ -230,29 +269,4 @@ fn recovery_code(line: &str) -> Result<Answer, String> {
 fn password(line: &str) -> Result<Answer, String> {
     let password = Hidden::new(line.to_owned()).ok_or("That is too long.")?;
     Ok(Answer::Password { password })
-}
-
-/// A terminal that shows nothing of what is typed, until this is dropped.
-struct Silence(Termios);
-
-impl Silence {
-    /// `None` where the standard input is no terminal.
-    fn begin() -> Option<Self> {
-        let input = std::io::stdin();
-        if !input.is_terminal() {
-            return None;
-        }
-        let before = tcgetattr(&input).ok()?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&input, OptionalActions::Now, &silent).ok()?;
-        Some(Self(before))
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        // Nothing more can be done for a terminal that does not take its own settings back.
-        _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
-    }
 }

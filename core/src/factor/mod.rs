@@ -7,6 +7,8 @@
 mod argon2;
 #[cfg(feature = "device-key")]
 pub mod device_key;
+#[cfg(feature = "email-code")]
+pub mod email_code;
 #[cfg(feature = "password")]
 pub mod password;
 #[cfg(feature = "recovery-codes")]
@@ -15,6 +17,7 @@ pub mod recovery_codes;
     test,
     any(
         feature = "device-key",
+        feature = "email-code",
         feature = "password",
         feature = "recovery-codes"
     )

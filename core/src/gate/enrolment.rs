@@ -145,26 +145,26 @@ impl Machine {
             return;
         };
         let mut applicant = applicant.clone();
-        let reason = match result {
+        let (reason, is_failure, wait) = match result {
             Ok(Registration::Proven(credential)) => {
                 return self.add_factor(now, id, &applicant, credential);
             }
             Ok(Registration::Ask(question)) => {
                 return self.put_registration(now, id, applicant, question);
             }
-            Err(VerifyError::Wrong) => DeniedReason::Wrong,
-            Err(VerifyError::Replayed) => DeniedReason::Replayed,
-            Err(VerifyError::Expired) => DeniedReason::Expired,
-            Err(VerifyError::Unfit) => DeniedReason::Unfit,
-            Err(
-                error @ (VerifyError::Busy { .. }
-                | VerifyError::NotEnrollable
-                | VerifyError::Backend(_)),
-            ) => {
+            Err(VerifyError::Wrong) => (DeniedReason::Wrong, true, None),
+            Err(VerifyError::Replayed) => (DeniedReason::Replayed, true, None),
+            Err(VerifyError::Expired) => (DeniedReason::Expired, true, None),
+            Err(VerifyError::Unfit) => (DeniedReason::Unfit, false, None),
+            Err(VerifyError::Busy { retry }) => {
+                let wait = millis(retry.max(Self::LEAST_WAIT));
+                (DeniedReason::Busy, false, Some(wait))
+            }
+            Err(error @ (VerifyError::NotEnrollable | VerifyError::Backend(_))) => {
                 return self.finish(id, Outcome::Refused(refusal(&error)));
             }
         };
-        applicant.failures += 1;
+        applicant.failures += u32::from(is_failure);
         let tries_left = MOST_FAILURES.saturating_sub(applicant.failures);
         if tries_left == 0 || self.stopping || now.instant >= attempt.expires {
             return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
@@ -175,7 +175,7 @@ impl Machine {
             Outcome::Denied(Denied {
                 reason,
                 tries_left,
-                locked_for_ms: None,
+                locked_for_ms: wait,
             }),
         );
     }

@@ -243,6 +243,12 @@ impl Machine {
         let factor = factor.clone();
         match reaction {
             Reaction::Choose(_) => {
+                // Should the question that stands go on, it is to say how many tries are left now.
+                let at_hand = candidate.subject.factor.id;
+                let mut factors = candidate.enrolment.factors.iter();
+                if let Some(standing) = factors.find(|factor| factor.id == at_hand) {
+                    candidate.subject.factor = standing.clone();
+                }
                 let asked = self.candidate(&candidate.enrolment, &candidate.rules, factor);
                 self.challenge(id, asked, Some(candidate));
             }

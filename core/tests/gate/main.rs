@@ -8,6 +8,8 @@
 mod adoption;
 #[cfg(feature = "device-key")]
 mod device_key;
+#[cfg(feature = "email-code")]
+mod email_code;
 #[cfg(all(feature = "password", feature = "recovery-codes"))]
 mod knowledge;
 mod office;

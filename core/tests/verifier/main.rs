@@ -5,11 +5,15 @@
 mod bound;
 #[cfg(feature = "device-key")]
 mod device_key;
+#[cfg(feature = "email-code")]
+mod email_code;
 mod faults;
 #[cfg(feature = "password")]
 mod password;
 #[cfg(feature = "recovery-codes")]
 mod recovery_codes;
+#[cfg(feature = "netstack")]
+mod walk;
 #[cfg(feature = "webauthn")]
 mod webauthn;
 

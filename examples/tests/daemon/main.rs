@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod crash;
+mod desk;
 mod device;
+mod factors;
 mod faults;
 mod policy;
+mod programs;
 mod roaming;
 mod settings;
 mod site;
@@ -12,5 +15,11 @@ mod story;
 mod system;
 mod upkeep;
 
+#[path = "../../../core/tests/support/mail.rs"]
+#[expect(dead_code, reason = "the sender's own tests need more of it")]
+mod mail;
 #[path = "../../../core/tests/interface/network.rs"]
 mod network;
+#[path = "../../../core/tests/support/passkey.rs"]
+#[expect(dead_code, reason = "the verifier's own tests need more of it")]
+mod passkey;

@@ -75,7 +75,17 @@ pub(crate) const TEST: &[Need] = &[
     Need {
         program: "softhsm2-util",
         package: "softhsm2",
-        reason: "core/tests/pkcs11: a token in software, behind PKCS #11",
+        reason: "core/tests/pkcs11, examples/tests/daemon: a token in software, behind PKCS #11",
+    },
+    Need {
+        program: "aiosmtpd",
+        package: "python3-aiosmtpd",
+        reason: "core/tests/{smtp,gate}, examples/tests/daemon: a mail server",
+    },
+    Need {
+        program: "openssl",
+        package: "openssl",
+        reason: "core/tests/smtp: the mail server's certificate",
     },
 ];
 

@@ -75,7 +75,7 @@ pub enum Answer {
     /// Enrolling: an address for codes.
     Address {
         /// The address.
-        address: String,
+        address: Hidden,
     },
 }
 

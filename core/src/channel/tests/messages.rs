@@ -267,7 +267,7 @@ fn the_json_of_what_is_asked_and_answered() {
             credential: hidden("{}").unwrap(),
         },
         Answer::Address {
-            address: "alice@example.com".into(),
+            address: hidden("alice@example.com").unwrap(),
         },
     ];
     let lines: Vec<String> = challenges

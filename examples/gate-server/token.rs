@@ -1,0 +1,99 @@
+//! One-time enrolment tokens: with one, a user's client enrols a factor by itself.
+
+use std::error::Error;
+use std::time::Duration;
+
+use clap::Subcommand;
+use mfagate::assurance::FactorKind;
+use mfagate::id::{TokenId, UserId};
+use mfagate::store::EnrolmentToken;
+use serde_json::json;
+
+use crate::output::Output;
+use crate::settings::Settings;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and show it this once.
+    Create {
+        #[arg(long)]
+        user: UserId,
+        /// A kind of factor that it enrols; any kind without, several if given more than once.
+        #[arg(long = "kind", value_parser = kind)]
+        kinds: Vec<FactorKind>,
+        /// How long it is good.
+        #[arg(long, default_value = "1day")]
+        ttl: humantime::Duration,
+    },
+    /// List a user's tokens that have not been used.
+    List {
+        #[arg(long)]
+        user: UserId,
+    },
+    /// Take a token back.
+    Remove {
+        #[arg(long)]
+        user: UserId,
+        /// Its id, as `token list` has it.
+        token: TokenId,
+    },
+}
+
+/// A mistyped kind would make a token that enrols nothing.
+fn kind(text: &str) -> Result<FactorKind, String> {
+    let known = FactorKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text);
+    known.ok_or_else(|| {
+        let all: Vec<String> = FactorKind::ALL.iter().map(ToString::to_string).collect();
+        format!("the kinds are {}", all.join(", "))
+    })
+}
+
+pub(crate) async fn token(
+    settings: &Settings,
+    command: TokenCommand,
+    output: Output,
+) -> Result<(), Box<dyn Error>> {
+    let registrar = settings.registrar()?;
+    match command {
+        TokenCommand::Create { user, kinds, ttl } => {
+            let ttl: Duration = ttl.into();
+            let issued = registrar.issue_token(&user, kinds, ttl).await?;
+            let line = json!({
+                "type": "token",
+                "id": issued.id,
+                "token": issued.expose_text(),
+                "not_after_ms": issued.not_after.as_millis(),
+            });
+            output.say(issued.expose_text(), &line);
+        }
+        TokenCommand::List { user } => {
+            for token in registrar.tokens(&user).await? {
+                let line = json!({
+                    "type": "token",
+                    "id": token.id,
+                    "kinds": token.kinds,
+                    "not_after_ms": token.not_after.as_millis(),
+                });
+                output.say(in_words(&token), &line);
+            }
+        }
+        TokenCommand::Remove { user, token } => {
+            registrar.remove_token(&user, token).await?;
+            let line = json!({"type": "removed", "id": token});
+            output.say(format_args!("Token {token} is taken back."), &line);
+        }
+    }
+    Ok(())
+}
+
+fn in_words(token: &EnrolmentToken) -> String {
+    let kinds: Vec<String> = token.kinds.iter().map(ToString::to_string).collect();
+    let kinds = if kinds.is_empty() {
+        "any".to_owned()
+    } else {
+        kinds.join(",")
+    };
+    format!("{} {kinds} until {}", token.id, token.not_after)
+}
