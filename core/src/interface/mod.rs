@@ -13,6 +13,11 @@ pub mod lease_guard;
 mod link;
 #[cfg(feature = "netstack")]
 pub mod netstack;
+#[cfg(all(
+    feature = "kernel",
+    any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+))]
+pub mod portable;
 #[cfg(all(feature = "uapi", unix))]
 pub mod uapi;
 #[cfg(all(feature = "userspace", target_os = "linux"))]

@@ -1,9 +1,21 @@
 //! Backends with real packets, each test in network namespaces of its own, which go with it.
 //! They need root, `/dev/net/tun`, `ip`, `wg`, `wireguard-go` and `ping`.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what is measured is measured by the machine's clock"
+)]
 
+mod bound;
 mod harness;
+mod line;
 mod network;
 mod other_makes;
+mod restart;
 mod uapi;
 mod userspace;
+
+#[path = "../support/flow.rs"]
+mod flow;
+#[path = "../support/leased.rs"]
+mod leased;

@@ -86,7 +86,8 @@ impl Host {
         host
     }
 
-    fn pid(&self) -> String {
+    /// The process that holds its namespace.
+    pub(crate) fn pid(&self) -> String {
         self.holder.id().to_string()
     }
 

@@ -41,7 +41,7 @@ impl WireguardGo {
     }
 }
 
-async fn up(name: &str) -> WireguardGo {
+pub(crate) async fn up(name: &str) -> WireguardGo {
     let program = WireguardGo::start(name, &GATE, Command::new("wireguard-go")).await;
     run(
         "ip",

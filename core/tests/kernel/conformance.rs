@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::interface::kernel::KernelInterface;
 use mfagate::interface::netstack::{NetStream, Netstack};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -17,8 +16,14 @@ use super::gate;
 
 const ECHO: &str = "10.9.0.1:7";
 
-struct Harness(KernelInterface);
-struct Client(Netstack);
+/// A backend, with its key and its port.
+pub(crate) struct Harness<B> {
+    pub(crate) backend: B,
+    pub(crate) key: PublicKey,
+    pub(crate) port: u16,
+}
+
+pub(crate) struct Client(Netstack);
 struct Stream(NetStream);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,11 +31,16 @@ struct Stream(NetStream);
 async fn it_keeps_the_backends_contract() {
     let gate = gate().await;
     serve_echo().await;
-    let report = conformance(&Harness(gate)).await;
+    let harness = Harness {
+        key: gate.public_key(),
+        port: gate.listen_port(),
+        backend: gate,
+    };
+    let report = conformance(&harness).await;
     println!("{report:?}");
 }
 
-async fn serve_echo() {
+pub(crate) async fn serve_echo() {
     let listener = TcpListener::bind(ECHO).await.unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -43,19 +53,19 @@ async fn serve_echo() {
 }
 
 #[async_trait]
-impl InterfaceHarness for Harness {
+impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
     type Client = Client;
 
     fn backend(&self) -> &dyn InterfaceBackend {
-        &self.0
+        &self.backend
     }
 
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {
         let inner = format!("10.9.0.{}/32", 10 + slot).parse().unwrap();
         let client = Netstack::builder(key).address(inner).build().await.unwrap();
-        let gate = ([127, 0, 0, 1], self.0.listen_port()).into();
+        let gate = ([127, 0, 0, 1], self.port).into();
         let everything = vec!["10.9.0.0/24".parse().unwrap()];
-        let peer = PeerConfig::new(self.0.public_key(), psk, everything).with_endpoint(gate);
+        let peer = PeerConfig::new(self.key, psk, everything).with_endpoint(gate);
         client.install(vec![peer]).await.unwrap();
         Client(client)
     }

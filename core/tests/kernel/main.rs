@@ -10,7 +10,13 @@
 mod conformance;
 mod lifecycle;
 mod peers;
+mod portable;
 mod traffic;
+
+#[path = "../support/flow.rs"]
+mod flow;
+#[path = "../support/leased.rs"]
+mod leased;
 
 use std::process::Command;
 

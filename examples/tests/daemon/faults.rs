@@ -1,8 +1,11 @@
 //! What breaks while somebody is inside: access ends all the same, and on time.
 
 use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mfagate::runtime::SystemClock;
@@ -151,5 +154,108 @@ fn a_program_that_hangs_does_not_keep_the_interface_up() {
         assert!(!host.reaches(INSIDE, 3));
         let shown = run("ip", &["link", "show", "dev", &interface.name]);
         assert!(!shown.contains(",UP"), "{shown}");
+    });
+}
+
+/// Sits in front of a program's configuration socket, and refuses changes once it is told to.
+struct Obstinate {
+    refuses: Arc<AtomicBool>,
+    socket: PathBuf,
+    real: PathBuf,
+}
+
+impl Obstinate {
+    /// The program goes on with its socket under another name; under the old one is this.
+    fn before(interface: &ForeignInterface) -> Self {
+        let folder = Path::new("/var/run/wireguard");
+        let obstinate = Self {
+            refuses: Arc::default(),
+            socket: folder.join(format!("{}.sock", interface.name)),
+            real: folder.join(format!("{}.real", interface.name)),
+        };
+        std::fs::rename(&obstinate.socket, &obstinate.real).unwrap();
+        let listener = UnixListener::bind(&obstinate.socket).unwrap();
+        let (refuses, real) = (Arc::clone(&obstinate.refuses), obstinate.real.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (refuses, real) = (Arc::clone(&refuses), real.clone());
+                std::thread::spawn(move || answer(client.unwrap(), &refuses, &real));
+            }
+        });
+        obstinate
+    }
+
+    fn refuse(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Obstinate {
+    fn drop(&mut self) {
+        for path in [&self.socket, &self.real] {
+            _ = std::fs::remove_file(path); // the program may have removed its own
+        }
+    }
+}
+
+/// One request and its response.
+fn answer(mut client: UnixStream, refuses: &AtomicBool, real: &Path) {
+    let request = message(&mut client);
+    if request.starts_with(b"set=1") && refuses.load(Ordering::SeqCst) {
+        _ = client.write_all(b"errno=5\n\n"); // EIO; whoever asked may be gone
+        return;
+    }
+    let mut program = UnixStream::connect(real).unwrap();
+    program.write_all(&request).unwrap();
+    _ = client.write_all(&message(&mut program));
+}
+
+/// Up to the empty line that ends it.
+fn message(stream: &mut UnixStream) -> Vec<u8> {
+    let (mut message, mut chunk) = (Vec::new(), [0; 4096]);
+    while !message.ends_with(b"\n\n") {
+        match stream.read(&mut chunk) {
+            Ok(len @ 1..) => message.extend_from_slice(&chunk[..len]),
+            _ => break,
+        }
+    }
+    message
+}
+
+/// Closed is better than available: what can't be removed is taken down, and said.
+#[test]
+fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        site.configure(|text| {
+            text.replace("lease = \"8h\"", "lease = \"8h\"\nfence_after = \"3s\"")
+        });
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, false);
+        let obstinate = Obstinate::before(&interface);
+        let log = site.path().join("log");
+        let mut daemon = site.server(&["run"]);
+        daemon.stderr(std::fs::File::create(&log).unwrap());
+        let mut daemon = crate::site::Running::start(&mut daemon);
+        daemon.wait_for("is up");
+        let (_tunnel, _) = admitted(&host, &site, &code(&secret, 0));
+
+        obstinate.refuse();
+        let revoked_at = now();
+        let mut revoke = site.server(&["revoke", "--user", "alice"]);
+        _ = revoke.output().unwrap(); // it may well say that it could not
+        let is_down = |_| {
+            std::thread::sleep(Duration::from_millis(200));
+            !run("ip", &["link", "show", "dev", &interface.name]).contains(",UP")
+        };
+        assert!((0..100).any(is_down), "it stays up");
+        println!(
+            "down {:?} after the revocation",
+            now().saturating_since(revoked_at)
+        );
+        assert!(!host.reaches(INSIDE, 2));
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(said.contains("ERROR"), "{said}");
     });
 }

@@ -1,11 +1,13 @@
 //! `gate-server` and `connect` as their users run them.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod adoption;
 mod crash;
 mod desk;
 mod device;
 mod factors;
 mod faults;
+mod kernel;
 mod policy;
 mod programs;
 mod roaming;

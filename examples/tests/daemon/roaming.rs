@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::network::{HERE, Host, THERE, in_new_network};
 use crate::site::{Running, Site};
 use crate::story::{code, enrol};
-use crate::system::{INSIDE, run_on_a_tun_device};
+use crate::system::{ForeignInterface, INSIDE, WgQuick, export, run_on_a_tun_device};
 
 const ELSEWHERE: &str = "192.0.2.3";
 /// A look at the peer, the time in which a move settles, and as much again for a slow machine.
@@ -105,6 +105,27 @@ fn a_change_of_address_ends_the_session_where_the_policy_says_so_and_the_client_
         assert_eq!(connect.status(), Some(5));
         assert!(is_told(&site));
         assert!(!site.admin(&["sessions"]).contains("alice"));
+    });
+}
+
+/// The same on an interface that believes the first message of a handshake, under a lease guard.
+#[test]
+fn a_change_of_address_ends_the_session_of_a_client_of_another_make() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site("reauthenticate"));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, true);
+        let _gate = site.run();
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let _tunnel = WgQuick::up(&host, &file);
+        let _traffic = settle_in(&host);
+        move_away(&host);
+        assert!(is_told_in_time(&site));
+        assert!(!host.reaches(INSIDE, 2));
+        assert_eq!(interface.peers(), "");
     });
 }
 

@@ -4,7 +4,8 @@ use std::net::{TcpListener, UdpSocket};
 
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
-use crate::system::FORWARDING;
+use crate::story::enrol;
+use crate::system::{FORWARDING, ForeignInterface};
 
 /// A site whose daemon would change all there is to change.
 fn site() -> Site {
@@ -78,6 +79,23 @@ fn a_network_that_another_interface_is_in() {
             "userspace",
             "overlaps 192.0.2.1/24 of this machine's interface cable0",
         );
+    });
+}
+
+#[test]
+fn a_program_that_does_not_run_or_has_another_key() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        site.configure(|text| text.replace("name = \"wg0\"", "name = \"mfgnone\""));
+        refused(&site, "uapi", "start the program that serves it");
+
+        let other = Site::at(HERE);
+        enrol(&other);
+        let interface = ForeignInterface::up(&other);
+        site.configure(|text| text.replace("\"mfgnone\"", &format!("\"{}\"", interface.name)));
+        refused(&site, "uapi", "has another private key");
+        assert_eq!(interface.peers(), "");
     });
 }
 

@@ -101,6 +101,22 @@ fn a_disabled_user_is_put_out_at_once_and_a_dead_daemon_s_sessions_can_be_revoke
 }
 
 #[test]
+fn a_killed_gate_takes_its_tunnels_with_it() {
+    let (site, secret) = office();
+    let gate = site.run();
+    let mut connect = connect(&site);
+    connect.enter(&code(&secret, 0));
+    let line = connect.wait_for("Serving on ");
+    let local = line.trim().trim_start_matches("Serving on ");
+    let local = local.trim_end_matches('.').parse().unwrap();
+    assert!(fetch(local).contains("You are inside."));
+    gate.kill();
+    // Its port is anybody's: nothing of it is left that could pass a packet.
+    let _port = std::net::UdpSocket::bind(site.wireguard).unwrap();
+    assert!(!fetch(local).contains("You are inside."));
+}
+
+#[test]
 fn nothing_is_half_made_and_whatever_is_wrong_is_named() {
     let (site, _) = office();
     let read = |name: &str| std::fs::read(site.path().join(name)).unwrap();

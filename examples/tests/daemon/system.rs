@@ -109,6 +109,30 @@ fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
     });
 }
 
+/// In the process and on a TUN device nothing passes once the process is gone, however it went.
+#[test]
+fn a_killed_gate_takes_its_tun_device_with_it() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let site = site();
+        let secret = enrol(&site);
+        let mut daemon = run_on_a_tun_device(&site);
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let _tunnel = WgQuick::up(&host, &file);
+        assert!(host.reaches(INSIDE, 5));
+        let flow = Pings::start(&host, "0.05", 4);
+        std::thread::sleep(Duration::from_secs(1));
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+        let killed = SystemClock::new().now().timestamp;
+        let last = flow.last();
+        assert!(last < killed + Duration::from_secs(1), "it goes on");
+        assert!(!run("ip", &["link", "show"]).contains("wg0"));
+    });
+}
+
 #[test]
 fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
     const LEASE: Duration = Duration::from_secs(6);
@@ -196,7 +220,11 @@ pub(crate) struct ForeignInterface {
 
 impl ForeignInterface {
     pub(crate) fn up(site: &Site) -> Self {
-        let name = format!("mfgk{}", std::process::id());
+        // wireguard-go's sockets are the whole machine's, whatever network it is in: a name that
+        // two tests of this program had at once would lead one to the other's interface.
+        static NTH: AtomicU32 = AtomicU32::new(0);
+        let nth = NTH.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mfk{}x{nth}", std::process::id());
         let program = Command::new("wireguard-go").args(["-f", &name]).spawn();
         let interface = Self {
             name,

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::Site;
-use crate::system::{FORWARDING, run_on_a_tun_device};
+use crate::site::{Running, Site};
+use crate::story::{code, enrol};
+use crate::system::{FORWARDING, INSIDE, WgQuick, export, run_on_a_tun_device};
 
 const NOBODY: u32 = 65_534;
 
@@ -23,7 +24,7 @@ fn site() -> Site {
 }
 
 #[track_caller]
-fn nothing_is_left(site: &Site) {
+pub(crate) fn nothing_is_left(site: &Site) {
     assert_eq!(run("cat", &[FORWARDING]), "0\n");
     assert_eq!(run("nft", &["list", "tables"]), "");
     assert!(!run("ip", &["link", "show"]).contains("wg0"));
@@ -97,7 +98,7 @@ fn the_systemd_unit_is_valid_and_asks_for_one_capability() {
 }
 
 /// The program as a user with this capability and no other, as the systemd unit runs it.
-fn as_nobody(site: &Site, capability: Option<&str>) -> Command {
+pub(crate) fn as_nobody(site: &Site, capability: Option<&str>) -> Command {
     let program = site.path().join("gate-server");
     std::fs::copy(env!("CARGO_BIN_EXE_gate-server"), &program).unwrap();
     own(site.path());
@@ -121,6 +122,49 @@ fn own(path: &Path) {
             own(&entry.unwrap().path());
         }
     }
+}
+
+/// As the systemd unit runs it: no root, one capability, and a TUN device that is open to it. On a
+/// machine whose device is root's alone, it gets one of its own, in a mount namespace.
+#[test]
+fn one_capability_is_enough_for_everything_that_is_changed_and_taken_back() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let site = site();
+        let secret = enrol(&site);
+        let unprivileged = as_nobody(&site, Some("net_admin"));
+        let mut own_device = Command::new("unshare");
+        own_device.current_dir(site.path());
+        own_device.args(["--mount", "sh", "-c"]);
+        own_device.arg(
+            "mount -t tmpfs tmpfs /dev/net && mknod /dev/net/tun c 10 200 && \
+             chmod 666 /dev/net/tun && exec \"$0\" \"$@\"",
+        );
+        own_device
+            .arg(unprivileged.get_program())
+            .args(unprivileged.get_args());
+        let mut daemon = Running::start(own_device.args(["run", "--backend", "userspace"]));
+        daemon.wait_for("is up");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.id()));
+        let status = status.unwrap();
+        assert!(status.contains("Uid:\t65534\t65534"), "{status}");
+        assert!(status.contains("CapEff:\t0000000000001000"), "{status}");
+        assert_eq!(run("cat", &[FORWARDING]), "1\n");
+        let tables = run("nft", &["list", "tables"]);
+        assert!(
+            tables.contains("mfagate-wg0-nat") && tables.contains("mfagate-wg0\n"),
+            "{tables}"
+        );
+
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let _tunnel = WgQuick::up(&host, &file);
+        assert!(host.reaches(INSIDE, 10));
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
 }
 
 #[test]

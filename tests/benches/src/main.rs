@@ -31,15 +31,22 @@ struct Arguments {
     /// Exit with a status other than zero when a row misses its target.
     #[arg(long)]
     strict: bool,
+    /// Measure what needs the kernel's WireGuard, and nothing else. As root.
+    #[arg(long)]
+    kernel: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut report = Report::new(arguments.only);
-    let outcome = machine::rows(&mut report)
-        .and_then(|()| gate::rows(&mut report))
-        .and_then(|()| factor::rows(&mut report))
-        .and_then(|()| interface::rows(&mut report));
+    let outcome = if arguments.kernel {
+        interface::rows_of_the_kernel(&mut report)
+    } else {
+        machine::rows(&mut report)
+            .and_then(|()| gate::rows(&mut report))
+            .and_then(|()| factor::rows(&mut report))
+            .and_then(|()| interface::rows(&mut report))
+    };
     print!("{}", report.table());
     if let Err(error) = outcome.and_then(|()| report.write(&arguments.report)) {
         eprintln!("benches: {error}");

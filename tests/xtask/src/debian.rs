@@ -127,6 +127,31 @@ pub(crate) const VM: &[Need] = &[
         package: "wireguard-tools",
         reason: "core/tests/kernel: a second implementation's view of the interface",
     },
+    Need {
+        program: "nft",
+        package: "nftables",
+        reason: "examples/tests/daemon: masquerading",
+    },
+    Need {
+        program: "ping",
+        package: "iputils-ping",
+        reason: "examples/tests/daemon: packets",
+    },
+    Need {
+        program: "setpriv",
+        package: "util-linux",
+        reason: "examples/tests/daemon: a daemon with one capability",
+    },
+    Need {
+        program: "update-ca-certificates",
+        package: "ca-certificates",
+        reason: "examples/tests/daemon: a client of HTTP",
+    },
+    Need {
+        program: "strip",
+        package: "binutils",
+        reason: "core/tests/kernel: what fits the machine's memory",
+    },
 ];
 
 /// What `cargo xtask bench` needs.
@@ -136,6 +161,21 @@ pub(crate) const BENCH: &[Need] = &[
         program: "openssl",
         package: "openssl",
         reason: "machine.x25519_openssl: the fastest implementation at hand, to compare with",
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        reason: "interface.userspace…: network namespaces",
+    },
+    Need {
+        program: "wg",
+        package: "wireguard-tools",
+        reason: "interface.uapi…: WireGuard of another make gets its key",
+    },
+    Need {
+        program: "wireguard-go",
+        package: "wireguard-go",
+        reason: "interface.uapi…: WireGuard of another make",
     },
 ];
 

@@ -24,13 +24,23 @@ struct Job {
     name: &'static str,
     /// Its name as a target of cargo's.
     target: &'static str,
+    /// Programs of the workspace that it starts, at the places where cargo put them.
+    programs: &'static [&'static str],
 }
 
 /// Every test executable of which the machine runs the ignored tests.
-const JOBS: &[Job] = &[Job {
-    name: "core/tests/kernel",
-    target: "kernel",
-}];
+const JOBS: &[Job] = &[
+    Job {
+        name: "core/tests/kernel",
+        target: "kernel",
+        programs: &[],
+    },
+    Job {
+        name: "examples/tests/daemon",
+        target: "daemon",
+        programs: &["gate-server", "connect"],
+    },
+];
 
 /// Kernel modules that the machine loads, with whatever these need.
 const MODULES: &[&str] = &[
@@ -38,17 +48,27 @@ const MODULES: &[&str] = &[
     "veth",
     "dummy",
     "nf_tables",
+    "nft_chain_nat",
     "nft_ct",
     "nft_limit",
     "nft_log",
+    "nft_masq",
     "nft_reject_inet",
 ];
 
 /// Programs of the host that tests call in the machine, besides those of busybox.
-const PROGRAMS: &[&str] = &["bash", "ip", "wg"];
+const PROGRAMS: &[&str] = &[
+    "bash", "ip", "nft", "nsenter", "ping", "setpriv", "stat", "unshare", "wg", "wg-quick",
+];
+
+/// Files of the host that programs read there: without authorities a client of HTTP does not begin.
+const FILES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt"];
 
 /// All of it, boot to power-off, on a slow machine.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1500);
+
+/// The same for the benches.
+const BENCH_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
@@ -79,32 +99,59 @@ pub(crate) fn take(steps: &mut Tally, filter: Option<&str>) {
     }
 }
 
+/// Measures the rows of the benches that need the kernel's WireGuard; gives them as JSON.
+pub(crate) fn bench(benches: &Path, only: Option<&str>) -> Result<String, Failure> {
+    debian::ensure(debian::VM)?;
+    let load = tree::Load {
+        executables: vec![benches.to_path_buf()],
+        beside: Vec::new(),
+        commands: |places: &[String]| boot::bench_command(&places.concat(), only),
+    };
+    let console = boot::run(&machine(load)?, BENCH_LIMIT)?;
+    boot::report(&console)
+}
+
 /// Builds the tests, and a machine with them on it.
 fn prepared(filter: Option<&str>) -> Result<boot::Machine, Failure> {
+    let (mut executables, mut beside) = (Vec::new(), Vec::new());
+    for job in JOBS {
+        let (executable, programs) = built(job)?;
+        executables.push(executable);
+        beside.extend(programs);
+    }
+    machine(tree::Load {
+        executables,
+        beside,
+        commands: |places: &[String]| {
+            let command = |(job, place): (&Job, &String)| boot::command(job.name, place, filter);
+            JOBS.iter().zip(places).map(command).collect()
+        },
+    })
+}
+
+fn machine(load: tree::Load<impl Fn(&[String]) -> String>) -> Result<boot::Machine, Failure> {
     let folder = workspace().join("target/vm");
     let kernel = image::kernel(&folder)?;
-    let mut built = Vec::new();
-    for job in JOBS {
-        built.push((job.name, executable(job.target)?));
-    }
-    let tests = tree::Tests {
-        executables: &built,
-        filter,
-    };
-    let initramfs = tree::pack(&folder, &kernel, &tests)?;
+    let initramfs = tree::pack(&folder, &kernel, load)?;
     Ok(boot::Machine {
         kernel: kernel.image,
         initramfs,
     })
 }
 
-/// Builds a test executable as `cargo xtask test` built it before, and says where it is.
-fn executable(target: &str) -> Result<PathBuf, Failure> {
+/// Builds a test executable as `cargo xtask test` built it before, and says where it is, and where
+/// the programs are that it starts.
+fn built(job: &Job) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
+    let target = job.target;
     let arguments =
         format!("test --workspace --all-features --test {target} --no-run --message-format json");
     let lines = output(&mut cargo(&arguments))?;
-    executable_in(&lines, target)
-        .ok_or_else(|| Failure(format!("cargo did not say where the test `{target}` is")))
+    let find = |target: &str| {
+        executable_in(&lines, target)
+            .ok_or_else(|| Failure(format!("cargo did not say where `{target}` is")))
+    };
+    let programs = job.programs.iter().map(|program| find(program));
+    Ok((find(target)?, programs.collect::<Result<_, _>>()?))
 }
 
 fn executable_in(lines: &str, target: &str) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! The elements of the two sets: networks, each with the time that it has left.
+//! The elements of the sets: networks, each with the time that it has left.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use netlink_packet_core::{NlaBuffer, NlasIterator, parse_u32_be, parse_u64_be};
 
 use super::interval::{Edge, Family, Interval, pair};
 use super::message::{Ask, Attributes, Messages};
-use super::rules::{DATA_VALUE, IN_TABLE, LIST_ELEMENT, set};
+use super::rules::{DATA_VALUE, IN_TABLE, LIST_ELEMENT, Set};
 
 /// How many networks one transaction takes: what its messages fill stays well below the usual
 /// send buffer of 208 KiB, and the elements of one message below the 64 KiB of an attribute.
@@ -33,12 +33,12 @@ const LEAST: Duration = Duration::from_millis(1);
 /// there is an error before 6.3's own message for it; so each is added, deleted and added again,
 /// which is one step to everybody outside of the transaction.
 pub(super) fn put(messages: &mut Messages, table: &str, leases: &[(Interval, Duration)]) {
-    for family in Family::BOTH {
-        let of_family = || leases.iter().filter(move |lease| lease.0.family == family);
-        change(messages, Ask::NewElement, table, family, of_family());
-        change(messages, Ask::DelElement, table, family, of_family());
-        let last = of_family().filter(|(_, left)| *left >= LEAST);
-        change(messages, Ask::NewElement, table, family, last);
+    for set in Set::ALL {
+        let of_set = || leases.iter().filter(move |lease| Set::of(&lease.0) == set);
+        change(messages, Ask::NewElement, table, set, of_set());
+        change(messages, Ask::DelElement, table, set, of_set());
+        let last = of_set().filter(|(_, left)| *left >= LEAST);
+        change(messages, Ask::NewElement, table, set, last);
     }
 }
 
@@ -48,24 +48,22 @@ pub(super) fn take(messages: &mut Messages, table: &str, networks: &[Interval]) 
     put(messages, table, &over);
 }
 
-/// Takes everything out of both sets.
+/// Takes everything out of all sets.
 pub(super) fn clear(messages: &mut Messages, table: &str) {
-    for family in Family::BOTH {
-        messages.ask(Ask::DelElement, |old| {
-            old.text(IN_TABLE, table);
-            old.text(IN_SET, set(family));
-        });
+    for set in Set::ALL {
+        messages.ask(Ask::DelElement, |old| of_set(old, table, set));
     }
 }
 
 /// Which set a listing is of.
-pub(super) fn of_set(list: &mut Attributes<'_>, table: &str, family: Family) {
+pub(super) fn of_set(list: &mut Attributes<'_>, table: &str, set: Set) {
     list.text(IN_TABLE, table);
-    list.text(IN_SET, set(family));
+    list.text(IN_SET, set.name());
 }
 
 /// The networks in a listing of a set, with the time that each has left.
-pub(super) fn read(family: Family, listing: &[Vec<u8>]) -> Option<Vec<(Interval, Duration)>> {
+pub(super) fn read(set: Set, listing: &[Vec<u8>]) -> Option<Vec<(Interval, Duration)>> {
+    let family = set.family();
     let mut edges = Vec::new();
     for message in listing {
         let Some(elements) = find(message, ELEMENTS)? else {
@@ -75,27 +73,35 @@ pub(super) fn read(family: Family, listing: &[Vec<u8>]) -> Option<Vec<(Interval,
             edges.push(read_element(family, element.ok()?.value())?);
         }
     }
-    Some(pair(family, edges))
+    Some(match set {
+        Set::Hosts(_) => edges
+            .into_iter()
+            .filter_map(|edge| Some((Interval::single(family, edge.address), edge.start?)))
+            .collect(),
+        Set::Nets(_) => pair(family, edges),
+    })
 }
 
 fn change<'a>(
     messages: &mut Messages,
     ask: Ask,
     table: &str,
-    family: Family,
+    set: Set,
     leases: impl Iterator<Item = &'a (Interval, Duration)>,
 ) {
     let mut leases = leases.peekable();
     if leases.peek().is_none() {
         return; // without a list of elements, a deletion is of all
     }
+    let family = set.family();
     messages.ask(ask, |change| {
-        of_set(change, table, family);
+        of_set(change, table, set);
         change.nested(ELEMENTS, |elements| {
             for (network, left) in leases {
                 let timeout = (ask == Ask::NewElement).then_some(*left);
                 element(elements, family, network.start, timeout, false);
-                if let Some(end) = network.end {
+                let ends = matches!(set, Set::Nets(_));
+                if let Some(end) = network.end.filter(|_| ends) {
                     element(elements, family, end, None, true);
                 }
             }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Which of the two sets.
+/// Of which kind addresses are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Family {
     V4,
@@ -12,13 +12,19 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
     /// How many bytes an address has.
     pub(super) const fn width(self) -> u32 {
         match self {
             Self::V4 => 4,
             Self::V6 => 16,
+        }
+    }
+
+    /// The last address there is.
+    const fn last(self) -> u128 {
+        match self {
+            Self::V4 => 0xffff_ffff,
+            Self::V6 => u128::MAX,
         }
     }
 
@@ -53,6 +59,26 @@ pub(super) struct Interval {
     pub(super) family: Family,
     pub(super) start: u128,
     pub(super) end: Option<u128>,
+}
+
+impl Interval {
+    /// One address and no more.
+    pub(super) const fn single(family: Family, address: u128) -> Self {
+        Self {
+            family,
+            start: address,
+            end: if address == family.last() {
+                None
+            } else {
+                Some(address + 1)
+            },
+        }
+    }
+
+    /// Whether it is one address and no more.
+    pub(super) fn is_single(&self) -> bool {
+        *self == Self::single(self.family, self.start)
+    }
 }
 
 impl From<IpNet> for Interval {
@@ -128,6 +154,24 @@ mod tests {
         assert_eq!(interval("255.255.255.255/32").end, None);
         assert_eq!(interval("0.0.0.0/0").end, None);
         assert_eq!(interval("::/0").end, None);
+    }
+
+    #[test]
+    fn single_addresses_are_told_from_networks_at_the_ends_too() {
+        for (net, is_single) in [
+            ("10.0.0.5/32", true),
+            ("255.255.255.255/32", true),
+            ("0.0.0.0/32", true),
+            ("10.0.0.4/31", false),
+            ("255.255.255.254/31", false),
+            ("0.0.0.0/0", false),
+            ("fd00::5/128", true),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", true),
+            ("fd00::/64", false),
+            ("::/0", false),
+        ] {
+            assert_eq!(interval(net).is_single(), is_single, "{net}");
+        }
     }
 
     #[test]

@@ -1,25 +1,34 @@
-//! What the guard's table is made of: two sets, two chains, and three rules in each.
+//! What the guard's table is made of: four sets, two chains, and five rules in each.
+//!
+//! Single addresses, which most peers have, are in sets of their own: the kernel finds, adds and
+//! removes one in the same time however many there are. A set of networks it walks at each change.
 //!
 //! ```text
 //! table inet mfagate-wg0 {
-//!     set live4 { type ipv4_addr; flags interval,timeout; timeout 1s; }
-//!     set live6 { type ipv6_addr; flags interval,timeout; timeout 1s; }
+//!     set hosts4 { type ipv4_addr; flags timeout; timeout 1s; }
+//!     set hosts6 { type ipv6_addr; flags timeout; timeout 1s; }
+//!     set nets4 { type ipv4_addr; flags interval,timeout; timeout 1s; }
+//!     set nets6 { type ipv6_addr; flags interval,timeout; timeout 1s; }
 //!     chain entering {
 //!         type filter hook prerouting priority -450; policy accept;
-//!         iifname "wg0" ip saddr @live4 accept
-//!         iifname "wg0" ip6 saddr @live6 accept
+//!         iifname "wg0" ip saddr @hosts4 accept
+//!         iifname "wg0" ip6 saddr @hosts6 accept
+//!         iifname "wg0" ip saddr @nets4 accept
+//!         iifname "wg0" ip6 saddr @nets6 accept
 //!         iifname "wg0" counter drop
 //!     }
 //!     chain leaving {
 //!         type filter hook postrouting priority -450; policy accept;
-//!         oifname "wg0" ip daddr @live4 accept
-//!         oifname "wg0" ip6 daddr @live6 accept
+//!         oifname "wg0" ip daddr @hosts4 accept
+//!         oifname "wg0" ip6 daddr @hosts6 accept
+//!         oifname "wg0" ip daddr @nets4 accept
+//!         oifname "wg0" ip6 daddr @nets6 accept
 //!         oifname "wg0" counter drop
 //!     }
 //! }
 //! ```
 
-use super::interval::Family;
+use super::interval::{Family, Interval};
 use super::message::{Ask, Attributes, Messages};
 
 /// `NFTA_*_TABLE`: the first attribute of whatever is in a table.
@@ -38,8 +47,9 @@ pub(super) const PLAIN: u32 = 0;
 
 /// Before everything else, the defragmentation of connection tracking (-400) among it.
 const PRIORITY: i32 = -450;
-/// `NFT_SET_INTERVAL | NFT_SET_TIMEOUT`.
-const SET_FLAGS: u32 = 0x4 | 0x10;
+/// `NFT_SET_TIMEOUT`, `NFT_SET_INTERVAL`.
+const HAS_TIMEOUT: u32 = 0x10;
+const HAS_INTERVALS: u32 = 0x4;
 /// An element that comes without a lease, by an operator's hand, has an end all the same.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
 
@@ -50,11 +60,52 @@ const REGISTER: u32 = 1;
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
 
-/// The name of a family's set.
-pub(super) const fn set(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "live4",
-        Family::V6 => "live6",
+/// A set of live addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Set {
+    /// Single addresses.
+    Hosts(Family),
+    /// Networks of more than one address.
+    Nets(Family),
+}
+
+impl Set {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Hosts(Family::V4),
+        Self::Hosts(Family::V6),
+        Self::Nets(Family::V4),
+        Self::Nets(Family::V6),
+    ];
+
+    /// Where this network belongs.
+    pub(super) fn of(network: &Interval) -> Self {
+        if network.is_single() {
+            Self::Hosts(network.family)
+        } else {
+            Self::Nets(network.family)
+        }
+    }
+
+    pub(super) const fn family(self) -> Family {
+        match self {
+            Self::Hosts(family) | Self::Nets(family) => family,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Hosts(Family::V4) => "hosts4",
+            Self::Hosts(Family::V6) => "hosts6",
+            Self::Nets(Family::V4) => "nets4",
+            Self::Nets(Family::V6) => "nets6",
+        }
+    }
+
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Hosts(_) => HAS_TIMEOUT,
+            Self::Nets(_) => HAS_TIMEOUT | HAS_INTERVALS,
+        }
     }
 }
 
@@ -108,8 +159,8 @@ pub(super) fn make(messages: &mut Messages, table: &str, interface: &str, flags:
         new.text(IN_TABLE, table);
         new.u32(2, flags); // NFTA_TABLE_FLAGS
     });
-    for (id, family) in (1..).zip(Family::BOTH) {
-        make_set(messages, table, family, id);
+    for (id, set) in (1..).zip(Set::ALL) {
+        make_set(messages, table, set, id);
     }
     for way in Way::BOTH {
         make_chain(messages, table, way);
@@ -117,10 +168,10 @@ pub(super) fn make(messages: &mut Messages, table: &str, interface: &str, flags:
             all.text(IN_TABLE, table);
             all.text(2, way.chain()); // NFTA_RULE_CHAIN
         });
-        for family in Family::BOTH {
+        for set in Set::ALL {
             rule(messages, table, way, |rule| {
                 is_of_interface(rule, way, interface);
-                is_live(rule, way, family);
+                is_live(rule, way, set);
                 verdict(rule, ACCEPT);
             });
         }
@@ -137,18 +188,18 @@ pub(super) fn unmake(messages: &mut Messages, table: &str) {
     messages.ask(Ask::DelTable, |old| old.text(IN_TABLE, table));
 }
 
-fn make_set(messages: &mut Messages, table: &str, family: Family, id: u32) {
+fn make_set(messages: &mut Messages, table: &str, set: Set, id: u32) {
     // What `nft` calls `ipv4_addr` and `ipv6_addr`.
-    let key_type = match family {
+    let key_type = match set.family() {
         Family::V4 => 7,
         Family::V6 => 8,
     };
     messages.ask(Ask::NewSet, |new| {
         new.text(IN_TABLE, table);
-        new.text(2, set(family)); // NFTA_SET_NAME
-        new.u32(3, SET_FLAGS); // NFTA_SET_FLAGS
+        new.text(2, set.name()); // NFTA_SET_NAME
+        new.u32(3, set.flags()); // NFTA_SET_FLAGS
         new.u32(4, key_type); // NFTA_SET_KEY_TYPE
-        new.u32(5, family.width()); // NFTA_SET_KEY_LEN
+        new.u32(5, set.family().width()); // NFTA_SET_KEY_LEN
         new.u32(10, id); // NFTA_SET_ID
         new.u64(11, DEFAULT_TIMEOUT_MS); // NFTA_SET_TIMEOUT
     });
@@ -197,7 +248,8 @@ fn is_of_interface(rule: &mut Attributes<'_>, way: Way, interface: &str) {
     is_equal(rule, &name);
 }
 
-fn is_live(rule: &mut Attributes<'_>, way: Way, family: Family) {
+fn is_live(rule: &mut Attributes<'_>, way: Way, set: Set) {
+    let family = set.family();
     load_meta(rule, 15); // NFT_META_NFPROTO
     is_equal(
         rule,
@@ -213,7 +265,7 @@ fn is_live(rule: &mut Attributes<'_>, way: Way, family: Family) {
         load.u32(4, family.width()); // NFTA_PAYLOAD_LEN
     });
     expression(rule, "lookup", |lookup| {
-        lookup.text(1, set(family)); // NFTA_LOOKUP_SET
+        lookup.text(1, set.name()); // NFTA_LOOKUP_SET
         lookup.u32(2, REGISTER); // NFTA_LOOKUP_SREG
     });
 }

@@ -7,9 +7,9 @@ use rustix::io::Errno;
 
 use super::elements::{self, CHUNK};
 use super::error::GuardError;
-use super::interval::{Family, Interval};
+use super::interval::Interval;
 use super::message::{Ask, Messages};
-use super::rules::{self, IN_TABLE, OWNED, PLAIN};
+use super::rules::{self, IN_TABLE, OWNED, PLAIN, Set};
 use super::socket::{Connection, Trouble};
 use crate::runtime::SystemClock;
 use crate::time::{Clock, Instant};
@@ -101,14 +101,16 @@ impl Table {
         self.is_open()?;
         self.restore_if_missing()?;
         let mut live = Vec::new();
-        for family in Family::BOTH {
+        for set in Set::ALL {
             let name = self.name.clone();
             let listing = self.connection.dump(Ask::GetElement, |list| {
-                elements::of_set(list, &name, family);
+                elements::of_set(list, &name, set);
             });
             let listing = listing.map_err(|trouble| self.explain("list them", trouble))?;
-            live.extend(elements::read(family, &listing).ok_or(GuardError::Unanswered)?);
+            live.extend(elements::read(set, &listing).ok_or(GuardError::Unanswered)?);
         }
+        // Whoever looks something up in it counts on the order.
+        live.sort_unstable();
         Ok(live)
     }
 

@@ -37,6 +37,7 @@ struct Shared {
     name: String,
     socket: PathBuf,
     renews_in_place: bool,
+    believes_removals: bool,
     is_down: AtomicBool,
 }
 
@@ -46,6 +47,7 @@ pub struct Builder {
     name: String,
     socket: PathBuf,
     renews_in_place: bool,
+    believes_removals: bool,
 }
 
 impl Uapi {
@@ -57,6 +59,7 @@ impl Uapi {
             socket: Path::new(FOLDER).join(format!("{name}.sock")),
             name,
             renews_in_place: false,
+            believes_removals: false,
         }
     }
 
@@ -107,10 +110,21 @@ impl Builder {
 
     /// Says that the program changes an installed peer without harm, as wireguard-go does, so that
     /// a renewal leaves the traffic alone. Without it a renewed peer is removed and added, because
-    /// boringtun 0.7 dies of such a change; its traffic then waits for a new handshake.
+    /// boringtun 0.7 dies of such a change; its traffic then waits for a new handshake, for five
+    /// seconds as a rule: the first one comes before the client knows the new key.
     #[must_use]
     pub const fn renews_in_place(mut self) -> Self {
         self.renews_in_place = true;
+        self
+    }
+
+    /// Takes the program's word for it that a peer is removed, instead of reading all peers back,
+    /// which takes longer the more there are. wireguard-go is to be believed: it answers once it
+    /// has stopped the peer and dropped its keys. A program that answers before, or in any case,
+    /// leaves ended sessions running.
+    #[must_use]
+    pub const fn danger_believe_removals(mut self) -> Self {
+        self.believes_removals = true;
         self
     }
 
@@ -131,6 +145,7 @@ impl Builder {
                 name: self.name,
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
+                believes_removals: self.believes_removals,
                 is_down: AtomicBool::new(false),
             }),
         })
@@ -166,13 +181,17 @@ impl InterfaceBackend for Uapi {
         Ok(())
     }
 
-    /// Reads back that the peers are gone: what a program answers is not proof enough.
+    /// Reads back that the peers are gone: what a program answers is not proof enough, unless the
+    /// embedder says so.
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
         if self.shared.is_down.load(Ordering::Acquire) {
             return Ok(());
         }
         for peer in peers {
             self.remove_one(peer).await?;
+        }
+        if self.shared.believes_removals {
+            return Ok(());
         }
         let device = self.device().await?;
         if peers.iter().any(|peer| device.find(peer).is_some()) {

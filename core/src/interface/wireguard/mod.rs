@@ -33,7 +33,7 @@ use crate::runtime::SystemClock;
 use crate::time::{Clock, Now};
 use admitted::Admitted;
 use ipnet::IpNet;
-use tunnels::Tunnels;
+use tunnels::{Makings, Tunnels};
 
 /// Handshake messages that one source may send in a second before it must show that it is there.
 const HANDSHAKES_PER_SECOND: u64 = 100;
@@ -43,6 +43,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SOCKET_BUFFER: usize = 4 << 20;
 /// How many packets are worked on before others get a turn.
 const BATCH: usize = 64;
+/// How many peers of a batch come or go before packets get a turn.
+const TURN: usize = 32;
 
 /// Room for WireGuard's own header on a path of 1500 bytes, IPv6 included.
 pub(super) const MTU: u16 = 1420;
@@ -66,6 +68,7 @@ pub(super) struct WireGuard {
 
 struct Shared {
     tunnels: Mutex<Tunnels>,
+    makings: Makings,
     admitted: Admitted,
     inside: Arc<dyn Inside>,
     secret: x25519::StaticSecret,
@@ -91,14 +94,11 @@ impl WireGuard {
         let secret = x25519::StaticSecret::from(*key.expose_secret());
         let public = x25519::PublicKey::from(&secret);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
-        let tunnels = Tunnels::new(
-            secret.clone(),
-            Arc::clone(&limiter),
-            Arc::clone(&socket),
-            mtu,
-        );
+        let makings = Makings::new(secret.clone(), Arc::clone(&limiter));
+        let tunnels = Tunnels::new(Arc::clone(&socket), makings.indices(), mtu);
         let shared = Arc::new(Shared {
             tunnels: Mutex::new(tunnels),
+            makings,
             admitted: Admitted::default(),
             inside,
             secret,
@@ -137,31 +137,55 @@ impl WireGuard {
         self.shared.admitted.clear();
     }
 
-    /// Puts the whole batch in place, with no packet in between.
-    fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
-        let Shared { admitted, .. } = &*self.shared;
-        let mut tunnels = self.shared.tunnels();
-        if tunnels.is_closed() {
-            return Err(InterfaceError::Down);
+    /// Puts a batch in place: each peer with no packet in between, and all of them in turns, as
+    /// those who send meanwhile wait for a turn to end.
+    async fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
+        let mut peers = peers.into_iter();
+        while peers.len() > 0 {
+            let turn = peers.by_ref().take(TURN);
+            self.place_some(turn.collect(), in_place)?;
+            tokio::task::yield_now().await;
         }
-        for peer in peers {
-            if in_place && tunnels.renew(&peer) {
-                continue;
-            }
-            tunnels.remove(&peer.key);
-            self.shared.shut_out(&peer.key);
+        Ok(())
+    }
+
+    fn place_some(&self, mut peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
+        let shared = &self.shared;
+        if in_place {
+            let mut tunnels = shared.open_tunnels()?;
+            peers.retain(|peer| !tunnels.renew(peer));
+        }
+        let made: Vec<_> = peers
+            .into_iter()
+            .map(|peer| shared.makings.tunnel(peer))
+            .collect();
+        let mut tunnels = shared.open_tunnels()?;
+        for tunnel in made {
+            let PeerConfig {
+                key, allowed_ips, ..
+            } = &tunnel.config();
+            tunnels.remove(key);
+            shared.shut_out(key);
             // An address moves with all that belongs to it: its earlier holder's connections break.
-            for holder in admitted.holders(&peer.allowed_ips) {
-                let left = tunnels.take_networks(&holder, &peer.allowed_ips);
-                self.shared.shut_out(&holder);
-                admitted.insert(holder, &left.unwrap_or_default());
+            for holder in shared.admitted.holders(allowed_ips) {
+                let left = tunnels.take_networks(&holder, allowed_ips);
+                shared.shut_out(&holder);
+                shared.admitted.insert(holder, &left.unwrap_or_default());
             }
-            admitted.insert(peer.key, &peer.allowed_ips);
-            tunnels.insert(peer);
+            shared.admitted.insert(*key, allowed_ips);
+            tunnels.insert(*key, tunnel);
         }
         drop(tunnels);
-        self.shared.peopled.notify_one();
+        shared.peopled.notify_one();
         Ok(())
+    }
+
+    fn remove_some(&self, peers: &[PublicKey]) {
+        let mut tunnels = self.shared.tunnels(); // when down, no peer is there
+        for peer in peers {
+            tunnels.remove(peer);
+            self.shared.shut_out(peer);
+        }
     }
 }
 
@@ -174,19 +198,17 @@ impl Drop for WireGuard {
 #[async_trait]
 impl InterfaceBackend for WireGuard {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.place(peers, false)
+        self.place(peers, false).await
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.place(peers, true)
+        self.place(peers, true).await
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        let shared = &self.shared;
-        let mut tunnels = shared.tunnels(); // when down, no peer is there
-        for peer in peers {
-            tunnels.remove(peer);
-            shared.shut_out(peer);
+        for turn in peers.chunks(TURN) {
+            self.remove_some(turn);
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -219,6 +241,14 @@ impl InterfaceBackend for WireGuard {
 impl Shared {
     fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_tunnels(&self) -> Result<MutexGuard<'_, Tunnels>, InterfaceError> {
+        let tunnels = self.tunnels();
+        if tunnels.is_closed() {
+            return Err(InterfaceError::Down);
+        }
+        Ok(tunnels)
     }
 
     /// Shuts a peer's networks out. With the tunnels locked.

@@ -21,9 +21,40 @@ use crate::time::Now;
 /// Datagrams that wait for the socket; what comes on top is dropped, as on any full link.
 const UNSENT: usize = 512;
 
-pub(super) struct Tunnels {
+/// What tunnels are made of. Making one takes the agreement of two keys, a hundred times as long as
+/// putting it into the table, and needs no lock.
+#[derive(Clone)]
+pub(super) struct Makings {
     secret: x25519::StaticSecret,
     limiter: Arc<RateLimiter>,
+    indices: IndexTable,
+}
+
+impl Makings {
+    pub(super) fn new(secret: x25519::StaticSecret, limiter: Arc<RateLimiter>) -> Self {
+        Self {
+            secret,
+            limiter,
+            indices: IndexTable::from_os_rng(),
+        }
+    }
+
+    /// Which indices are in use: one table for all tunnels.
+    pub(super) fn indices(&self) -> IndexTable {
+        self.indices.clone()
+    }
+
+    pub(super) fn tunnel(&self, peer: PeerConfig) -> Tunnel {
+        Tunnel::new(
+            peer,
+            self.secret.clone(),
+            self.indices.clone(),
+            Arc::clone(&self.limiter),
+        )
+    }
+}
+
+pub(super) struct Tunnels {
     /// Gone once the tunnels are closed.
     socket: Option<Arc<UdpSocket>>,
     mtu: MtuWatcher,
@@ -35,20 +66,13 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
-    pub(super) fn new(
-        secret: x25519::StaticSecret,
-        limiter: Arc<RateLimiter>,
-        socket: Arc<UdpSocket>,
-        mtu: u16,
-    ) -> Self {
+    pub(super) fn new(socket: Arc<UdpSocket>, indices: IndexTable, mtu: u16) -> Self {
         Self {
-            secret,
-            limiter,
             socket: Some(socket),
             mtu: MtuWatcher::new(mtu),
             peers: BTreeMap::new(),
             by_index: HashMap::new(),
-            indices: IndexTable::from_os_rng(),
+            indices,
             unsent: VecDeque::new(),
         }
     }
@@ -70,15 +94,8 @@ impl Tunnels {
     }
 
     /// Adds a peer that is not there.
-    pub(super) fn insert(&mut self, peer: PeerConfig) {
-        let key = peer.key;
-        let tunnel = Tunnel::new(
-            peer,
-            self.secret.clone(),
-            self.indices.clone(),
-            Arc::clone(&self.limiter),
-        );
-        self.peers.insert(key, tunnel);
+    pub(super) fn insert(&mut self, peer: PublicKey, tunnel: Tunnel) {
+        self.peers.insert(peer, tunnel);
     }
 
     /// Renews a peer that is there with the same addresses; says whether it is.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -24,6 +24,9 @@ use crate::time::Instant;
 /// The longest sleep while anything is due at all: a system that slept, or whose clock was set, is
 /// noticed by then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// Leases that are compared with the store at the same time. A start compares all of them, and a
+/// store that is asked for ten thousand at once answers the last ones too late to be believed.
+const CHECKS: usize = 32;
 /// How long after the store's changes broke off they are asked for again.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,7 @@ async fn bring_up(config: GateConfig, stop: CancellationToken) -> Result<Arc<Sha
         events,
         tickets: Mutex::default(),
         next_ticket: AtomicU64::new(0),
+        checks: Semaphore::new(CHECKS),
         stopped: CancellationToken::new(),
         stop,
         tasks: TaskTracker::new(),

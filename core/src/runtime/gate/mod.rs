@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +97,8 @@ struct Shared {
     events: broadcast::Sender<Event>,
     tickets: Mutex<BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>>,
     next_ticket: AtomicU64,
+    /// Whose turn it is to be compared with the store.
+    checks: Semaphore,
     stopped: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,

@@ -18,6 +18,9 @@ use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
 /// How long the store is asked about a changed lease before it counts as not backed.
 const CHECK_TRIES: u32 = 5;
 
+/// Peers that one call puts on the interface.
+const INSTALLED_AT_ONCE: usize = 500;
+
 impl Shared {
     /// Carries out one action, in a task of its own where it waits for anything.
     pub(super) fn perform(self: &Arc<Self>, action: Action) {
@@ -179,11 +182,7 @@ impl Shared {
                 }
             }
             Action::Install { peers, in_place } => {
-                let keys = peers.iter().map(|peer| peer.key).collect();
-                Input::Installed {
-                    peers: keys,
-                    result: self.install(peers, in_place).await,
-                }
+                return self.install(peers, in_place).await;
             }
             Action::Remove { peers } => {
                 return self.remove(peers).await;
@@ -337,7 +336,30 @@ impl Shared {
         ))
     }
 
-    async fn install(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), Unavailable> {
+    /// Installs in parts, each of which has the whole time of a call: a restart with ten thousand
+    /// peers is no failure.
+    async fn install(
+        self: &Arc<Self>,
+        mut peers: Vec<PeerConfig>,
+        in_place: bool,
+    ) -> Option<Input> {
+        loop {
+            let rest = peers.split_off(peers.len().min(INSTALLED_AT_ONCE));
+            let keys = peers.iter().map(|peer| peer.key).collect();
+            let result = self.install_now(peers, in_place).await;
+            let installed = Input::Installed {
+                peers: keys,
+                result,
+            };
+            if rest.is_empty() {
+                return Some(installed);
+            }
+            self.input(installed);
+            peers = rest;
+        }
+    }
+
+    async fn install_now(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), Unavailable> {
         let interface = Arc::clone(&self.interface);
         if in_place {
             self.ask_interface("renew", async move { interface.renew(peers).await })
@@ -383,6 +405,9 @@ impl Shared {
 
     /// Whether the store still backs a lease; asked again a few times before that counts as no.
     async fn check(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
+        // Those who wait too long for their turn are not believed either.
+        let turn = tokio::time::timeout(self.timeouts.start, self.checks.acquire());
+        let _turn = turn.await.map_err(|_| Unavailable)?;
         for _ in 1..CHECK_TRIES {
             if let Ok(standing) = self.standing(peer, session).await {
                 return Ok(standing);

@@ -5,7 +5,7 @@ mod durable;
 mod machine;
 mod office;
 mod primitives;
-mod records;
+pub(crate) mod records;
 mod removal;
 mod store;
 

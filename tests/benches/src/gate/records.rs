@@ -10,7 +10,7 @@ use mfagate::seal::Sealed;
 use mfagate::store::{Enrolment, FactorRecord, FactorState, Peer, User};
 use mfagate::time::Timestamp;
 
-pub(super) fn enrolment(peer: PublicKey) -> Enrolment {
+pub(crate) fn enrolment(peer: PublicKey) -> Enrolment {
     // The part of a key from `fill` that counts: an address of the peer's own.
     let [_, _, _, _, _, a, b, c, ..] = *peer.as_bytes();
     let address = IpAddr::from([10, a, b, c]);
@@ -33,7 +33,7 @@ pub(super) fn enrolment(peer: PublicKey) -> Enrolment {
     }
 }
 
-pub(super) fn factor(number: u32) -> FactorRecord {
+pub(crate) fn factor(number: u32) -> FactorRecord {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&number.to_be_bytes());
     FactorRecord {
@@ -49,7 +49,7 @@ pub(super) fn factor(number: u32) -> FactorRecord {
     }
 }
 
-pub(super) fn assurance(at: Timestamp) -> Assurance {
+pub(crate) fn assurance(at: Timestamp) -> Assurance {
     Assurance {
         kind: FactorKind::TOTP,
         phishing_resistant: false,
@@ -62,19 +62,19 @@ pub(super) fn assurance(at: Timestamp) -> Assurance {
     }
 }
 
-pub(super) fn location() -> LocationId {
+pub(crate) fn location() -> LocationId {
     "bench"
         .parse()
         .unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
-pub(super) fn user() -> UserId {
+pub(crate) fn user() -> UserId {
     "bench"
         .parse()
         .unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
-pub(super) fn session(number: u32) -> SessionId {
+pub(crate) fn session(number: u32) -> SessionId {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B1).to_be_bytes());
     id[4..8].copy_from_slice(&number.to_be_bytes());
@@ -82,7 +82,7 @@ pub(super) fn session(number: u32) -> SessionId {
 }
 
 /// Bytes that spread like a key's.
-pub(super) fn fill(number: u32) -> [u8; 32] {
+pub(crate) fn fill(number: u32) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B1).to_be_bytes());
     bytes[4..8].copy_from_slice(&number.to_be_bytes());

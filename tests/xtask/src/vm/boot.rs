@@ -79,6 +79,30 @@ pub(super) fn command(name: &str, executable: &str, filter: Option<&str>) -> Str
     )
 }
 
+/// Runs the benches' rows of the kernel, and prints the report between two marks.
+pub(super) fn bench_command(executable: &str, only: Option<&str>) -> String {
+    let only = only.map_or_else(String::new, |only| {
+        format!(" --only '{}'", only.replace('\'', ""))
+    });
+    format!(
+        "echo; echo '{MARK} benches'\n\
+         cd /tmp; {executable} --kernel{only} --report /tmp/report.json 2>&1\n\
+         echo; echo '{MARK} report'; cat /tmp/report.json; echo '{MARK} end of report'\n"
+    )
+}
+
+/// The benches' report, as it is on the console.
+pub(super) fn report(console: &str) -> Result<String, Failure> {
+    let after = console.split_once(&format!("{MARK} report\n"));
+    let report = after.and_then(|(_, after)| after.split_once(&format!("{MARK} end of report")));
+    match report {
+        Some((report, _)) if !report.trim().is_empty() => Ok(report.to_owned()),
+        _ => Err(Failure(
+            "the benches gave no report in the machine: see what it printed".to_owned(),
+        )),
+    }
+}
+
 /// Whether this executable ran to its end, and every test of it passed.
 pub(super) fn verdict(console: &str, name: &str) -> Result<(), Failure> {
     let begin = format!("{MARK} begin {name}\n");
@@ -119,6 +143,14 @@ mod tests {
     #[test]
     fn tests_that_ran_and_passed_are_a_success() {
         assert!(verdict(&console("test result: ok. 7 passed; 0 failed", 0), "a").is_ok());
+    }
+
+    #[test]
+    fn a_report_is_what_is_between_its_marks() {
+        let console = format!("boot\n{MARK} report\n[1]\n{MARK} end of report\n");
+        assert_eq!(report(&console).unwrap().trim(), "[1]");
+        assert!(report(&console.replace("[1]", "")).is_err());
+        assert!(report("boot\n").is_err());
     }
 
     #[test]

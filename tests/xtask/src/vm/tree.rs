@@ -7,19 +7,25 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::image::{Kernel, cannot};
-use super::{MODULES, PROGRAMS, boot};
+use super::{FILES, MODULES, PROGRAMS, boot};
 use crate::command::{Failure, output, program, run};
 
 /// What the machine runs.
-pub(super) struct Tests<'a> {
-    /// The steps' names and the test executables.
-    pub(super) executables: &'a [(&'static str, PathBuf)],
-    /// Only tests whose names contain this.
-    pub(super) filter: Option<&'a str>,
+pub(super) struct Load<C> {
+    /// Executables, which get places of their own.
+    pub(super) executables: Vec<PathBuf>,
+    /// Programs that these start, which keep the places that they have.
+    pub(super) beside: Vec<PathBuf>,
+    /// The commands, given the executables' places.
+    pub(super) commands: C,
 }
 
 /// Builds the tree anew, and the archive of it that the kernel unpacks. Returns the archive.
-pub(super) fn pack(folder: &Path, kernel: &Kernel, tests: &Tests<'_>) -> Result<PathBuf, Failure> {
+pub(super) fn pack(
+    folder: &Path,
+    kernel: &Kernel,
+    load: Load<impl Fn(&[String]) -> String>,
+) -> Result<PathBuf, Failure> {
     let tree = folder.join("tree");
     if tree.exists() {
         fs::remove_dir_all(&tree).map_err(|error| cannot("remove", &tree, &error))?;
@@ -36,15 +42,25 @@ pub(super) fn pack(folder: &Path, kernel: &Kernel, tests: &Tests<'_>) -> Result<
     for name in PROGRAMS {
         add_program(&tree, name, Path::new("usr/local/bin"))?;
     }
+    // Programs look for it here, whatever the path.
+    symlink("/usr/local/bin/bash", tree.join("bin/bash"))
+        .map_err(|error| cannot("link in", &tree, &error))?;
+    for name in FILES {
+        copy(Path::new(name), &tree.join(name.trim_start_matches('/')))?;
+    }
     add_modules(&tree, kernel)?;
-    let mut commands = String::new();
-    for (index, (name, executable)) in tests.executables.iter().enumerate() {
+    let mut places = Vec::new();
+    for (index, executable) in load.executables.iter().enumerate() {
         let place = format!("tests/{index}");
-        add_executable(&tree, executable, Path::new(&place))?;
-        commands.push_str(&boot::command(name, &format!("/{place}"), tests.filter));
+        add_stripped(&tree, executable, Path::new(&place))?;
+        places.push(format!("/{place}"));
+    }
+    for program in &load.beside {
+        let place = program.strip_prefix("/").unwrap_or(program);
+        add_stripped(&tree, program, place)?;
     }
     let init = tree.join("init");
-    fs::write(&init, boot::init(MODULES, &commands))
+    fs::write(&init, boot::init(MODULES, &(load.commands)(&places)))
         .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
         .map_err(|error| cannot("write", &init, &error))?;
     archive(folder, &tree)
@@ -62,6 +78,12 @@ fn archive(folder: &Path, tree: &Path) -> Result<PathBuf, Failure> {
 fn add_program(tree: &Path, name: &str, place: &Path) -> Result<(), Failure> {
     let found = output(program("sh").args(["-c", "command -v \"$0\"", name]))?;
     add_executable(tree, Path::new(found.trim()), &place.join(name))
+}
+
+/// The same without what only a debugger reads: the machine's file system is in its memory.
+fn add_stripped(tree: &Path, from: &Path, place: &Path) -> Result<(), Failure> {
+    add_executable(tree, from, place)?;
+    run(program("strip").arg("--strip-debug").arg(tree.join(place)))
 }
 
 /// Copies an executable to a place in the tree, and the shared libraries it needs.

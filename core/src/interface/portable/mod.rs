@@ -1,0 +1,226 @@
+#![doc = include_str!("docs.md")]
+
+mod device;
+mod peer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use tokio::sync::Mutex;
+
+use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use crate::key::{PrivateKey, PublicKey};
+use device::Device;
+
+/// A WireGuard interface of this system. A cheap handle: clones share the interface, which goes
+/// with the last of them, or by [`close`](Self::close).
+#[derive(Clone)]
+pub struct PortableInterface {
+    name: String,
+    key: PublicKey,
+    device: Arc<Mutex<Device>>,
+}
+
+/// What a [`PortableInterface`] is made of.
+pub struct Builder {
+    name: String,
+    key: PrivateKey,
+    listen_port: u16,
+    addresses: Vec<IpNet>,
+    mtu: Option<u32>,
+}
+
+impl PortableInterface {
+    /// Begins with the interface's name, such as `wg0` (on macOS `utun7`), and its private key.
+    pub fn builder(name: impl Into<String>, key: PrivateKey) -> Builder {
+        Builder {
+            name: name.into(),
+            key,
+            listen_port: 0,
+            addresses: Vec::new(),
+            mtu: None,
+        }
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The interface's public key.
+    pub const fn public_key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// The UDP port that WireGuard listens on.
+    ///
+    /// # Errors
+    /// [`InterfaceError`].
+    pub async fn listen_port(&self) -> Result<u16, InterfaceError> {
+        self.turn(|device| device.listen_port()).await
+    }
+
+    /// Removes the interface, with all that is on it. Cancel safe: once begun, it is done.
+    ///
+    /// # Errors
+    /// [`InterfaceError`].
+    pub async fn close(&self) -> Result<(), InterfaceError> {
+        self.turn(Device::close).await
+    }
+
+    /// One turn of blocking calls. Turns are taken one after the other, in the order in which they
+    /// were asked for, even when whoever asked has given up.
+    async fn turn<T: Send + 'static>(
+        &self,
+        calls: impl FnOnce(&mut Device) -> Result<T, PortableError> + Send + 'static,
+    ) -> Result<T, InterfaceError> {
+        let mut device = Arc::clone(&self.device).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || calls(&mut device)).await;
+        match done {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(PortableError::Closed)) => Err(InterfaceError::Down),
+            Ok(Err(error)) => Err(InterfaceError::Backend(Box::new(error))),
+            // The crate may panic.
+            Err(panic) => Err(InterfaceError::Backend(Box::new(panic))),
+        }
+    }
+}
+
+impl Builder {
+    /// The UDP port to listen on. Without it, or with 0: one of the system's choice.
+    #[must_use]
+    pub const fn listen_port(mut self, port: u16) -> Self {
+        self.listen_port = port;
+        self
+    }
+
+    /// An address of the interface's own inside the tunnel.
+    #[must_use]
+    pub fn address(mut self, address: IpNet) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The longest packet inside the tunnel, in bytes. Without it: the system's own figure.
+    #[must_use]
+    pub const fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = Some(bytes);
+        self
+    }
+
+    /// Makes the interface, with no peers on it. Within a tokio runtime.
+    ///
+    /// Cancel safe: an interface that nobody waits for any more is removed, as after an error.
+    ///
+    /// # Errors
+    /// [`PortableError`]; the interface is then not there.
+    pub async fn create(self) -> Result<PortableInterface, PortableError> {
+        let (name, key) = (self.name.clone(), self.key.public_key());
+        let made = tokio::task::spawn_blocking(move || Device::create(&self)).await;
+        let device = made.map_err(|panic| PortableError::System {
+            doing: "make",
+            source: Box::new(panic),
+        })??;
+        Ok(PortableInterface {
+            name,
+            key,
+            device: Arc::new(Mutex::new(device)),
+        })
+    }
+}
+
+#[async_trait]
+impl InterfaceBackend for PortableInterface {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.turn(move |device| device.install(&peers)).await
+    }
+
+    async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.turn(move |device| device.renew(&peers)).await
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        let peers = peers.to_vec();
+        match self.turn(move |device| device.remove(&peers)).await {
+            // What was taken down has no peers.
+            Err(InterfaceError::Down) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.turn(|device| device.list()).await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        let peers = peers.iter().copied().collect();
+        self.turn(move |device| device.activity(&peers)).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.turn(Device::fence).await
+    }
+}
+
+impl std::fmt::Debug for PortableInterface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PortableInterface")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("listen_port", &self.listen_port)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no interface, or why it did not do as told; and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortableError {
+    /// There is an interface of that name.
+    #[error(
+        "there is a WireGuard interface `{name}` already: pick another name, or remove that one"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// There is neither `resolvconf` nor systemd-resolved.
+    #[error(
+        "neither `resolvconf` nor systemd-resolved is there, without which the interface could not be removed again: install one (the package openresolv)"
+    )]
+    NoResolver,
+    /// What is there under the name is not the interface that was made.
+    #[error(
+        "the interface is gone, or another took its place: restart this program, and see what else changes WireGuard interfaces"
+    )]
+    Lost,
+    /// The interface was closed, or taken down for good.
+    #[error("the interface was taken down")]
+    Closed,
+    /// A peer is not there as it was told to be.
+    #[error("the system says that it put a peer on the interface, and has not")]
+    NotInstalled,
+    /// A removed peer is still there.
+    #[error("the system says that it removed a peer from the interface, and has not")]
+    NotRemoved,
+    /// The system refused or failed.
+    #[error(
+        "the system did not {doing} the WireGuard interface: run as root, on a system that has WireGuard (FreeBSD 13 or later)"
+    )]
+    System {
+        /// What it was asked to do.
+        doing: &'static str,
+        /// What it says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

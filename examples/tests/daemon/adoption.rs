@@ -1,0 +1,158 @@
+//! A daemon that starts on an interface with peers on it, with packets.
+
+use mfagate::runtime::Profile;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::Site;
+use crate::story::{code, enrol};
+use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export};
+
+/// Any 32 bytes are a public key.
+const ORPHAN: &str = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
+const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
+const OTHER_PSK: &str = "b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyb3Q=";
+
+impl ForeignInterface {
+    /// Sets a peer by hand.
+    fn set(&self, peer: &str, settings: &[&str]) {
+        run(
+            "wg",
+            &[&["set", &self.name, "peer", peer], settings].concat(),
+        );
+    }
+
+    /// What `wg` says of a peer's configuration: its preshared key, its networks and its keepalive.
+    fn shows(&self, peer: &str) -> Option<Vec<String>> {
+        let dump = run("wg", &["show", &self.name, "dump"]);
+        let line = dump.lines().find(|line| line.starts_with(peer))?;
+        let fields: Vec<_> = line.split('\t').map(str::to_owned).collect();
+        Some(vec![
+            fields[1].clone(),
+            fields[3].clone(),
+            fields[7].clone(),
+        ])
+    }
+}
+
+/// A file with a preshared key, as `wg` wants it.
+fn psk_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), OTHER_PSK).unwrap();
+    file
+}
+
+fn with_static_peer(text: String) -> String {
+    let left_alone = format!("masquerade = false\ndanger_unmanaged_peers = [\"{STATIC}\"]");
+    text.replace("masquerade = false", &left_alone)
+}
+
+#[test]
+fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, false);
+        site.configure(with_static_peer);
+        let psk = psk_file();
+        let psk = psk.path().to_str().unwrap();
+        let by_hand = ["preshared-key", psk, "allowed-ips", "10.9.0.88/32"];
+        interface.set(STATIC, &by_hand);
+        let static_peer = interface.shows(STATIC);
+
+        let daemon = site.run();
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let _tunnel = WgQuick::up(&host, &file);
+        assert!(host.reaches(INSIDE, 20));
+        let peers = interface.peers();
+        let alice = peers.lines().find(|key| *key != STATIC).unwrap();
+        let leased = interface.shows(alice);
+
+        // A crash, strangers on the interface, and a start in the middle of a stream.
+        let flow = Pings::start(&host, "0.01", 8);
+        daemon.kill();
+        let stranger = ["preshared-key", psk, "allowed-ips", "10.9.0.77/32"];
+        interface.set(ORPHAN, &stranger);
+        let mut daemon = site.run();
+        assert_eq!(interface.shows(ORPHAN), None);
+        assert_eq!(interface.shows(STATIC), static_peer);
+        assert_eq!(interface.shows(alice), leased);
+        let said = flow.said();
+        assert!(said.contains(" 0% packet loss"), "{said}");
+
+        // What differs by its preshared key or its networks alone is put right.
+        for tampered in [["preshared-key", psk], ["allowed-ips", "10.9.0.99/32"]] {
+            daemon.kill();
+            interface.set(alice, &tampered);
+            assert_ne!(interface.shows(alice), leased);
+            daemon = site.run();
+            assert_eq!(interface.shows(alice), leased, "after {tampered:?}");
+        }
+        assert!(host.reaches(INSIDE, 60));
+
+        daemon.interrupt();
+        assert_eq!(daemon.status(), Some(0));
+        assert_eq!(interface.shows(alice), None);
+        assert_eq!(interface.shows(STATIC), static_peer);
+    });
+}
+
+#[test]
+fn nobody_passes_an_interface_made_by_hand_between_its_start_and_the_gate_s() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, true);
+        // A client with its key, and no preshared key: as the interface was before there was a gate.
+        let client = Handmade::new(&host, &site);
+        interface.set(&client.key, &["allowed-ips", "10.9.0.2/32"]);
+        assert!(host.reaches(INSIDE, 20));
+
+        site.admin(&["shut"]);
+        assert!(!host.reaches(INSIDE, 2), "the interface is up and shut");
+        assert_ne!(interface.peers(), "");
+        let mut daemon = site.run();
+        assert_eq!(interface.peers(), "");
+        assert!(!host.reaches(INSIDE, 2));
+        drop(client);
+
+        let (mut connect, file) = export(&host, &site);
+        connect.enter(&code(&secret, 0));
+        connect.wait_for("is good for");
+        let _tunnel = WgQuick::up(&host, &file);
+        assert!(host.reaches(INSIDE, 20), "with a lease");
+        daemon.interrupt();
+        assert_eq!(daemon.status(), Some(0));
+        assert!(!run("nft", &["list", "tables"]).contains("mfagate"));
+    });
+}
+
+/// A client's interface that stock tools made from its profile, without a gate.
+struct Handmade<'a> {
+    _tunnel: WgQuick<'a>,
+    key: String,
+}
+
+impl<'a> Handmade<'a> {
+    fn new(host: &'a Host, site: &Site) -> Self {
+        let profile = Profile::read(site.path().join("profile.toml")).unwrap();
+        let file = site.path().join(format!("mfgh{}.conf", std::process::id()));
+        let text = format!(
+            "[Interface]\nPrivateKey = {}\nAddress = {}\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {}\nEndpoint = {}\n",
+            *profile.private_key.expose_base64(),
+            profile.addresses[0],
+            profile.location_key,
+            profile.allowed_ips[0],
+            site.wireguard
+        );
+        std::fs::write(&file, text).unwrap();
+        Self {
+            _tunnel: WgQuick::up(host, &file),
+            key: profile.private_key.public_key().to_string(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `gate-server` in front of the kernel's WireGuard, with a client of stock tools on another host.
+//! `cargo xtask test` runs this in a virtual machine whose kernel has it.
+
+use std::time::Duration;
+
+use mfagate::runtime::SystemClock;
+use mfagate::time::Clock;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::{Running, Site};
+use crate::story::{code, enrol};
+use crate::system::{FORWARDING, INSIDE, Pings, WgQuick, export, lasts};
+use crate::upkeep::{as_nobody, nothing_is_left};
+
+/// A site that changes all there is to change, in a network where nothing is.
+fn site() -> Site {
+    run("sysctl", &["-w", "net.ipv4.ip_forward=0"]);
+    let site = Site::at(HERE);
+    site.configure(|text| {
+        text.replace("backend = \"netstack\"", "backend = \"kernel\"")
+            .replace("forward = false", "forward = true")
+            .replace("masquerade = false", "masquerade = true")
+            .replace("lease_guard = false", "lease_guard = true")
+    });
+    site
+}
+
+fn peers() -> String {
+    run("wg", &["show", "wg0", "peers"])
+}
+
+/// Signs in, and brings the tunnel up with `wg-quick`.
+fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    let (mut connect, file) = export(host, site);
+    connect.enter(code);
+    connect.wait_for("is good for");
+    WgQuick::up(host, &file)
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn a_code_opens_the_kernel_s_interface_and_a_revocation_closes_it() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        let secret = enrol(&site);
+        let mut daemon = site.run();
+        assert_eq!(run("cat", &[FORWARDING]), "1\n");
+        assert!(!host.reaches(INSIDE, 1));
+        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        assert!(host.reaches(INSIDE, 20));
+        site.admin(&["revoke", "--user", "alice"]);
+        assert_eq!(peers(), "");
+        assert!(!host.reaches(INSIDE, 2));
+        drop(tunnel);
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn a_lease_of_the_kernel_s_ends_on_time_after_the_gate_was_killed() {
+    const LEASE: Duration = Duration::from_secs(25);
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        site.configure(|text| lasts(text, LEASE));
+        let secret = enrol(&site);
+        let daemon = site.run();
+        let earliest_end = SystemClock::new().now().timestamp + LEASE;
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let latest_end = SystemClock::new().now().timestamp + LEASE;
+        assert!(host.reaches(INSIDE, 10));
+        daemon.kill();
+        let last = Pings::start(&host, "0.05", 30).last();
+        println!(
+            "the last reply came {:?} before the latest end",
+            latest_end.saturating_since(last)
+        );
+        assert!(
+            last + Duration::from_secs(1) > earliest_end,
+            "cut too early"
+        );
+        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        assert_ne!(peers(), "", "the kernel's WireGuard knows of no lease");
+
+        let mut daemon = site.run();
+        assert_eq!(peers(), "");
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        let secret = enrol(&site);
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        assert!(host.reaches(INSIDE, 20));
+        let leased = peers();
+        let flow = Pings::start(&host, "0.05", 12);
+        daemon.kill();
+        // Any 32 bytes are a public key.
+        let orphan = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
+        run(
+            "wg",
+            &["set", "wg0", "peer", orphan, "allowed-ips", "10.9.0.77/32"],
+        );
+        let mut daemon = site.run();
+        assert_eq!(peers(), leased);
+        let said = flow.said();
+        assert!(said.contains(" 0% packet loss"), "{said}");
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn one_capability_is_enough_for_the_kernel_s_interface() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        let secret = enrol(&site);
+        let mut daemon = Running::start(as_nobody(&site, Some("net_admin")).arg("run"));
+        daemon.wait_for("is up");
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        assert!(host.reaches(INSIDE, 20));
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn a_kernel_without_the_module_is_told_so_and_nothing_is_left() {
+    in_new_network(|| async {
+        let (_host, site) = (Host::joined(), site());
+        let helper = "/proc/sys/kernel/modprobe";
+        let modprobe = std::fs::read_to_string(helper).unwrap();
+        std::fs::write(helper, "/bin/false").unwrap();
+        run("rmmod", &["wireguard"]);
+        let complaint = site.refused(&["run"]);
+        std::fs::write(helper, modprobe.trim()).unwrap();
+        run("modprobe", &["wireguard"]);
+        assert!(complaint.contains("modprobe wireguard"), "{complaint}");
+        nothing_is_left(&site);
+    });
+}
