@@ -66,6 +66,13 @@ pub mod testing;
 )]
 mod passkey;
 
+/// An OpenID provider of the tests' own.
+#[cfg(all(test, feature = "oidc"))]
+#[path = "../tests/support/oidc_provider.rs"]
+#[expect(dead_code, reason = "the verifiers' suite needs more of it")]
+#[expect(clippy::unwrap_used, reason = "a provider stops at the first surprise")]
+mod oidc_provider;
+
 /// The snippets of the README, compiled.
 #[cfg(all(
     doctest,

@@ -11,6 +11,8 @@ use crate::time::Clock;
 
 mod error;
 mod factor;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod token;
 #[cfg(feature = "totp")]
 mod totp;

@@ -9,6 +9,10 @@ mod argon2;
 pub mod device_key;
 #[cfg(feature = "email-code")]
 pub mod email_code;
+#[cfg(any(feature = "oidc", feature = "webauthn"))]
+mod kept;
+#[cfg(feature = "oidc")]
+pub mod oidc;
 #[cfg(feature = "password")]
 pub mod password;
 #[cfg(feature = "recovery-codes")]
@@ -18,6 +22,7 @@ pub mod recovery_codes;
     any(
         feature = "device-key",
         feature = "email-code",
+        feature = "oidc",
         feature = "password",
         feature = "recovery-codes"
     )

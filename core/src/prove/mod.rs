@@ -4,4 +4,6 @@
 
 #[cfg(feature = "device-key")]
 pub mod device_key;
+#[cfg(feature = "oidc-login")]
+pub mod oidc;
 pub mod webauthn;

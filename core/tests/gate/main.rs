@@ -13,6 +13,8 @@ mod email_code;
 #[cfg(all(feature = "password", feature = "recovery-codes"))]
 mod knowledge;
 mod office;
+#[cfg(all(feature = "oidc", feature = "oidc-login"))]
+mod oidc;
 mod patience;
 #[cfg(feature = "webauthn")]
 mod webauthn;

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 const INSIDE: &str = "10.9.0.1:80";
 
 /// What an office's gate does otherwise than others.
-type Configure = fn(&mut GateConfig);
+type Configure = Arc<dyn Fn(&mut GateConfig) + Send + Sync>;
 
 /// A gate in front of a network.
 pub(crate) struct Office {
@@ -51,12 +51,14 @@ impl Office {
 
     /// Opens with a store that fails as it is told to.
     pub(crate) async fn open_with(prepare: impl FnOnce(&FaultyStore)) -> Self {
-        Self::open_as(|_| (), prepare).await
+        Self::open_as(Arc::new(|_: &mut GateConfig| ()), prepare).await
     }
 
     /// Opens with other factors, or another policy.
-    pub(crate) async fn open_configured(configure: Configure) -> Self {
-        Self::open_as(configure, |_| ()).await
+    pub(crate) async fn open_configured(
+        configure: impl Fn(&mut GateConfig) + Send + Sync + 'static,
+    ) -> Self {
+        Self::open_as(Arc::new(configure), |_| ()).await
     }
 
     async fn open_as(configure: Configure, prepare: impl FnOnce(&FaultyStore)) -> Self {
@@ -82,7 +84,7 @@ impl Office {
             .confirm_totp(&user, enrolment.factor, first)
             .await
             .unwrap();
-        let gate = start(&key, &ring, &store, &interface, &clock, configure).await;
+        let gate = start(&key, &ring, &store, &interface, &clock, &configure).await;
         let (control, server) = serve(gate.clone()).await;
         Self {
             user,
@@ -121,7 +123,7 @@ impl Office {
             &self.store,
             &self.interface,
             &self.clock,
-            self.configure,
+            &self.configure,
         )
         .await;
         self.gate = Some(gate);
@@ -239,7 +241,7 @@ async fn start(
     store: &Arc<dyn PeerStore>,
     interface: &Netstack,
     clock: &SimClock,
-    configure: Configure,
+    configure: &Configure,
 ) -> Gate {
     let mut config = GateConfig::new(
         "office".parse().unwrap(),

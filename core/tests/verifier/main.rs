@@ -8,6 +8,8 @@ mod device_key;
 #[cfg(feature = "email-code")]
 mod email_code;
 mod faults;
+#[cfg(feature = "oidc")]
+mod oidc;
 #[cfg(feature = "password")]
 mod password;
 #[cfg(feature = "recovery-codes")]

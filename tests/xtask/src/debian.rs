@@ -89,6 +89,30 @@ pub(crate) const TEST: &[Need] = &[
     },
 ];
 
+/// What the OpenID providers need that tests start: a part of `cargo xtask test`.
+pub(crate) const PROVIDERS: &[Need] = &[
+    Need {
+        program: "node",
+        package: "nodejs",
+        reason: "core/tests/oidc: runs oidc-provider",
+    },
+    Need {
+        program: "npm",
+        package: "npm",
+        reason: "core/tests/oidc: installs oidc-provider",
+    },
+    Need {
+        program: "java",
+        package: "default-jre-headless",
+        reason: "core/tests/oidc: runs Keycloak",
+    },
+    Need {
+        program: "mvn",
+        package: "maven",
+        reason: "core/tests/oidc: fetches Keycloak",
+    },
+];
+
 /// What the tests in a virtual machine need, besides: a part of `cargo xtask test`.
 pub(crate) const VM: &[Need] = &[
     C_COMPILER,
@@ -287,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_need_names_a_package_and_the_test_that_needs_it() {
-        for need in [BUILD, TEST, VM, BENCH, FUZZ].concat() {
+        for need in [BUILD, TEST, PROVIDERS, VM, BENCH, FUZZ].concat() {
             assert!(
                 !need.package.is_empty() && need.reason.contains(':'),
                 "{need:?}"

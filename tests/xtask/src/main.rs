@@ -6,6 +6,7 @@ mod command;
 mod debian;
 mod fuzz;
 mod house;
+mod providers;
 mod quickstart;
 mod tally;
 mod test;
@@ -31,6 +32,8 @@ enum Task {
     Test,
     /// The tests that need the kernel's own WireGuard, in a virtual machine: a part of `test`.
     Vm(vm::Arguments),
+    /// The OpenID providers that tests start: a part of `test`.
+    Providers,
     /// The benches, as a table and in target/bench/report.json.
     Bench(bench::Arguments),
     /// Every fuzz target in tests/fuzz, each for a bounded time.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Test => test::run(),
         Task::Vm(arguments) => vm::run(&arguments),
+        Task::Providers => providers::install(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };

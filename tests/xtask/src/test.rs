@@ -2,7 +2,7 @@
 
 use crate::command::{self, Failure, cargo, program, workspace};
 use crate::tally::Tally;
-use crate::{debian, quickstart, vm};
+use crate::{debian, providers, quickstart, vm};
 
 /// What `cargo test` runs and counts by itself: units, integration and doc tests; tests inside
 /// the examples; and the client-only core.
@@ -14,6 +14,7 @@ const CARGO_TESTS: &[&str] = &[
 
 pub(crate) fn run() -> Result<(), Failure> {
     debian::ensure(&[debian::TEST, debian::VM].concat())?;
+    providers::install()?;
     let mut tests = Tally::default();
     for arguments in CARGO_TESTS {
         tests.take(

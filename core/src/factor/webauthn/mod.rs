@@ -9,7 +9,8 @@ use webauthn_rs::Webauthn;
 use webauthn_rs::prelude::{Credential as CredentialRecord, Uuid, WebauthnError};
 use webauthn_rs_proto::ResidentKeyRequirement;
 
-use self::stored::{Asserting, Creating, Pending, Record};
+use self::stored::{Asserting, Creating, Record};
+use super::kept::Pending;
 use super::{
     Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
     VerifyError,

@@ -1,0 +1,83 @@
+//! The seeds of the fuzz targets are logins that are right, so that what is made of them gets far.
+
+use std::path::PathBuf;
+
+use super::super::fuzzing::{self, AUDIENCE, ISSUER, NONCE, Provider, STATE};
+use super::*;
+use crate::oidc_provider::{compact, key_set, metadata_of};
+
+fn corpus(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fuzz/corpus/{target}"))
+}
+
+/// The seeds of a target by their names.
+fn read(target: &str, name: &str) -> Vec<u8> {
+    std::fs::read(corpus(target).join(name)).unwrap()
+}
+
+fn redirects() -> [(&'static str, String); 2] {
+    let query = format!("code=abc&state={STATE}&iss=https%3A%2F%2Fid.example.com");
+    [
+        (
+            "seed-loopback",
+            format!("http://127.0.0.1:49152/callback\n{query}"),
+        ),
+        (
+            "seed-app",
+            format!("com.example.app:/callback\n{query}&session_state=x"),
+        ),
+    ]
+}
+
+fn token() -> String {
+    let now = NOW.as_secs();
+    let claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "nonce": NONCE, "iat": now, "nbf": now,
+        "exp": now + 300, "auth_time": now, "azp": AUDIENCE, "acr": "2", "amr": ["pwd", "otp"],
+        "email": "alice@example.com", "email_verified": true,
+    });
+    compact(&claims, Signing::Es256("one")).unwrap()
+}
+
+#[test]
+fn the_fuzz_targets_seeds_are_right() {
+    for (name, _) in redirects() {
+        let seed = String::from_utf8(read("oidc_redirect", name)).unwrap();
+        let (redirect_uri, query) = seed.split_once('\n').unwrap();
+        assert_eq!(
+            fuzzing::redirect(redirect_uri, query).as_deref(),
+            Some("abc"),
+            "{name}"
+        );
+    }
+    let keys = key_set(&["one"]);
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&read("oidc_id_token", "keys.json")).unwrap(),
+        keys
+    );
+    let provider = Provider::new(metadata_of(ISSUER), keys).unwrap();
+    let seed = read("oidc_id_token", "seed-right");
+    let (now, text) = seed.split_first_chunk().unwrap();
+    let now = Timestamp::from_millis(u64::from_le_bytes(*now));
+    let text = std::str::from_utf8(text).unwrap();
+    let subject = fuzzing::id_token(text, now, &provider);
+    assert_eq!(subject.as_deref(), Some("alice"));
+}
+
+/// Writes them anew, where their format has changed.
+#[test]
+#[ignore = "writes into tests/fuzz/corpus"]
+fn write_the_fuzz_targets_seeds() {
+    for target in ["oidc_redirect", "oidc_id_token"] {
+        std::fs::create_dir_all(corpus(target)).unwrap();
+    }
+    for (name, seed) in redirects() {
+        std::fs::write(corpus("oidc_redirect").join(name), seed).unwrap();
+    }
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(corpus("oidc_id_token").join(name), bytes).unwrap();
+    };
+    write("keys.json", key_set(&["one"]).to_string().as_bytes());
+    let now = NOW.as_millis().to_le_bytes();
+    write("seed-right", &[&now, token().as_bytes()].concat());
+}
