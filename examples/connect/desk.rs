@@ -31,6 +31,20 @@ impl Desk {
         }
     }
 
+    pub(crate) const fn is_person(&self) -> bool {
+        matches!(self, Self::Person(..))
+    }
+
+    /// Waits until whoever sits there types a line, for want of something else to do. Cancel safe.
+    pub(crate) async fn put_aside(&self) {
+        if let Self::Person(_, input) = self
+            && input.line().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
     /// Says the one to a person, and the other to a program.
     pub(crate) fn say(&self, text: impl Display, line: &Value) {
         match self {

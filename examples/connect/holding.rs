@@ -1,4 +1,5 @@
-//! What this machine holds that answers questions by itself: a device key, a security key.
+//! What answers questions by itself on this machine: a device key, a security key, logins at a
+//! provider.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use mfagate::time::Clock;
 use zeroize::Zeroizing;
 
 use crate::desk::Desk;
+use crate::login::{LoginOptions, Logins};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What this machine holds")]
@@ -50,6 +52,8 @@ pub(crate) struct Holding {
     /// A security key on USB answers, for the gate's relying party of this id and no other.
     #[arg(long, value_name = "DOMAIN")]
     rp_id: Option<String>,
+    #[command(flatten)]
+    login: LoginOptions,
 }
 
 /// How a device key is kept.
@@ -74,6 +78,7 @@ impl From<Kept> for Protection {
 pub(crate) struct Held {
     device_key: Option<DeviceKeyProver>,
     rp_id: Option<String>,
+    logins: Logins,
     desk: Desk,
 }
 
@@ -100,6 +105,7 @@ impl Holding {
         Ok(Held {
             device_key,
             rp_id: self.rp_id.clone(),
+            logins: self.login.open(desk),
             desk: desk.clone(),
         })
     }
@@ -139,8 +145,6 @@ impl Holding {
 
 impl Held {
     /// Whether something here answers such a question.
-    ///
-    /// OpenID Connect goes here, and into [`answer`](Self::answer): a browser, or a device code.
     pub(crate) const fn answers(&self, challenge: &Challenge) -> bool {
         let is_for_a_device_key = matches!(
             challenge,
@@ -148,6 +152,7 @@ impl Held {
         );
         (is_for_a_device_key && self.device_key.is_some())
             || (is_for_a_security_key(challenge) && self.rp_id.is_some())
+            || self.logins.answers(challenge)
     }
 
     /// The answer, or why there is none.
@@ -162,6 +167,9 @@ impl Held {
                 Ok(answer) => answer.map_err(boxed),
                 Err(error) => Err(boxed(error)),
             };
+        }
+        if self.logins.answers(&question.challenge) {
+            return self.logins.answer(question).await;
         }
         let Some(device_key) = &self.device_key else {
             return Err(boxed(SignError::NotAvailable));

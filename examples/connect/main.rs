@@ -5,6 +5,7 @@
 mod desk;
 mod export;
 mod holding;
+mod login;
 mod story;
 
 use std::error::Error;
@@ -54,7 +55,8 @@ enum Command {
 struct Enrol {
     /// The profile that the administrator handed out.
     profile: PathBuf,
-    /// What to enrol: totp, device-key, webauthn, password, recovery-codes, email-code.
+    /// What to enrol: totp, device-key, webauthn, password, recovery-codes, email-code,
+    /// oidc.
     #[arg(long)]
     kind: String,
     /// What to call it; without this, its kind.

@@ -9,6 +9,7 @@ use mfagate::assurance::FactorKind;
 use mfagate::enrol::{EnrolError, Registrar};
 use mfagate::factor::VerifyError;
 use mfagate::factor::email_code::EmailAddress;
+use mfagate::factor::oidc::Identity;
 use mfagate::factor::recovery_codes::RecoveryCodes;
 use mfagate::id::{FactorId, UserId};
 use mfagate::seal::Secret;
@@ -43,6 +44,16 @@ pub(crate) enum FactorCommand {
         new: New,
         #[arg(long)]
         address: EmailAddress,
+    },
+    /// Bind the user to an identity at one of the configured OpenID providers.
+    AddOidc {
+        #[command(flatten)]
+        new: New,
+        /// The provider's issuer, as it writes it.
+        #[arg(long)]
+        issuer: String,
+        #[command(flatten)]
+        holder: Holder,
     },
     /// List a user's factors.
     List {
@@ -93,6 +104,21 @@ pub(crate) struct New {
     label: Option<String>,
 }
 
+/// Who it is at a provider.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Holder {
+    /// A person, by the subject in the provider's tokens.
+    #[arg(long)]
+    subject: Option<String>,
+    /// The person who is the first to log in with this address, verified by the provider.
+    #[arg(long)]
+    email: Option<String>,
+    /// A program, by the subject in its tokens.
+    #[arg(long)]
+    workload: Option<String>,
+}
+
 /// A factor of a user's.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
@@ -118,6 +144,17 @@ pub(crate) async fn factor(
             }
             let kind = FactorKind::EMAIL_CODE;
             add(&registrar, &new, kind, "mail", &address.to_secret(), output).await
+        }
+        FactorCommand::AddOidc {
+            new,
+            issuer,
+            holder,
+        } => {
+            let identity = holder.identity(&issuer)?;
+            let label = new.label.as_deref().unwrap_or("account");
+            let bound = registrar.bind_identity(&new.user, label, &identity);
+            say_added(bound.await?, &new, output);
+            Ok(())
         }
         FactorCommand::List { user } => {
             for factor in registrar.factors(&user).await? {
@@ -161,6 +198,21 @@ pub(crate) async fn factor(
             let reset = registrar.reset_failures(&which.user, which.factor);
             done(reset.await, "reset", &which, output)
         }
+    }
+}
+
+impl Holder {
+    fn identity(&self, issuer: &str) -> Result<Identity, &'static str> {
+        let Self {
+            subject,
+            email,
+            workload,
+        } = self;
+        let subject = subject.iter().map(|who| Identity::subject(issuer, who));
+        let email = email.iter().map(|who| Identity::email(issuer, who));
+        let workload = workload.iter().map(|who| Identity::workload(issuer, who));
+        let mut given = subject.chain(email).chain(workload);
+        given.next().ok_or("say who it is at the provider")
     }
 }
 

@@ -16,6 +16,7 @@ use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
 use mfagate::id::UserId;
 use serde::Deserialize;
 
+use crate::openid;
 use crate::settings::parsed;
 
 /// What may be set about them. One-time passwords and recovery codes have nothing to set.
@@ -26,6 +27,7 @@ pub(crate) struct Kinds {
     password: Passwords,
     webauthn: Option<WebAuthn>,
     pub(crate) email: Option<Email>,
+    pub(crate) oidc: Vec<openid::Provider>,
 }
 
 /// Device keys.
@@ -89,8 +91,6 @@ enum Tls {
 
 impl Kinds {
     /// One verifier for each kind. `folder` is where the configuration's own paths begin.
-    ///
-    /// OpenID Connect goes here: a section of the configuration, and its verifier.
     pub(crate) fn verifiers(
         &self,
         folder: &Path,
@@ -107,6 +107,9 @@ impl Kinds {
         if let Some(email) = &self.email {
             let sender = Arc::new(email.sender(folder)?);
             verifiers.push(Arc::new(EmailCodeVerifier::new(sender)?));
+        }
+        if !self.oidc.is_empty() {
+            verifiers.push(Arc::new(openid::verifier(&self.oidc, folder)?));
         }
         Ok(verifiers)
     }
@@ -183,6 +186,7 @@ impl Blocklist for Common {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// Reads a file that the configuration names.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }

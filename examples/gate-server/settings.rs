@@ -71,6 +71,20 @@ lease = "8h"
 # user = "gate"
 # password_file = "state/smtp.password"
 # root_certificate = "ca.pem"          # of an authority of your own
+# [[factors.oidc]]                     # OpenID providers; users enrol at the first
+# at = { issuer = "https://id.example.com" }  # or "google", "jumpcloud", { okta = { domain = "…" } },
+#                                      # { microsoft = { tenant = "…" } },
+#                                      # { keycloak = { server = "https://…", realm = "staff" } }
+# client_id = "mfagate"                # and client_secret_file, if it has one
+# loopback = "/callback"               # register http://127.0.0.1/callback there, for connect
+# redirects = []                       # of apps: "com.example.app:/callback"
+# device_grant = false                 # for machines without a browser
+# workloads = false                    # ID tokens of programs
+# scopes = []                          # "email", to bind users by their address
+# max_age = "5m"                       # of a login; or "danger-any", where the provider tells none
+# require_acr = []                     # one of them
+# user_verified = { acr = [], amr = ["mfa"] }  # what the provider says of two factors
+# phishing_resistant = { acr = [], amr = [] }
 
 # [[forwards]]                         # for netstack: a service of the host's
 # at = "10.9.0.1:80"                   # inside

@@ -8,6 +8,7 @@ mod device;
 mod factors;
 mod faults;
 mod kernel;
+mod openid;
 mod policy;
 mod programs;
 mod roaming;
@@ -22,6 +23,9 @@ mod upkeep;
 mod mail;
 #[path = "../../../core/tests/interface/network.rs"]
 mod network;
+#[path = "../../../core/tests/support/oidc_provider.rs"]
+#[expect(dead_code, reason = "the verifier's own tests need more of it")]
+mod oidc_provider;
 #[path = "../../../core/tests/support/passkey.rs"]
 #[expect(dead_code, reason = "the verifier's own tests need more of it")]
 mod passkey;
