@@ -3,6 +3,7 @@
 
 pub(crate) mod device_key;
 pub(crate) mod totp;
+mod waiting;
 pub(crate) mod webauthn;
 
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::report::Report;
 /// Measures what is wanted of this subject.
 pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
     device_key::rows(report)?;
-    webauthn::rows(report)
+    webauthn::rows(report)?;
+    waiting::rows(report)
 }
 
 /// What the owners of a bench's devices sign in with.

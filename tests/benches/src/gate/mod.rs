@@ -3,7 +3,7 @@
 pub(crate) mod admission;
 mod durable;
 mod machine;
-mod office;
+pub(crate) mod office;
 mod primitives;
 pub(crate) mod records;
 mod removal;

@@ -12,6 +12,7 @@ use mfagate::channel::binding::Binding;
 use mfagate::channel::message::{Answer, Challenge, Hello, Posture, Reply, Request};
 use mfagate::channel::{ClientSession, DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
+use mfagate::factor::MfaVerifier;
 use mfagate::gate::Scope;
 use mfagate::id::{AttemptId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
@@ -33,68 +34,96 @@ const NETWORK: u32 = 0x0a00_0000;
 const STEP: Duration = Duration::from_secs(30);
 
 /// A gate, and those who may pass it.
-pub(super) struct Office<F> {
-    pub(super) gate: Gate,
-    pub(super) devices: Vec<Device<F>>,
+pub(crate) struct Office<F> {
+    pub(crate) gate: Gate,
+    pub(crate) devices: Vec<Device<F>>,
+    registrar: Registrar,
     clock: SetClock,
 }
 
 /// A device whose owner has a factor.
 #[derive(Clone)]
-pub(super) struct Device<F> {
+pub(crate) struct Device<F> {
     key: PrivateKey,
     factor: F,
     clock: SetClock,
 }
 
 impl<F: Factor> Office<F> {
-    pub(super) async fn open(store: Arc<dyn PeerStore>, devices: u32) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<dyn PeerStore>, devices: u32) -> Result<Self, Error> {
+        Self::open_beside(store, devices, Vec::new()).await
+    }
+
+    /// One whose gate verifies other factors too, which devices of other makes may have.
+    pub(crate) async fn open_beside(
+        store: Arc<dyn PeerStore>,
+        devices: u32,
+        others: Vec<Arc<dyn MfaVerifier>>,
+    ) -> Result<Self, Error> {
         let clock = SetClock::default();
         let ring = KeyRing::new("bench".parse()?, RingKey::generate()?);
         let registrar = Registrar::new(Arc::clone(&store), ring.clone(), Arc::new(clock.clone()));
-        let location = super::records::location();
         let mut config = GateConfig::new(
-            location.clone(),
+            super::records::location(),
             PrivateKey::generate()?,
             ring,
             store,
             Arc::new(Nowhere),
         );
         config.verifiers.push(F::verifier());
-        config.policy.steps = vec![Step::AnyOf(vec![F::KIND])];
+        config.verifiers.extend(others);
+        let kinds = config.verifiers.iter().map(|verifier| verifier.kind());
+        config.policy.steps = vec![Step::AnyOf(kinds.collect())];
         config.clock = Arc::new(clock.clone());
         let gate = Gate::start(config).await?;
         let mut office = Self {
             gate,
             devices: Vec::new(),
+            registrar,
             clock,
         };
         for number in 0..devices {
-            let user: UserId = format!("user{number}").parse()?;
-            let key = PrivateKey::generate()?;
-            registrar.put_user(&user, true).await?;
-            let peer = Peer {
-                location: location.clone(),
-                key: key.public_key(),
-                user: user.clone(),
-                allowed_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(NETWORK + number)).into()],
-                label: "laptop".to_owned(),
-                enabled: true,
-            };
-            registrar.put_peer(peer).await?;
-            let factor = F::enrol(&registrar, &user, office.clock.now().timestamp).await?;
-            office.devices.push(Device {
-                key,
-                factor,
-                clock: office.clock.clone(),
-            });
+            let device = office
+                .hire(number, async |registrar, user, now| {
+                    F::enrol(registrar, user, now).await
+                })
+                .await?;
+            office.devices.push(device);
         }
         Ok(office)
+    }
+}
+
+impl<F> Office<F> {
+    /// A device, by a number that no other one has, whose owner enrols a factor.
+    pub(crate) async fn hire<G>(
+        &self,
+        number: u32,
+        enrol: impl AsyncFnOnce(&Registrar, &UserId, Timestamp) -> Result<G, Error>,
+    ) -> Result<Device<G>, Error> {
+        let user: UserId = format!("user{number}").parse()?;
+        let key = PrivateKey::generate()?;
+        self.registrar.put_user(&user, true).await?;
+        let peer = Peer {
+            location: self.gate.location().clone(),
+            key: key.public_key(),
+            user: user.clone(),
+            allowed_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(NETWORK + number)).into()],
+            label: "laptop".to_owned(),
+            enabled: true,
+        };
+        self.registrar.put_peer(peer).await?;
+        let factor = enrol(&self.registrar, &user, self.clock.now().timestamp).await?;
+        Ok(Device {
+            key,
+            factor,
+            clock: self.clock.clone(),
+        })
     }
 
     /// Ends every session and lets time pass, so that each device has a fresh code and is admitted
     /// as for the first time.
-    pub(super) async fn next_day(&self) -> Result<(), Error> {
+    pub(crate) async fn next_day(&self) -> Result<(), Error> {
         self.gate.revoke(Scope::All).await?;
         self.clock.advance(STEP * 4);
         Ok(())
@@ -102,39 +131,40 @@ impl<F: Factor> Office<F> {
 }
 
 /// A client that waits for the reply to its first message.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     initiator: Initiator,
     secret: DecapsulationSecret,
     /// The body to send.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A client that has been asked.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     session: ClientSession,
     secret: DecapsulationSecret,
     attempt: AttemptId,
-    challenge: Challenge,
+    /// What is asked.
+    pub(crate) challenge: Challenge,
 }
 
 /// A client that waits for the reply to its answer.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     session: ClientSession,
     secret: DecapsulationSecret,
     /// The body to send.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Device<Totp> {
     /// What the user reads off the phone: not the client's work, so not timed with it.
-    pub(super) fn code(&self) -> Result<Answer, Error> {
+    pub(crate) fn code(&self) -> Result<Answer, Error> {
         self.factor.code(self.clock.now().timestamp)
     }
 }
 
-impl<F: Factor> Device<F> {
+impl<F> Device<F> {
     /// The first message: fresh keys, and a handshake under them.
-    pub(super) fn begin(&self, gate: &PublicKey) -> Result<Begun, Error> {
+    pub(crate) fn begin(&self, gate: &PublicKey) -> Result<Begun, Error> {
         let (secret, encapsulation_key) = DecapsulationSecret::generate()?;
         let hello = Hello::Begin {
             sent_at: self.clock.now().timestamp,
@@ -148,9 +178,11 @@ impl<F: Factor> Device<F> {
             body,
         })
     }
+}
 
+impl<F: Factor> Device<F> {
     /// What the user answers.
-    pub(super) async fn answer(&self, gate: &PublicKey, asked: &Asked) -> Result<Answer, Error> {
+    pub(crate) async fn answer(&self, gate: &PublicKey, asked: &Asked) -> Result<Answer, Error> {
         let peer = self.key.public_key();
         let binding = Binding {
             location: gate,
@@ -164,7 +196,7 @@ impl<F: Factor> Device<F> {
 
 impl Begun {
     /// Takes the challenge in.
-    pub(super) fn asked(self, response: &[u8]) -> Result<Asked, Error> {
+    pub(crate) fn asked(self, response: &[u8]) -> Result<Asked, Error> {
         let (session, reply) = self.initiator.finish(response)?;
         let Reply::Challenge {
             attempt, challenge, ..
@@ -183,7 +215,7 @@ impl Begun {
 
 impl Asked {
     /// Answers.
-    pub(super) fn answer(mut self, answer: Answer) -> Result<Answered, Error> {
+    pub(crate) fn answer(mut self, answer: Answer) -> Result<Answered, Error> {
         let body = self
             .session
             .request(&self.attempt, &Request::Answer { answer })?;
@@ -197,7 +229,7 @@ impl Asked {
 
 impl Answered {
     /// Takes the grant in, and derives the preshared key.
-    pub(super) fn admitted(mut self, response: &[u8]) -> Result<PresharedKey, Error> {
+    pub(crate) fn admitted(mut self, response: &[u8]) -> Result<PresharedKey, Error> {
         let opened = self.session.reply(response)?;
         Ok(opened.preshared_key(&self.session, &self.secret)?)
     }
