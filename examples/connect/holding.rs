@@ -210,7 +210,8 @@ const fn is_for_a_security_key(challenge: &Challenge) -> bool {
     )
 }
 
-fn boxed(error: impl Error + Send + 'static) -> Box<dyn Error + Send> {
+/// An error of any kind.
+pub(crate) fn boxed(error: impl Error + Send + 'static) -> Box<dyn Error + Send> {
     Box::new(error)
 }
 

@@ -16,6 +16,7 @@ use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use crate::desk::Desk;
+use crate::holding::boxed;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logins at an OpenID provider")]
@@ -120,10 +121,6 @@ const fn is_for_a_workload(challenge: &Challenge) -> bool {
             ..
         }
     )
-}
-
-fn boxed(error: impl Error + Send + 'static) -> Box<dyn Error + Send> {
-    Box::new(error)
 }
 
 /// Whoever sits there wants something else.

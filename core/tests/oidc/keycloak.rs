@@ -44,7 +44,10 @@ impl Keycloak {
                 .args(["--hostname-strict=false", "--http-host=127.0.0.1"])
                 .arg(format!("--http-port={port}"))
                 // A server of minutes is not worth compiling well.
-                .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+                .env(
+                    "JAVA_OPTS_APPEND",
+                    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+                )
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),

@@ -139,7 +139,10 @@ fn a_provider_that_can_not_work_is_refused_before_anybody_needs_it() {
     let site = site("[{ any_of = [\"oidc\"] }]");
     for (bad, why) in [
         ("at = { issuer = \"http://id.example.com\" }", "https"),
-        ("at = { danger-without-tls = \"http://id.example.com\" }", "this machine"),
+        (
+            "at = { danger-without-tls = \"http://id.example.com\" }",
+            "this machine",
+        ),
         ("at = { issuer = \"https://id.example.com\" }", "way"),
     ] {
         let section = format!("[[factors.oidc]]\n{bad}\nclient_id = \"mfagate\"\n");
