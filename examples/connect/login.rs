@@ -102,14 +102,17 @@ impl Logins {
 
     async fn poll(&self, challenge: &Challenge) -> Result<Answer, LoginError> {
         let login = DeviceLogin::read(challenge)?;
-        let code = Some(login.user_code.clone());
+        self.show(&login);
+        Ok(login.poll().await)
+    }
+
+    fn show(&self, login: &DeviceLogin) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = Some(login.user_code.clone());
         if *shown != code {
             println!("{login} (Enter: something else).");
             *shown = code;
         }
-        drop(shown);
-        Ok(login.poll().await)
     }
 }
 

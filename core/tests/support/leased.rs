@@ -114,13 +114,8 @@ impl Leased {
             .ring
             .seal(&row, peer.psk.as_ref().unwrap().expose_secret());
         let assurance = Assurance {
-            kind: FactorKind::TOTP,
-            phishing_resistant: false,
-            user_verified: false,
             replay_resistant: true,
-            verifier_bound: false,
-            hardware: false,
-            authenticated_at: now,
+            ..Assurance::least(FactorKind::TOTP, now)
         };
         NewSession {
             psk: psk.unwrap(),
