@@ -32,7 +32,7 @@ impl Keycloak {
             .unwrap()
             .port();
         // `exec`s Java, so that its process is the one that is ended.
-        let server = process::start(
+        let mut server = process::start(
             Command::new("sh")
                 .arg(folder.join("bin/kc.sh"))
                 .args([
@@ -44,10 +44,7 @@ impl Keycloak {
                 .args(["--hostname-strict=false", "--http-host=127.0.0.1"])
                 .arg(format!("--http-port={port}"))
                 // A server of minutes is not worth compiling well.
-                .env(
-                    "JAVA_OPTS_APPEND",
-                    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-                )
+                .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1")
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
@@ -58,6 +55,8 @@ impl Keycloak {
                 .await
                 .is_ok_and(|there| there.status() == 200)
             {
+                let ended = server.0.try_wait().unwrap();
+                assert!(ended.is_none(), "Keycloak does not start: {ended:?}");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
