@@ -143,7 +143,10 @@ fn a_provider_that_can_not_work_is_refused_before_anybody_needs_it() {
             "at = { danger-without-tls = \"http://id.example.com\" }",
             "this machine",
         ),
-        ("at = { issuer = \"https://id.example.com\" }", "way"),
+        (
+            "at = { issuer = \"https://id.example.com\" }",
+            "nobody could log in",
+        ),
     ] {
         let section = format!("[[factors.oidc]]\n{bad}\nclient_id = \"mfagate\"\n");
         let text = std::fs::read_to_string(site.path().join("gate.toml")).unwrap();

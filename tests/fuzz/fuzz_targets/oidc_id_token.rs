@@ -9,7 +9,7 @@ use mfagate::time::Timestamp;
 use serde_json::json;
 
 /// The key set that a seed's token is signed by.
-const KEYS: &str = include_str!("../corpus/oidc_id_token/keys.json");
+const KEYS: &str = include_str!("oidc_keys.json");
 
 static PROVIDER: LazyLock<Provider> = LazyLock::new(|| {
     let metadata = json!({

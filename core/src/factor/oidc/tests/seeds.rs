@@ -10,6 +10,11 @@ fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fuzz/corpus/{target}"))
 }
 
+/// The key set that the target for tokens knows.
+fn keys() -> PathBuf {
+    corpus("../fuzz_targets/oidc_keys.json")
+}
+
 /// The seeds of a target by their names.
 fn read(target: &str, name: &str) -> Vec<u8> {
     std::fs::read(corpus(target).join(name)).unwrap()
@@ -50,11 +55,9 @@ fn the_fuzz_targets_seeds_are_right() {
             "{name}"
         );
     }
-    let keys = key_set(&["one"]);
-    assert_eq!(
-        serde_json::from_slice::<serde_json::Value>(&read("oidc_id_token", "keys.json")).unwrap(),
-        keys
-    );
+    let known = std::fs::read(keys()).unwrap();
+    let keys: serde_json::Value = serde_json::from_slice(&known).unwrap();
+    assert_eq!(keys, key_set(&["one"]));
     let provider = Provider::new(metadata_of(ISSUER), keys).unwrap();
     let seed = read("oidc_id_token", "seed-right");
     let (now, text) = seed.split_first_chunk().unwrap();
@@ -77,7 +80,7 @@ fn write_the_fuzz_targets_seeds() {
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(corpus("oidc_id_token").join(name), bytes).unwrap();
     };
-    write("keys.json", key_set(&["one"]).to_string().as_bytes());
+    std::fs::write(keys(), format!("{:#}\n", key_set(&["one"]))).unwrap();
     let now = NOW.as_millis().to_le_bytes();
     write("seed-right", &[&now, token().as_bytes()].concat());
 }
