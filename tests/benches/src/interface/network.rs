@@ -118,9 +118,8 @@ impl WireguardGo {
             .stderr(Stdio::null())
             .spawn()?;
         let started = Self { name, program };
-        let socket = format!("/var/run/wireguard/{}.sock", started.name);
         for _ in 0..500 {
-            if Path::new(&socket).exists() {
+            if Path::new(&started.socket()).exists() {
                 started.configure(key)?;
                 space.ip(&format!("address add 10.0.0.1/8 dev {}", started.name))?;
                 space.ip(&format!("link set {} up", started.name))?;
@@ -129,6 +128,10 @@ impl WireguardGo {
             std::thread::sleep(Duration::from_millis(10));
         }
         Err("wireguard-go did not start (Debian package wireguard-go)".into())
+    }
+
+    fn socket(&self) -> String {
+        format!("/var/run/wireguard/{}.sock", self.name)
     }
 
     fn configure(&self, key: &PrivateKey) -> Result<(), Error> {
@@ -143,6 +146,8 @@ impl Drop for WireguardGo {
     fn drop(&mut self) {
         _ = self.program.kill(); // it ends by nothing else
         _ = self.program.wait();
+        // What is killed leaves it behind, and the next one of this name would be taken to be up.
+        _ = std::fs::remove_file(self.socket());
     }
 }
 
