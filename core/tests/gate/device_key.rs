@@ -1,12 +1,11 @@
 //! Device keys: enrolled by a client with a token, and signing in with them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Denied, DeniedReason, Hidden};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::channel::message::{Answer, Denied, DeniedReason};
+use mfagate::client::{Question, Response};
 use mfagate::factor::device_key::DeviceKeyVerifier;
 use mfagate::gate::Scope;
 use mfagate::policy::Step;
@@ -64,18 +63,6 @@ fn signer() -> Arc<SoftwareSigner> {
     Arc::new(SoftwareSigner::generate(Algorithm::Es256).unwrap())
 }
 
-/// What to enrol, with a token for it.
-async fn new_key(office: &Office) -> NewFactor {
-    let kinds = vec![FactorKind::DEVICE_KEY];
-    let ttl = Duration::from_secs(600);
-    let issued = office.registrar.issue_token(&office.user, kinds, ttl).await;
-    NewFactor {
-        kind: FactorKind::DEVICE_KEY,
-        label: "laptop".to_owned(),
-        token: Hidden::new(issued.unwrap().expose_text().to_owned()),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
     let office = Office::open_configured(with_device_keys).await;
@@ -83,7 +70,12 @@ async fn a_key_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
     let (client, signer) = (laptop.client(), signer());
     let mut signing = Signing::with(&signer, &office, &laptop);
 
-    let enrolled = client.enrol(new_key(&office).await, &mut signing).await;
+    let enrolled = client
+        .enrol(
+            office.new_factor(FactorKind::DEVICE_KEY, "laptop").await,
+            &mut signing,
+        )
+        .await;
     let factor = enrolled.unwrap();
     assert!(laptop.reach().await.is_err(), "enrolled is not admitted");
     client.connect(&mut signing).await.unwrap();
@@ -105,7 +97,10 @@ async fn a_signature_of_an_earlier_attempt_is_counted_as_wrong_and_the_next_admi
     let (client, signer) = (laptop.client(), signer());
     let mut signing = Signing::with(&signer, &office, &laptop);
     client
-        .enrol(new_key(&office).await, &mut signing)
+        .enrol(
+            office.new_factor(FactorKind::DEVICE_KEY, "laptop").await,
+            &mut signing,
+        )
         .await
         .unwrap();
     client.connect(&mut signing).await.unwrap();
@@ -128,10 +123,18 @@ async fn a_key_is_enrolled_once() {
     let (client, signer) = (laptop.client(), signer());
     let mut signing = Signing::with(&signer, &office, &laptop);
     client
-        .enrol(new_key(&office).await, &mut signing)
+        .enrol(
+            office.new_factor(FactorKind::DEVICE_KEY, "laptop").await,
+            &mut signing,
+        )
         .await
         .unwrap();
-    let again = client.enrol(new_key(&office).await, &mut signing).await;
+    let again = client
+        .enrol(
+            office.new_factor(FactorKind::DEVICE_KEY, "laptop").await,
+            &mut signing,
+        )
+        .await;
     assert!(again.is_err(), "{again:?}");
     let factors = office.registrar.factors(&office.user).await.unwrap();
     let keys = factors.iter().filter(|f| f.kind == FactorKind::DEVICE_KEY);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Challenge, Code, Denied, DeniedReason, Hidden};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::client::{Question, Response};
 use mfagate::factor::email_code::{EmailAddress, EmailCodeVerifier, SmtpSender};
 use mfagate::gate::Scope;
 use mfagate::policy::Step;
@@ -126,17 +126,6 @@ impl Prompt for Reader<'_> {
     }
 }
 
-async fn new_address(office: &Office) -> NewFactor {
-    let kinds = vec![FactorKind::EMAIL_CODE];
-    let ttl = Duration::from_secs(600);
-    let issued = office.registrar.issue_token(&office.user, kinds, ttl).await;
-    NewFactor {
-        kind: FactorKind::EMAIL_CODE,
-        label: "mail".to_owned(),
-        token: Hidden::new(issued.unwrap().expose_text().to_owned()),
-    }
-}
-
 /// An office whose user has an address, by an administrator's word.
 async fn office() -> Office {
     let office = Office::open_configured(with_codes).await;
@@ -164,7 +153,12 @@ async fn an_address_enrols_by_its_code_signs_in_and_is_worth_nothing_once_it_was
         Does::Gives("alice at example.com"),
     ];
     let mut reader = Reader::of(&mail, does);
-    let given_up = client.enrol(new_address(&office).await, &mut reader).await;
+    let given_up = client
+        .enrol(
+            office.new_factor(FactorKind::EMAIL_CODE, "mail").await,
+            &mut reader,
+        )
+        .await;
     assert!(given_up.is_err());
     assert_eq!(reader.reasons(), [DeniedReason::Unfit, DeniedReason::Unfit]);
     assert_eq!(
@@ -179,7 +173,12 @@ async fn an_address_enrols_by_its_code_signs_in_and_is_worth_nothing_once_it_was
         Does::ReadsMail,
     ];
     let mut reader = Reader::of(&mail, does);
-    let enrolled = client.enrol(new_address(&office).await, &mut reader).await;
+    let enrolled = client
+        .enrol(
+            office.new_factor(FactorKind::EMAIL_CODE, "mail").await,
+            &mut reader,
+        )
+        .await;
     let factor = enrolled.unwrap();
     assert_eq!(reader.reasons(), [DeniedReason::Busy, DeniedReason::Wrong]);
     assert_eq!(reader.denied[1].tries_left, 4);
@@ -287,7 +286,10 @@ async fn neither_a_code_nor_an_address_reaches_a_log() {
     let mut reader = Reader::of(&mail, does);
     assert!(
         client
-            .enrol(new_address(&office).await, &mut reader)
+            .enrol(
+                office.new_factor(FactorKind::EMAIL_CODE, "mail").await,
+                &mut reader
+            )
             .await
             .is_err()
     );

@@ -1,12 +1,11 @@
 //! Recovery codes and passwords: enrolled by a client with a token, and signing in with them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::client::{Question, Response};
 use mfagate::factor::password::PasswordVerifier;
 use mfagate::factor::recovery_codes::RecoveryCodeVerifier;
 use mfagate::gate::Scope;
@@ -55,24 +54,13 @@ impl Prompt for Person {
     }
 }
 
-async fn new_factor(office: &Office, kind: FactorKind) -> NewFactor {
-    let ttl = Duration::from_secs(600);
-    let kinds = vec![kind.clone()];
-    let issued = office.registrar.issue_token(&office.user, kinds, ttl).await;
-    NewFactor {
-        kind,
-        label: "mine".to_owned(),
-        token: Hidden::new(issued.unwrap().expose_text().to_owned()),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_and_a_recovery_code_sign_in_and_each_code_does_so_once() {
     let office = Office::open_configured(with_a_password_and_a_code).await;
     let laptop = office.device("10.9.0.2/32").await;
     let (client, mut person) = (laptop.client(), Person::default());
     for kind in [FactorKind::PASSWORD, FactorKind::RECOVERY_CODES] {
-        let factor = new_factor(&office, kind).await;
+        let factor = office.new_factor(kind, "mine").await;
         client.enrol(factor, &mut person).await.unwrap();
     }
 

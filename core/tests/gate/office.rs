@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mfagate::assurance::FactorKind;
 use mfagate::audit::{AuditRecord, verify};
-use mfagate::channel::message::{Answer, Code, Denied};
-use mfagate::client::{Question, Response};
+use mfagate::channel::message::{Answer, Code, Denied, Hidden};
+use mfagate::client::{NewFactor, Question, Response};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
 use mfagate::id::UserId;
@@ -127,6 +128,17 @@ impl Office {
         )
         .await;
         self.gate = Some(gate);
+    }
+
+    /// What the user is to enrol, with a token for it.
+    pub(crate) async fn new_factor(&self, kind: FactorKind, label: &str) -> NewFactor {
+        let (kinds, ttl) = (vec![kind.clone()], Duration::from_secs(600));
+        let issued = self.registrar.issue_token(&self.user, kinds, ttl).await;
+        NewFactor {
+            kind,
+            label: label.to_owned(),
+            token: Hidden::new(issued.unwrap().expose_text().to_owned()),
+        }
     }
 
     pub(crate) async fn device(&self, address: &str) -> Device {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden, Redirect};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::client::{Question, Response};
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
 use mfagate::gate::Scope;
 use mfagate::policy::Step;
@@ -99,16 +99,11 @@ impl Prompt for Browser {
     }
 }
 
-/// What to enrol, with a token for it.
-async fn new_identity(office: &Office) -> NewFactor {
-    let kinds = vec![FactorKind::OIDC];
-    let ttl = Duration::from_secs(600);
-    let issued = office.registrar.issue_token(&office.user, kinds, ttl).await;
-    NewFactor {
-        kind: FactorKind::OIDC,
-        label: "work".to_owned(),
-        token: Hidden::new(issued.unwrap().expose_text().to_owned()),
-    }
+async fn bind(office: &Office, identity: &Identity) {
+    let bound = office
+        .registrar
+        .bind_identity(&office.user, "work", identity);
+    bound.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +114,10 @@ async fn an_identity_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() 
     let mut browser = Browser::at(&provider);
 
     let enrolled = client
-        .enrol(new_identity(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::OIDC, "work").await,
+            &mut browser,
+        )
         .await;
     let factor = enrolled.unwrap();
     assert!(laptop.reach().await.is_err(), "enrolled is not admitted");
@@ -127,7 +125,10 @@ async fn an_identity_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() 
     assert!(laptop.reach().await.is_ok());
 
     let again = client
-        .enrol(new_identity(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::OIDC, "work").await,
+            &mut browser,
+        )
         .await;
     assert!(again.is_err(), "{again:?}");
     let removed = office
@@ -143,11 +144,11 @@ async fn an_identity_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() 
 async fn a_login_that_was_used_or_is_somebody_elses_is_counted_as_wrong_and_the_next_admits() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
-    let identity = Identity::subject(&provider.issuer(), "alice-at-provider");
-    let bound = office
-        .registrar
-        .bind_identity(&office.user, "work", &identity);
-    bound.await.unwrap();
+    bind(
+        &office,
+        &Identity::subject(&provider.issuer(), "alice-at-provider"),
+    )
+    .await;
     let mut browser = Browser::at(&provider);
     let client = laptop.client();
     client.connect(&mut browser).await.unwrap();
@@ -172,11 +173,11 @@ async fn a_login_that_was_used_or_is_somebody_elses_is_counted_as_wrong_and_the_
 async fn an_address_binds_until_the_first_login_pins_its_subject() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
-    let identity = Identity::email(&provider.issuer(), "alice@example.com");
-    let bound = office
-        .registrar
-        .bind_identity(&office.user, "work", &identity);
-    bound.await.unwrap();
+    bind(
+        &office,
+        &Identity::email(&provider.issuer(), "alice@example.com"),
+    )
+    .await;
     let verified = serde_json::json!({ "email": "alice@example.com", "email_verified": true });
     provider.acts().lies = verified;
     let mut browser = Browser::at(&provider);
@@ -246,11 +247,11 @@ async fn a_workload_brings_a_token_and_its_lease_ends_with_it() {
 async fn a_poll_that_comes_too_soon_is_busy_and_does_not_count() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
-    let identity = Identity::subject(&provider.issuer(), "alice-at-provider");
-    let bound = office
-        .registrar
-        .bind_identity(&office.user, "work", &identity);
-    bound.await.unwrap();
+    bind(
+        &office,
+        &Identity::subject(&provider.issuer(), "alice-at-provider"),
+    )
+    .await;
     let mut patient = Patient {
         machine: Machine(Arc::clone(&provider)),
         clock: office.clock.clone(),

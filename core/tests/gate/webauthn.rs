@@ -1,12 +1,11 @@
 //! Passkeys: enrolled by a client with a token, and signing in with them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason};
+use mfagate::client::{Question, Response};
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
 use mfagate::gate::Scope;
 use mfagate::policy::Step;
@@ -73,18 +72,6 @@ impl Prompt for Browser {
     }
 }
 
-/// What to enrol, with a token for it.
-async fn new_passkey(office: &Office) -> NewFactor {
-    let kinds = vec![FactorKind::WEBAUTHN];
-    let ttl = Duration::from_secs(600);
-    let issued = office.registrar.issue_token(&office.user, kinds, ttl).await;
-    NewFactor {
-        kind: FactorKind::WEBAUTHN,
-        label: "key".to_owned(),
-        token: Hidden::new(issued.unwrap().expose_text().to_owned()),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
     let office = Office::open_configured(with_passkeys).await;
@@ -92,7 +79,12 @@ async fn a_passkey_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
     let client = laptop.client();
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN));
 
-    let enrolled = client.enrol(new_passkey(&office).await, &mut browser).await;
+    let enrolled = client
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
+        .await;
     let factor = enrolled.unwrap();
     assert!(laptop.reach().await.is_err(), "enrolled is not admitted");
     client.connect(&mut browser).await.unwrap();
@@ -114,7 +106,10 @@ async fn what_was_answered_once_or_altered_is_counted_as_wrong_and_the_next_admi
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN));
     let client = laptop.client();
     client
-        .enrol(new_passkey(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
         .await
         .unwrap();
     client.connect(&mut browser).await.unwrap();
@@ -137,7 +132,10 @@ async fn a_signature_counter_is_kept_with_the_admission() {
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN).counting());
     let client = laptop.client();
     client
-        .enrol(new_passkey(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
         .await
         .unwrap();
     let sealed = async || {
@@ -162,11 +160,19 @@ async fn a_passkey_is_enrolled_once() {
     let client = laptop.client();
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN));
     client
-        .enrol(new_passkey(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
         .await
         .unwrap();
     // The key sees in the options that it is known.
-    let again = client.enrol(new_passkey(&office).await, &mut browser).await;
+    let again = client
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
+        .await;
     assert!(again.is_err(), "{again:?}");
     let factors = office.registrar.factors(&office.user).await.unwrap();
     let passkeys = factors.iter().filter(|f| f.kind == FactorKind::WEBAUTHN);
@@ -180,7 +186,10 @@ async fn a_page_of_another_site_gets_nobody_in() {
     let client = laptop.client();
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN));
     client
-        .enrol(new_passkey(&office).await, &mut browser)
+        .enrol(
+            office.new_factor(FactorKind::WEBAUTHN, "key").await,
+            &mut browser,
+        )
         .await
         .unwrap();
     // A browser that believes a look-alike: the key itself won't sign for another site.

@@ -47,7 +47,7 @@ pub(crate) fn enrolling(site: &Site, kind: &str, token: &str, more: &[&str]) -> 
 }
 
 /// Waits until the tunnel is up, and that the page inside is there.
-fn reaches_the_page(connect: &mut Running) {
+pub(crate) fn reaches_the_page(connect: &mut Running) {
     let line = connect.wait_for("Serving on ");
     let local = line.trim().trim_start_matches("Serving on ");
     let local = local.trim_end_matches('.').parse().unwrap();

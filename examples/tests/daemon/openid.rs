@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use tokio::runtime::Runtime;
 
 use crate::desk::connect_with;
-use crate::factors::{enrolling, site, token};
+use crate::factors::{enrolling, reaches_the_page, site, token};
 use crate::oidc_provider::{CLIENT, HostileProvider};
-use crate::site::{Running, Site, fetch};
+use crate::site::{Running, Site};
 
 /// A provider on this machine, and the browsers that go there.
 struct Provider {
@@ -61,14 +61,6 @@ fn bind(site: &Site, provider: &Provider, what: &str, who: &str) {
     let issuer = provider.provider.issuer();
     let add = ["factor", "add-oidc", "--user", "alice", "--issuer", &issuer];
     site.admin(&[add.as_slice(), &[what, who]].concat());
-}
-
-/// Waits until the tunnel is up, and that the page inside is there.
-fn reaches_the_page(connect: &mut Running) {
-    let line = connect.wait_for("Serving on ");
-    let local = line.trim().trim_start_matches("Serving on ");
-    let local = local.trim_end_matches('.').parse().unwrap();
-    assert!(fetch(local).contains("You are inside."));
 }
 
 #[test]
