@@ -2,24 +2,25 @@
 //! of it and not given back. What the allocator adds to round up is not in the count; what other
 //! parts of the process free meanwhile does not blur it, as it blurs the resident size.
 //!
-//! Counting is on only around what is measured, so that no other row pays for it.
+//! Each thread counts for itself, and only around what is measured: no other row pays for it, and
+//! what other threads allocate or free meanwhile is not in the count.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::cell::Cell;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-static ON: AtomicBool = AtomicBool::new(false);
-static IN_USE: AtomicI64 = AtomicI64::new(0);
+thread_local! {
+    /// The bytes in use on this thread's account, while it counts.
+    static IN_USE: Cell<Option<i64>> = const { Cell::new(None) };
+}
 
 struct Counting;
 
 fn count(bytes: usize, sign: i64) {
-    if ON.load(Ordering::Relaxed) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        IN_USE.fetch_add(sign * bytes, Ordering::Relaxed);
-    }
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    IN_USE.set(IN_USE.get().map(|in_use| in_use + sign * bytes));
 }
 
 // SAFETY: every call goes on to the system's allocator as it came; counting touches no memory.
@@ -44,17 +45,20 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How many more bytes are in use after `work` than before, with what it returned.
+/// How many more bytes are in use after `work` than before, with what it returned. What `work` has
+/// other threads do is not counted.
 pub(crate) fn growth<T>(work: impl FnOnce() -> T) -> (T, i64) {
-    IN_USE.store(0, Ordering::Relaxed);
-    ON.store(true, Ordering::Relaxed);
+    IN_USE.set(Some(0));
     let returned = work();
-    ON.store(false, Ordering::Relaxed);
-    (returned, IN_USE.load(Ordering::Relaxed))
+    let in_use = IN_USE.take();
+    (returned, in_use.unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Barrier};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -64,7 +68,25 @@ mod tests {
             vec![1_u8; 1000]
         });
         assert!(kept.len() == 1000);
-        // Other tests of this process may allocate at the same time.
-        assert!((1000..1000 + 64 * 1024).contains(&bytes), "{bytes}");
+        assert_eq!(bytes, 1000);
+    }
+
+    #[test]
+    fn what_another_thread_frees_is_not_counted() {
+        let both = Arc::new(Barrier::new(2));
+        let (held, theirs) = (vec![1_u8; 4096], Arc::clone(&both));
+        let other = thread::spawn(move || {
+            theirs.wait();
+            drop(held);
+            theirs.wait();
+        });
+        let (kept, bytes) = growth(|| {
+            both.wait();
+            both.wait();
+            vec![1_u8; 1000]
+        });
+        other.join().expect("ended");
+        assert!(kept.len() == 1000);
+        assert_eq!(bytes, 1000);
     }
 }

@@ -52,6 +52,22 @@ fn hold(store: &SqliteStore) -> mpsc::Sender<()> {
     release
 }
 
+#[test]
+fn a_statement_is_planned_once_whatever_is_bound() {
+    let directory = directory();
+    drop(store_in(&directory));
+    let path = directory.path().join("gate.db");
+    let reader = schema::open_reader(&path).expect("it opens for reading");
+    let sql = "SELECT seq FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?";
+    let mut statement = reader.prepare(sql).expect("it is planned");
+    for (from, limit) in [(1, 10), (2, 20), (3, 30)] {
+        let mut rows = statement.query((from, limit)).expect("it runs");
+        while rows.next().expect("a row").is_some() {}
+    }
+    let planned_anew = statement.get_status(rusqlite::StatementStatus::RePrepare);
+    assert_eq!(planned_anew, 0);
+}
+
 thread_local! {
     /// The outcome that nobody waits for; dropped early, the writer would skip the work.
     static HELD: std::cell::RefCell<Option<oneshot::Receiver<Result<(), StoreError>>>> =

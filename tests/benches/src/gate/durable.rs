@@ -106,7 +106,7 @@ fn one(report: &mut Report, setting: &Setting, folder: &Path) -> Result<(), Erro
     setting.next_day()?;
     let messages = client.block_on(admit(&transport, first, &gate, first.code()?))?;
     let mut primitives = Primitives::new::<Totp>(messages)?;
-    let sleeper = Sleeper::start();
+    let sleeper = Sleeper::start()?;
     let (mut admissions, mut computed) = (Vec::new(), Vec::new());
     let (mut flushed, mut woken) = (Vec::new(), Vec::new());
     setting.next_day()?;
@@ -158,30 +158,34 @@ fn one(report: &mut Report, setting: &Setting, folder: &Path) -> Result<(), Erro
     Ok(())
 }
 
-/// A thread that sleeps until it is handed something, and hands it back.
+/// An executor that sleeps until it is handed something, and hands it back.
 struct Sleeper {
-    forth: mpsc::Sender<()>,
+    forth: tokio::sync::mpsc::UnboundedSender<()>,
     back: mpsc::Receiver<()>,
+    _executor: Runtime,
 }
 
 impl Sleeper {
-    fn start() -> Self {
-        let (forth, requests) = mpsc::channel();
+    fn start() -> Result<Self, Error> {
+        let executor = Runtime::new()?;
+        let (forth, mut requests) = tokio::sync::mpsc::unbounded_channel();
         let (responses, back) = mpsc::channel();
         // Ends with the channel.
-        std::thread::spawn(
-            move || {
-                while requests.recv().is_ok() && responses.send(()).is_ok() {}
-            },
-        );
-        Self { forth, back }
+        executor.spawn(async move {
+            while requests.recv().await.is_some() && responses.send(()).is_ok() {}
+        });
+        Ok(Self {
+            forth,
+            back,
+            _executor: executor,
+        })
     }
 
     /// How long one hand-over takes: half of the way there and back.
     fn wake(&self) -> Duration {
         let there_and_back = span(|| {
             if self.forth.send(()).is_ok() {
-                _ = self.back.recv(); // the thread lives as long as both channels
+                _ = self.back.recv(); // the executor lives as long as both channels
             }
         });
         there_and_back / 2

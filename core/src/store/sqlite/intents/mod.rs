@@ -56,7 +56,6 @@ fn eligible(
     peer: PublicKey,
     user: &UserId,
 ) -> Result<Option<Generation>, StoreError> {
-    // Two look-ups by key: for a join, SQLite would plan anew for each value that is bound.
     let found = one(
         tx.connection,
         "SELECT user, enabled, generation FROM peers WHERE location = ? AND key = ?",
