@@ -25,7 +25,7 @@ pub trait InterfaceHarness: Send + Sync {
     fn backend(&self) -> &dyn InterfaceBackend;
 
     /// A new client, not yet installed, that offers this preshared key to the backend. Clients
-    /// of one `slot` have the same address inside the tunnel; their keys are their own.
+    /// of one `slot`, of 1 to 200, have the same address inside the tunnel; their keys are their own.
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Self::Client;
 
     /// What to install for a client of that slot.
@@ -74,6 +74,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub async fn conformance<H: InterfaceHarness>(harness: &H) -> InterfaceReport {
     only_the_installed_preshared_key_is_answered(harness).await;
     a_batch_gives_each_peer_its_own_key(harness).await;
+    a_large_batch_is_all_there_and_all_gone(harness).await;
     let report = a_removed_peer_passes_nothing(harness).await;
     a_renewal_keeps_the_stream(harness).await;
     a_fence_is_final(harness).await;
@@ -125,6 +126,35 @@ async fn a_batch_gives_each_peer_its_own_key<H: InterfaceHarness>(harness: &H) {
         );
         remove(harness, key).await;
     }
+}
+
+async fn a_large_batch_is_all_there_and_all_gone<H: InterfaceHarness>(harness: &H) {
+    let backend = harness.backend();
+    let numbers = 1..=200;
+    let keys: Vec<_> = numbers.clone().map(|n| identity(n).1).collect();
+    let batch = |psk: fn(u8) -> PresharedKey| -> Vec<_> {
+        let numbered = keys.iter().zip(numbers.clone());
+        numbered
+            .map(|(key, n)| harness.peer(*key, Some(psk(n)), n))
+            .collect()
+    };
+    backend.install(batch(psk)).await.expect("install");
+    assert!(holds(harness, &batch(psk)).await, "not all are installed");
+    let another = |n: u8| psk(255 - n);
+    backend.renew(batch(another)).await.expect("renew");
+    assert!(holds(harness, &batch(another)).await, "not all are renewed");
+    backend.remove(&keys).await.expect("remove");
+    assert!(holds(harness, &[]).await, "not all are removed");
+}
+
+/// Whether the backend lists these peers, with their keys, and no others.
+async fn holds<H: InterfaceHarness>(harness: &H, peers: &[PeerConfig]) -> bool {
+    let listed = harness.backend().list().await.expect("list");
+    let is_listed = |peer: &PeerConfig| {
+        let mut same = listed.iter().filter(|other| other.key == peer.key);
+        same.any(|other| other.psk == peer.psk && other.allowed_ips == peer.allowed_ips)
+    };
+    listed.len() == peers.len() && peers.iter().all(is_listed)
 }
 
 async fn a_removed_peer_passes_nothing<H: InterfaceHarness>(harness: &H) -> InterfaceReport {

@@ -14,7 +14,9 @@ mod tunnels;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +27,7 @@ use gotatun::packet::{Packet, PacketBufPool, WgKind};
 use gotatun::x25519;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
@@ -33,6 +35,7 @@ use crate::runtime::SystemClock;
 use crate::time::{Clock, Now};
 use admitted::Admitted;
 use ipnet::IpNet;
+use tunnel::Tunnel;
 use tunnels::{Makings, Tunnels};
 
 /// Handshake messages that one source may send in a second before it must show that it is there.
@@ -139,28 +142,36 @@ impl WireGuard {
 
     /// Puts a batch in place: each peer with no packet in between, and all of them in turns, as
     /// those who send meanwhile wait for a turn to end.
-    async fn place(&self, peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
-        let mut peers = peers.into_iter();
-        while peers.len() > 0 {
-            let turn = peers.by_ref().take(TURN);
-            self.place_some(turn.collect(), in_place)?;
-            tokio::task::yield_now().await;
+    async fn place(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        if peers.len() <= TURN {
+            return self.put(self.shared.makings.tunnels(peers));
+        }
+        // A share for each processor, made while packets go on and the share before is put in place.
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let shares = peers.chunks(peers.len().div_ceil(processors).max(TURN));
+        let shares: Vec<_> = shares
+            .map(|share| {
+                let (makings, share) = (self.shared.makings.clone(), share.to_vec());
+                spawn_blocking(move || makings.tunnels(share))
+            })
+            .collect();
+        for share in shares {
+            let made = share.await;
+            let mut made = made
+                .map_err(|error| InterfaceError::Backend(error.into()))?
+                .into_iter();
+            while made.len() > 0 {
+                self.put(made.by_ref().take(TURN).collect())?;
+                yield_now().await;
+            }
         }
         Ok(())
     }
 
-    fn place_some(&self, mut peers: Vec<PeerConfig>, in_place: bool) -> Result<(), InterfaceError> {
+    fn put(&self, turn: Vec<Tunnel>) -> Result<(), InterfaceError> {
         let shared = &self.shared;
-        if in_place {
-            let mut tunnels = shared.open_tunnels()?;
-            peers.retain(|peer| !tunnels.renew(peer));
-        }
-        let made: Vec<_> = peers
-            .into_iter()
-            .map(|peer| shared.makings.tunnel(peer))
-            .collect();
         let mut tunnels = shared.open_tunnels()?;
-        for tunnel in made {
+        for tunnel in turn {
             let PeerConfig {
                 key, allowed_ips, ..
             } = &tunnel.config();
@@ -178,6 +189,13 @@ impl WireGuard {
         drop(tunnels);
         shared.peopled.notify_one();
         Ok(())
+    }
+
+    /// Renews peers in place; gives those that have to be placed instead.
+    fn renew_some(&self, peers: &[PeerConfig]) -> Result<Vec<PeerConfig>, InterfaceError> {
+        let mut tunnels = self.shared.open_tunnels()?;
+        let others = peers.iter().filter(|peer| !tunnels.renew(peer));
+        Ok(others.cloned().collect())
     }
 
     fn remove_some(&self, peers: &[PublicKey]) {
@@ -198,17 +216,22 @@ impl Drop for WireGuard {
 #[async_trait]
 impl InterfaceBackend for WireGuard {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.place(peers, false).await
+        self.place(peers).await
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.place(peers, true).await
+        let mut others = Vec::new();
+        for turn in peers.chunks(TURN) {
+            others.extend(self.renew_some(turn)?);
+            yield_now().await;
+        }
+        self.place(others).await
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
         for turn in peers.chunks(TURN) {
             self.remove_some(turn);
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         Ok(())
     }
@@ -330,7 +353,7 @@ async fn receive(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
                 }
             }
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
 }
 

@@ -44,13 +44,12 @@ impl Makings {
         self.indices.clone()
     }
 
-    pub(super) fn tunnel(&self, peer: PeerConfig) -> Tunnel {
-        Tunnel::new(
-            peer,
-            self.secret.clone(),
-            self.indices.clone(),
-            Arc::clone(&self.limiter),
-        )
+    pub(super) fn tunnels(&self, peers: Vec<PeerConfig>) -> Vec<Tunnel> {
+        let tunnel = |peer| {
+            let (secret, limiter) = (self.secret.clone(), Arc::clone(&self.limiter));
+            Tunnel::new(peer, secret, self.indices.clone(), limiter)
+        };
+        peers.into_iter().map(tunnel).collect()
     }
 }
 
