@@ -83,10 +83,6 @@ pub struct Assurance {
     pub hardware: bool,
     /// When the user authenticated.
     pub authenticated_at: Timestamp,
-    /// Until when that vouches for the user, if not for as long as the policy allows. The gate
-    /// fills it in from [`Proof::not_after`](crate::factor::Proof::not_after).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_after: Option<Timestamp>,
 }
 
 impl Assurance {
@@ -100,7 +96,6 @@ impl Assurance {
             verifier_bound: false,
             hardware: false,
             authenticated_at,
-            not_after: None,
         }
     }
 }

@@ -207,14 +207,12 @@ impl Terms {
 
     /// Terms of a stored session, never longer than stored and never longer than the policy.
     fn restore(record: &SessionRecord, policy: &Policy, now: Now) -> Self {
-        let not_after = record.not_after.min(record.verified_at + policy.max_age);
+        let oldest = record.verified_at + policy.max_age;
+        let not_after = record.not_after.min(oldest);
         let renewable_until = match policy.renewal {
-            RenewalRule::Free => record.verified_at + policy.max_age,
+            RenewalRule::Free => record.renewable_until.min(oldest),
             RenewalRule::Factor | RenewalRule::Off => not_after,
         };
-        let proven = record.assurance.iter();
-        let vouched_until = proven.filter_map(|proof| proof.not_after).min();
-        let renewable_until = vouched_until.map_or(renewable_until, |end| end.min(renewable_until));
         // A clock that was stepped back since may claim more time than any lease is given.
         let left = |until: Timestamp, most: Duration| {
             now.instant + until.saturating_since(now.timestamp).min(most)
@@ -253,6 +251,7 @@ impl Terms {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            renewable_until: self.renewable_until,
             factors: &self.factors,
         }
     }

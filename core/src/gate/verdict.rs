@@ -58,14 +58,12 @@ impl Machine {
             Ok(Verdict::Proven(proof))
                 if proof.factor == factor.id && proof.assurance.kind == factor.kind =>
             {
-                let mut passed = Passed {
+                let passed = Passed {
                     proof: *proof,
                     sealed: factor.sealed.clone(),
                     since,
                     is_durable: false,
                 };
-                // A session keeps what was proven, and with it for how long.
-                passed.proof.assurance.not_after = passed.proof.not_after;
                 self.proven(now, id, candidate, passed);
             }
             Ok(Verdict::Ask(question)) => self.put_question(now, id, candidate, question),

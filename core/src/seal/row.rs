@@ -40,6 +40,8 @@ pub enum Row<'a> {
         verified_at: Timestamp,
         /// When the lease ends at the latest.
         not_after: Timestamp,
+        /// When it ends at the latest with all renewals that ask for no factor.
+        renewable_until: Timestamp,
         /// The factors that opened it. A session of before they were kept has none.
         factors: &'a [FactorId],
     },
@@ -63,6 +65,7 @@ impl Row<'_> {
                 allowed_ips,
                 verified_at,
                 not_after,
+                renewable_until,
                 factors,
             } => {
                 put(bytes, b"session");
@@ -80,6 +83,11 @@ impl Row<'_> {
                 }
                 bytes.extend_from_slice(&verified_at.as_millis().to_be_bytes());
                 bytes.extend_from_slice(&not_after.as_millis().to_be_bytes());
+                // Half as long as what follows, and so told from it. A session of before it was
+                // kept has none, and can't be renewed.
+                if renewable_until != not_after {
+                    bytes.extend_from_slice(&renewable_until.as_millis().to_be_bytes());
+                }
                 // The last field and of fixed length each: nothing else can follow.
                 for factor in *factors {
                     bytes.extend_from_slice(factor.as_bytes());
@@ -109,6 +117,7 @@ impl<'a> From<&'a SessionRecord> for Row<'a> {
             allowed_ips: &session.allowed_ips,
             verified_at: session.verified_at,
             not_after: session.not_after,
+            renewable_until: session.renewable_until,
             factors: &session.factors,
         }
     }

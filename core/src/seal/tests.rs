@@ -25,6 +25,7 @@ struct SessionRow {
     allowed_ips: Vec<IpNet>,
     verified_at: Timestamp,
     not_after: Timestamp,
+    renewable_until: Timestamp,
     factors: Vec<FactorId>,
 }
 
@@ -38,6 +39,7 @@ impl SessionRow {
             allowed_ips: &self.allowed_ips,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            renewable_until: self.renewable_until,
             factors: &self.factors,
         }
     }
@@ -57,18 +59,22 @@ fn session_row() -> impl Strategy<Value = SessionRow> {
         prop::collection::vec(net, 0..3),
         any::<u64>(),
         any::<u64>(),
+        prop::option::of(any::<u64>()),
         prop::collection::vec(any::<[u8; 16]>().prop_map(FactorId::from_bytes), 0..3),
     )
         .prop_map(
-            |(id, location, peer, user, allowed_ips, verified_at, not_after, factors)| SessionRow {
-                id: SessionId::from_bytes(id),
-                location: location.parse().unwrap(),
-                peer: PublicKey::from_bytes(peer),
-                user: user.parse().unwrap(),
-                allowed_ips,
-                verified_at: Timestamp::from_millis(verified_at),
-                not_after: Timestamp::from_millis(not_after),
-                factors,
+            |(id, location, peer, user, allowed_ips, verified_at, not_after, until, factors)| {
+                SessionRow {
+                    id: SessionId::from_bytes(id),
+                    location: location.parse().unwrap(),
+                    peer: PublicKey::from_bytes(peer),
+                    user: user.parse().unwrap(),
+                    allowed_ips,
+                    verified_at: Timestamp::from_millis(verified_at),
+                    not_after: Timestamp::from_millis(not_after),
+                    renewable_until: Timestamp::from_millis(until.unwrap_or(not_after)),
+                    factors,
+                }
             },
         )
 }
@@ -85,6 +91,7 @@ fn with_one_field_of(row: &SessionRow, other: &SessionRow, field: usize) -> Sess
         4 => edited.allowed_ips = other.allowed_ips,
         5 => edited.verified_at = other.verified_at,
         6 => edited.not_after = other.not_after,
+        7 => edited.renewable_until = other.renewable_until,
         _ => edited.factors = other.factors,
     }
     edited
@@ -130,7 +137,7 @@ proptest! {
     fn a_row_with_any_field_edited_does_not_open(
         row in session_row(),
         other in session_row(),
-        field in 0..8usize,
+        field in 0..9usize,
     ) {
         let edited = with_one_field_of(&row, &other, field);
         prop_assume!(edited != row);
@@ -176,6 +183,7 @@ fn a_wider_net_a_later_end_and_other_factors_do_not_open() {
         allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
         verified_at: Timestamp::from_millis(1000),
         not_after: Timestamp::from_millis(2000),
+        renewable_until: Timestamp::from_millis(3000),
         factors: vec![FactorId::from_bytes([3; 16])],
     };
     let sealed = ring().seal(&row.row(), b"psk").unwrap();
@@ -185,12 +193,16 @@ fn a_wider_net_a_later_end_and_other_factors_do_not_open() {
     more.allowed_ips.push("10.0.0.3/32".parse().unwrap());
     let mut later = row.clone();
     later.not_after = Timestamp::from_millis(2001);
+    let mut renewable = row.clone();
+    renewable.renewable_until = Timestamp::from_millis(3001);
+    let mut unrenewable = row.clone();
+    unrenewable.renewable_until = unrenewable.not_after;
     let mut other = row.clone();
     other.factors = vec![FactorId::from_bytes([4; 16])];
     let mut unnamed = row.clone();
     unnamed.factors.clear();
 
-    for edited in [wider, more, later, other, unnamed] {
+    for edited in [wider, more, later, renewable, unrenewable, other, unnamed] {
         let opened = ring().open(&edited.row(), &sealed);
         assert_eq!(opened.unwrap_err(), SealError::Altered, "{edited:?}");
     }

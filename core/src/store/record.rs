@@ -195,6 +195,8 @@ pub struct NewSession {
     pub verified_at: Timestamp,
     /// When the lease ends at the latest.
     pub not_after: Timestamp,
+    /// When it ends at the latest with all renewals that ask for no factor.
+    pub renewable_until: Timestamp,
     /// The preshared key, sealed to this session.
     pub psk: Sealed,
     /// What was proven.
@@ -258,6 +260,8 @@ pub struct Renewal {
     pub generation: Generation,
     /// Its new end.
     pub not_after: Timestamp,
+    /// Its new end with all renewals, which may be earlier than before.
+    pub renewable_until: Timestamp,
     /// Its new preshared key, sealed to the session and its new end.
     pub psk: Sealed,
     /// The audit record.
@@ -283,7 +287,9 @@ pub struct SessionRecord {
     pub verified_at: Timestamp,
     /// When the lease ends at the latest.
     pub not_after: Timestamp,
-    /// The preshared key, sealed to this session and its end.
+    /// When it ends at the latest with all renewals that ask for no factor.
+    pub renewable_until: Timestamp,
+    /// The preshared key, sealed to this session and its ends.
     pub psk: Sealed,
     /// What was proven.
     pub assurance: Vec<Assurance>,
@@ -305,6 +311,7 @@ impl NewSession {
             generation,
             verified_at: self.verified_at,
             not_after: self.not_after,
+            renewable_until: self.renewable_until,
             psk: self.psk,
             assurance: self.assurance,
             factors: self.consume.iter().map(|consume| consume.factor).collect(),

@@ -467,6 +467,7 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
         allowed_ips,
         verified_at: now,
         not_after: now + STEP,
+        renewable_until: now + STEP,
         psk: Sealed::from_bytes(Vec::new()),
         assurance: Vec::new(),
         consume: Vec::new(),

@@ -108,6 +108,7 @@ impl Leased {
             allowed_ips: &peer.allowed_ips,
             verified_at: now,
             not_after,
+            renewable_until: not_after,
             factors: &[self.factor],
         };
         let psk = self
@@ -126,6 +127,7 @@ impl Leased {
             allowed_ips: peer.allowed_ips.clone(),
             verified_at: now,
             not_after,
+            renewable_until: not_after,
             assurance: vec![assurance],
             consume: vec![Consume {
                 factor: self.factor,

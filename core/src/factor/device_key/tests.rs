@@ -117,7 +117,6 @@ async fn a_signature_proves_what_the_keys_protection_allows_to_claim() {
                 verifier_bound: true,
                 hardware,
                 authenticated_at: NOW,
-                not_after: None,
             };
             assert_eq!(proof.unwrap(), Proof::new(laptop.factor.id, assurance));
         }

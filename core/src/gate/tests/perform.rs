@@ -305,6 +305,7 @@ impl World {
             allowed_ips: terms.allowed_ips.into_vec(),
             verified_at: terms.verified_at,
             not_after: terms.not_after,
+            renewable_until: terms.renewable_until,
             psk: sealed,
             assurance: grant.proofs().map(|p| p.assurance.clone()).collect(),
             consume: passed.map(|it| consume(&it.proof, &it.sealed)).collect(),
@@ -336,6 +337,7 @@ impl World {
             id: session,
             generation,
             not_after: terms.not_after,
+            renewable_until: terms.renewable_until,
             psk: sealed,
             event,
         };

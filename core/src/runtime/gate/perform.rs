@@ -283,6 +283,7 @@ impl Shared {
             allowed_ips: terms.allowed_ips.to_vec(),
             verified_at: terms.verified_at,
             not_after: terms.not_after,
+            renewable_until: terms.renewable_until,
             psk: sealed,
             assurance: grant
                 .proofs()
@@ -311,6 +312,7 @@ impl Shared {
             id: session,
             generation,
             not_after: terms.not_after,
+            renewable_until: terms.renewable_until,
             psk: sealed,
             event,
         };

@@ -333,6 +333,7 @@ impl PeerStore for MemoryStore {
         let renewed = SessionRecord {
             generation,
             not_after: renewal.not_after,
+            renewable_until: renewal.renewable_until,
             psk: renewal.psk,
             ..session
         };

@@ -36,7 +36,7 @@ columns! {
     factor_columns = "id, user, kind, label, sealed, state, last_step, failures, last_failure, credential";
     standing_columns = "user, state, last_step, failures, last_failure, sealed";
     token_columns = "id, user, digest, kinds, not_after";
-    session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at, factors";
+    session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at, factors, renewable_until";
     audit_columns = "seq, previous, event, hash";
 }
 
@@ -163,6 +163,7 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
         generation: Generation::new(columns.number(5)?),
         verified_at: columns.time(6)?,
         not_after: columns.time(7)?,
+        renewable_until: columns.time(13)?,
         psk: Sealed::from_bytes(columns.get(8)?),
         assurance: columns.json(9)?,
         factors: columns.json(12)?,

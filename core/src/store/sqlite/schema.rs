@@ -19,7 +19,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// "mfag": says whose file this is.
 const APPLICATION_ID: i64 = 0x6d66_6167;
 
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -131,6 +131,13 @@ CREATE TABLE tokens (
   not_after INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX tokens_of_user ON tokens (user, ordinal);
+";
+
+/// Until when a session can be renewed. Of those that are there it was not sealed: they end when they
+/// would.
+const V3: &str = "
+ALTER TABLE sessions ADD COLUMN renewable_until INTEGER NOT NULL DEFAULT 0;
+UPDATE sessions SET renewable_until = not_after;
 ";
 
 /// Opens the file for writing, makes it if it is absent, and brings its tables up to date.

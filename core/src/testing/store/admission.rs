@@ -43,6 +43,7 @@ pub(super) async fn an_admission_reads_back_as_it_was_given(store: Store) {
         generation,
         verified_at: new.verified_at,
         not_after: new.not_after,
+        renewable_until: new.renewable_until,
         psk: new.psk,
         assurance: new.assurance,
         factors: vec![factor_id(1)],

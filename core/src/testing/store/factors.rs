@@ -249,6 +249,7 @@ async fn ends_what_it_opened(store: Store, what: Act) {
         id: session_id(1),
         generation: Generation::new(1),
         not_after,
+        renewable_until: not_after,
         psk: sealed("fresh"),
         event: event(AuditKind::Renewed { not_after }),
     });

@@ -128,7 +128,6 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         verifier_bound: false,
         hardware: false,
         authenticated_at: START,
-        not_after: Some(secs(9000)),
     };
     NewSession {
         id: session_id(id),
@@ -138,6 +137,7 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         allowed_ips: peer(n).allowed_ips,
         verified_at: START,
         not_after: secs(3600),
+        renewable_until: secs(9000),
         psk: sealed("psk"),
         assurance: vec![proven],
         consume: vec![consume(n, step)],

@@ -13,6 +13,7 @@ fn renewal(id: u8, generation: u64) -> Renewal {
         id: session_id(id),
         generation: Generation::new(generation),
         not_after,
+        renewable_until: secs(8000),
         psk: sealed("fresh"),
         event: event(AuditKind::Renewed { not_after }),
     }
@@ -49,8 +50,8 @@ pub(super) async fn a_renewal_needs_the_generation_it_names(store: Store) {
     let after = store.session(session_id(1)).await.expect("it is read");
     let after = after.expect("it is there");
     assert_eq!(
-        (after.not_after, &after.psk),
-        (secs(7200), &sealed("fresh"))
+        (after.not_after, after.renewable_until, &after.psk),
+        (secs(7200), secs(8000), &sealed("fresh"))
     );
     assert_eq!(after.generation, Generation::new(2));
     assert_eq!(

@@ -84,6 +84,7 @@ async fn renew(store: &Store, id: SessionId, generation: Generation, n: u8, told
         id,
         generation,
         not_after,
+        renewable_until: not_after,
         psk: sealed("fresh"),
         event: event(AuditKind::Renewed { not_after }),
     };

@@ -105,6 +105,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
             id: session_id(2),
             generation: Generation::new(3),
             not_after,
+            renewable_until: not_after,
             psk: sealed("fresh"),
             event: event(renewed.clone()),
         })
@@ -215,6 +216,7 @@ pub(super) async fn a_watcher_hears_of_sessions_that_ended_and_of_no_others(stor
         id: session_id(1),
         generation: Generation::new(1),
         not_after,
+        renewable_until: not_after,
         psk: sealed("fresh"),
         event: event(AuditKind::Renewed { not_after }),
     });

@@ -37,8 +37,6 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         verifier_bound: _,
         replay_resistant,
         authenticated_at,
-        // The gate's to fill in.
-        not_after: _,
     } = proof.assurance;
     assert_eq!(kind, trial.kind(), "a proof is of the verifier's kind");
     assert!(

@@ -58,7 +58,6 @@ pub(crate) fn assurance(at: Timestamp) -> Assurance {
         verifier_bound: false,
         hardware: false,
         authenticated_at: at,
-        not_after: None,
     }
 }
 

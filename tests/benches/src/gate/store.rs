@@ -130,6 +130,7 @@ fn new_session(caller: u32, step: u64) -> NewSession {
         allowed_ips: Vec::new(),
         verified_at: at,
         not_after: at + Duration::from_secs(3600),
+        renewable_until: at + Duration::from_secs(3600),
         psk: Sealed::from_bytes(vec![7; 80]),
         assurance: vec![assurance(at)],
         consume: vec![mfagate::store::Consume {

@@ -139,6 +139,7 @@ fn new_session(
         allowed_ips: &peer.allowed_ips,
         verified_at: now,
         not_after,
+        renewable_until: not_after,
         factors: &[factor],
     };
     let psk = ring.seal(&row, &PSK)?;
@@ -150,6 +151,7 @@ fn new_session(
         allowed_ips: peer.allowed_ips,
         verified_at: now,
         not_after,
+        renewable_until: not_after,
         psk,
         assurance: vec![assurance(now)],
         consume: vec![Consume {

@@ -106,7 +106,6 @@ async fn a_right_code_proves_possession_and_takes_its_step() {
                 verifier_bound: false,
                 hardware: false,
                 authenticated_at: NOW,
-                not_after: None,
             },
             consume: Some(phone.totp.step(NOW)),
             update: None,

@@ -20,7 +20,6 @@ async fn an_assertion_proves_a_verified_user_and_no_hardware() {
             verifier_bound: true,
             hardware: false,
             authenticated_at: NOW,
-            not_after: None,
         },
         consume: None,
         update: None,

@@ -146,8 +146,8 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, 
     execute(
         tx,
         "INSERT INTO sessions (id, location, peer, user, allowed_ips, generation, verified_at,
-           not_after, psk, assurance, factors)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+           not_after, renewable_until, psk, assurance, factors)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.id.as_bytes(),
             new.location.as_str(),
@@ -157,6 +157,7 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, 
             generation.get().cast_signed(),
             new.verified_at.as_millis().cast_signed(),
             new.not_after.as_millis().cast_signed(),
+            new.renewable_until.as_millis().cast_signed(),
             new.psk.as_bytes(),
             to_json(&new.assurance)?,
             to_json(&factors)?,

@@ -31,10 +31,12 @@ pub(in crate::store::sqlite) fn renew_session(
     let generation = next_generation(tx, &session.location, session.peer, last)?;
     execute(
         tx,
-        "UPDATE sessions SET generation = ?, not_after = ?, psk = ? WHERE id = ?",
+        "UPDATE sessions SET generation = ?, not_after = ?, renewable_until = ?, psk = ?
+         WHERE id = ?",
         (
             generation.get().cast_signed(),
             renewal.not_after.as_millis().cast_signed(),
+            renewal.renewable_until.as_millis().cast_signed(),
             renewal.psk.as_bytes(),
             renewal.id.as_bytes(),
         ),

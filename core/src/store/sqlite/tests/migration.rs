@@ -66,6 +66,7 @@ async fn a_file_of_the_first_version_keeps_all_that_it_holds() {
     assert_eq!(live.len(), 1);
     assert_eq!(live[0].generation.get(), 2);
     assert!(live[0].factors.is_empty(), "they were not kept then");
+    assert_eq!(live[0].renewable_until, live[0].not_after, "nor was this");
     let psk = ring().open(&Row::from(&live[0]), &live[0].psk).unwrap();
     assert_eq!(psk.expose_secret(), [9; 32], "its lease goes on");
 
