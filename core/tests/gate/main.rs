@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use mfagate::audit;
 use mfagate::client::Failure;
-use mfagate::gate::Scope;
+use mfagate::gate::{Event, Scope};
 use mfagate::key::PrivateKey;
 use mfagate::runtime::{Client, ConnectError};
+use mfagate::store::EndReason;
 use mfagate::testing::SecretWatch;
 use mfagate::testing::{StoreCall, StoreFault};
 use office::{Codes, Office};
@@ -138,11 +139,19 @@ async fn a_lease_ends_on_time_with_nobody_there() {
     let client = laptop.client();
     client.connect(&mut office.right_codes()).await.unwrap();
     assert!(laptop.reach().await.is_ok());
+    let mut events = office.gate().events();
 
     office.clock.advance(Duration::from_secs(8 * 3600));
     office.gate().time_changed();
 
-    office.until(|gate| gate.sessions().is_empty()).await;
+    assert!(office.gate().sessions().is_empty());
+    // Comes once the peer is off the interface.
+    let ended = loop {
+        if let Some(Event::Ended { reason, .. }) = events.next().await {
+            break reason;
+        }
+    };
+    assert_eq!(ended, EndReason::Expired);
     assert!(laptop.reach().await.is_err());
 }
 

@@ -2,37 +2,40 @@
 //! and go, and what a renewal costs it: with packets, for each backend. The README states what these
 //! tests assert. Those of the kernel's WireGuard are in `tests/kernel`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mfagate::gate::Scope;
 use mfagate::interface::lease_guard::LeaseGuard;
-use mfagate::interface::netstack::Netstack;
 use mfagate::interface::uapi::Uapi;
 use mfagate::interface::userspace::Userspace;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
-use mfagate::key::{PrivateKey, PublicKey};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use mfagate::key::PublicKey;
 
-use crate::flow::{Receiver, come_and_go, nanos, show};
-use crate::harness::{GATE, GATE_ADDRESS};
+use crate::flow::{Receiver, Sender, come_and_go, nanos, show};
+use crate::harness::GATE;
+use crate::in_process::InProcess;
 use crate::leased::Leased;
-use crate::line::{EVERY, Line, psk};
-use crate::network::{HERE, Host, in_new_network};
+use crate::line::{EVERY, Line, psk, within};
+use crate::network::{HERE, Host, THERE, in_new_network};
 use crate::uapi::up;
 
 /// How often a revocation is measured.
 const ROUNDS: usize = 20;
 /// What the README says: as the median, since a reading thread waits for a processor too.
 const BOUND: Duration = Duration::from_millis(5);
+/// How far from a lease's end the last packet may be sent.
+const LATE: Duration = Duration::from_secs(1);
 /// The longest that a stream may stall.
 const STALL: Duration = Duration::from_millis(50);
 /// How often that is tried on a machine that is busy with other things: what stalls because of those
 /// who come and go stalls every time.
 const TRIES: usize = 3;
 const HOUR: Duration = Duration::from_secs(3600);
+/// A lease that ends during a test.
+const SHORT: Duration = Duration::from_secs(3);
 
 async fn userspace(number: u8) -> Userspace {
     Userspace::builder(format!("wg{number}"), GATE)
@@ -119,64 +122,77 @@ fn wireguard_go_passes_nothing_that_is_sent_after_a_revocation() {
     });
 }
 
-/// No namespace: both ends are in this process, and what passes is a TCP stream.
+/// Lets a lease end by itself in the middle of traffic in both directions.
+async fn expire(
+    host: &Host,
+    backend: &str,
+    interface: Arc<dyn InterfaceBackend>,
+    endpoint: SocketAddr,
+) {
+    let line = Line::new(host, 9, GATE.public_key(), endpoint);
+    let leased = Leased::new(GATE).await;
+    let epoch = Instant::now();
+    let (mut to_gate, up) = line.up(EVERY, epoch);
+    let (mut to_client, down) = line.down(EVERY, epoch);
+    leased.admit(&line.peer(), SHORT).await;
+    let end = epoch.elapsed() + SHORT;
+    let gate = leased.gate(interface).await;
+    line.begin(psk(1)).await;
+    up.wait_for(10);
+    down.wait_for(10);
+    tokio::time::sleep(SHORT + LATE).await;
+    for receiver in [&up, &down] {
+        ends_in_time(backend, receiver.last_sent(), end);
+    }
+    to_gate.stop();
+    to_client.stop();
+    gate.shutdown().await;
+}
+
+fn ends_in_time(backend: &str, last_sent: u64, end: Duration) {
+    let last = Duration::from_nanos(last_sent);
+    println!(
+        "{backend}: the last packet was sent {last:?} after the start, the lease's end was at {end:?}"
+    );
+    assert!(last.abs_diff(end) <= LATE, "{backend}");
+}
+
+#[test]
+fn userspace_passes_nothing_that_is_sent_after_a_lease_has_ended() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let interface = userspace(9).await;
+        let endpoint = interface.local_addr();
+        expire(&host, "userspace", Arc::new(interface), endpoint).await;
+    });
+}
+
+#[test]
+fn wireguard_go_passes_nothing_that_is_sent_after_a_lease_has_ended() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let program = up("mfgx").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let endpoint = format!("{HERE}:51820").parse().unwrap();
+        expire(&host, "uapi", Arc::new(interface), endpoint).await;
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_process_passes_nothing_that_is_sent_after_a_revocation() {
-    let netstack = async |key: PrivateKey, address: &str| {
-        let builder = Netstack::builder(key).listen("127.0.0.1:0".parse().unwrap());
-        builder
-            .address(address.parse().unwrap())
-            .build()
-            .await
-            .unwrap()
-    };
-    let client_key = PrivateKey::from_bytes([1; 32]);
-    let interface = netstack(GATE, GATE_ADDRESS).await;
-    let client = netstack(client_key.clone(), "10.9.0.2/32").await;
-    let service: SocketAddr = "10.9.0.1:9".parse().unwrap();
-    let mut listener = interface.listen(service).unwrap();
-    let inside = vec!["10.9.0.2/32".parse().unwrap()];
-    let peer = PeerConfig::new(client_key.public_key(), Some(psk(1)), inside);
-    let network = vec!["10.9.0.0/24".parse().unwrap()];
-    let as_peer = PeerConfig::new(GATE.public_key(), Some(psk(1)), network);
-    let as_peer = as_peer.with_endpoint(interface.local_addr());
+    let mut ends = InProcess::new().await;
     let leased = Leased::new(GATE).await;
     let epoch = Instant::now();
     let mut read = Vec::new();
     for _ in 0..ROUNDS {
-        leased.admit(&peer, HOUR).await;
-        let gate = leased.gate(Arc::new(interface.clone())).await;
-        client.install(vec![as_peer.clone()]).await.unwrap();
-        let (near, far) = tokio::join!(
-            client.connect_within(service, Duration::from_secs(20)),
-            listener.accept()
-        );
-        let (mut near, mut far) = (near.unwrap(), far.unwrap());
-        let (last_sent, last_read) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let (sent_into, read_into) = (Arc::clone(&last_sent), Arc::clone(&last_read));
-        let sender = tokio::spawn(async move {
-            while near.write_all(&nanos(epoch).to_be_bytes()).await.is_ok() {
-                tokio::time::sleep(EVERY).await;
-            }
-        });
-        let receiver = tokio::spawn(async move {
-            let mut bytes = [0; 8];
-            while far.read_exact(&mut bytes).await.is_ok() {
-                sent_into.store(u64::from_be_bytes(bytes), Ordering::SeqCst);
-                read_into.store(nanos(epoch), Ordering::SeqCst);
-            }
-        });
-        while last_read.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(EVERY).await;
-        }
-        tokio::time::sleep(EVERY * 10).await;
+        leased.admit(&InProcess::peer(), HOUR).await;
+        let gate = leased.gate(Arc::new(ends.gate.clone())).await;
+        let (stream, _tasks) = ends.stream(epoch).await;
         gate.revoke(Scope::All).await.unwrap();
         let returned = nanos(epoch);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(last_sent.load(Ordering::SeqCst) <= returned, "it passes on");
-        read.push(last_read.load(Ordering::SeqCst).saturating_sub(returned));
-        sender.abort();
-        receiver.abort();
+        assert!(stream.last_sent() <= returned, "it passes on");
+        read.push(stream.last_read().saturating_sub(returned));
         gate.shutdown().await;
     }
     let median = show(
@@ -184,6 +200,20 @@ async fn in_process_passes_nothing_that_is_sent_after_a_revocation() {
         &mut read,
     );
     assert!(Duration::from_nanos(median) <= BOUND, "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_process_passes_nothing_that_is_sent_after_a_lease_has_ended() {
+    let mut ends = InProcess::new().await;
+    let leased = Leased::new(GATE).await;
+    let epoch = Instant::now();
+    leased.admit(&InProcess::peer(), SHORT).await;
+    let end = epoch.elapsed() + SHORT;
+    let gate = leased.gate(Arc::new(ends.gate.clone())).await;
+    let (stream, _tasks) = ends.stream(epoch).await;
+    tokio::time::sleep(SHORT + LATE).await;
+    ends_in_time("in process", stream.last_sent(), end);
+    gate.shutdown().await;
 }
 
 /// Peers that come and go, and send nothing.
@@ -201,41 +231,55 @@ fn others() -> Vec<PeerConfig> {
 }
 
 /// A stream through `interface`, whose network is 10.9.0.0/24, while a thousand come and go; beside
-/// it, one of the same kind through an interface of its own, on which nobody does.
+/// it one over the bare cable, which shows what the machine itself does to a stream.
 async fn stream_among_others(
     host: &Host,
     backend: &str,
     interface: &dyn InterfaceBackend,
     endpoint: SocketAddr,
 ) {
-    let quiet = userspace(8).await;
-    let beside = Line::new(host, 8, GATE.public_key(), quiet.local_addr());
-    quiet.install(vec![beside.peer()]).await.unwrap();
-    beside.begin(psk(1)).await;
     let line = Line::new(host, 9, GATE.public_key(), endpoint);
     interface.install(vec![line.peer()]).await.unwrap();
     line.begin(psk(1)).await;
     let epoch = Instant::now();
     let (mut sender, stream) = line.up(EVERY, epoch);
-    let (mut sender_beside, undisturbed) = beside.up(EVERY, epoch);
-    for receiver in [&stream, &undisturbed] {
-        let receiver: &Receiver = receiver;
-        receiver.wait_for(200);
-    }
+    let (mut sender_beside, bare) = bare(host, epoch);
+    stream.wait_for(200);
+    does_not_stall(backend, interface, &stream, &bare, epoch).await;
+    sender.stop();
+    sender_beside.stop();
+}
+
+async fn does_not_stall(
+    backend: &str,
+    interface: &dyn InterfaceBackend,
+    stream: &Receiver,
+    undisturbed: &Receiver,
+    epoch: Instant,
+) {
     let mut shortest = Duration::MAX;
     for _ in 0..TRIES {
         let begun = nanos(epoch);
         come_and_go(interface, &others()).await;
-        let stall = stream.longest_stall(begun, &undisturbed);
+        // A stall is over, and seen, when the next packet comes.
+        stream.wait_for(5);
+        undisturbed.wait_for(5);
+        let stall = stream.longest_stall(begun, undisturbed);
         println!("{backend}: a thousand came and went, one by one and at once: {stall:?}");
         shortest = shortest.min(stall);
         if shortest <= STALL {
             break;
         }
     }
-    sender.stop();
-    sender_beside.stop();
     assert!(shortest <= STALL, "{backend}: {shortest:?}");
+}
+
+/// A flow from the other host with no WireGuard around it.
+fn bare(host: &Host, epoch: Instant) -> (Sender, Receiver) {
+    let to: &'static str = format!("{HERE}:14").leak();
+    let receiver = Receiver::start(UdpSocket::bind(to).unwrap(), epoch);
+    let socket = within(host, || UdpSocket::bind(format!("{THERE}:14")).unwrap());
+    (Sender::start(socket, to, EVERY, epoch), receiver)
 }
 
 #[test]
@@ -271,6 +315,50 @@ fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream_through_wireguard_go(
         let endpoint = format!("{HERE}:51820").parse().unwrap();
         stream_among_others(&host, "uapi", &interface, endpoint).await;
     });
+}
+
+/// A flow on loopback: what the machine itself does to a stream in one process.
+fn loopback(epoch: Instant) -> (Sender, Receiver) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to: &'static str = socket.local_addr().unwrap().to_string().leak();
+    let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let receiver = Receiver::start(socket, epoch);
+    (Sender::start(from, to, EVERY, epoch), receiver)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream_in_process() {
+    let mut ends = InProcess::new().await;
+    ends.gate.install(vec![InProcess::peer()]).await.unwrap();
+    let epoch = Instant::now();
+    let (stream, _tasks) = ends.stream(epoch).await;
+    let (mut sender, undisturbed) = loopback(epoch);
+    undisturbed.wait_for(5);
+    does_not_stall("in process", &ends.gate, &stream, &undisturbed, epoch).await;
+    sender.stop();
+}
+
+/// A stream shows no loss, but what is lost has to be sent again and holds it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_does_not_hold_up_a_stream_in_process() {
+    let mut ends = InProcess::new().await;
+    ends.gate.install(vec![InProcess::peer()]).await.unwrap();
+    let epoch = Instant::now();
+    let (stream, _tasks) = ends.stream(epoch).await;
+    let (mut sender, undisturbed) = loopback(epoch);
+    undisturbed.wait_for(5);
+    let begun = nanos(epoch);
+    for n in 2..5 {
+        let mut renewed = InProcess::peer();
+        renewed.psk = Some(psk(n));
+        ends.gate.renew(vec![renewed]).await.unwrap();
+        ends.client.renew(vec![ends.as_gate(psk(n))]).await.unwrap();
+        stream.wait_for(100);
+    }
+    let stall = stream.longest_stall(begun, &undisturbed);
+    println!("in process: the longest gap is {stall:?}");
+    assert!(stall <= STALL);
+    sender.stop();
 }
 
 /// Renews a few times in the middle of a flow of a hundred packets in a second; the longest time in

@@ -113,7 +113,10 @@ const fn key(number: u8) -> PrivateKey {
 }
 
 /// Runs a closure on a thread of its own on another host.
-fn within<T: Send + 'static>(host: &Host, closure: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(
+    host: &Host,
+    closure: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let path = format!("/proc/{}/ns/net", host.pid());
     let inside = std::thread::spawn(move || {
         let space = File::open(path).unwrap();

@@ -8,6 +8,7 @@
 
 mod bound;
 mod harness;
+mod in_process;
 mod line;
 mod network;
 mod other_makes;

@@ -295,6 +295,32 @@ async fn nothing_sent_after_a_revocation_arrives() {
     assert!(p50 <= 5_000_000, "it keeps passing packets");
 }
 
+/// And what was sent after a lease has ended by itself does not arrive either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn nothing_sent_after_a_lease_has_ended_arrives() {
+    let gate = gate().await;
+    let site = Site::new(&gate);
+    let leased = Leased::new(PrivateKey::from_bytes(GATE)).await;
+    let epoch = Instant::now();
+    let up = Receiver::start(UdpSocket::bind("10.9.0.1:15").unwrap(), epoch);
+    let every = Duration::from_millis(2);
+    let mut sender = Sender::start(site.socket("10.9.0.2:15"), "10.9.0.1:15", every, epoch);
+    let lease = Duration::from_secs(5);
+    leased.admit(&admitted(psk(1)), lease).await;
+    let end = epoch.elapsed() + lease;
+    let running = leased.gate(Arc::new(gate.clone())).await;
+    site.greet();
+    up.wait_for(10);
+    let late = Duration::from_secs(1);
+    tokio::time::sleep(lease + late).await;
+    let last = Duration::from_nanos(up.last_sent());
+    println!("the last packet was sent {last:?} after the start, the lease's end was at {end:?}");
+    assert!(last.abs_diff(end) <= late);
+    sender.stop();
+    running.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
 async fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream() {
@@ -322,6 +348,9 @@ async fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream() {
     for _ in 0..3 {
         let begun = nanos(epoch);
         come_and_go(&gate, &others).await;
+        // A stall is over, and seen, when the next packet comes.
+        stream.wait_for(5);
+        bare.wait_for(5);
         let stall = stream.longest_stall(begun, &bare);
         println!("a thousand came and went, one by one and at once: {stall:?}");
         shortest = shortest.min(stall);

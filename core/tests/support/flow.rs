@@ -51,7 +51,7 @@ impl Sender {
 }
 
 /// What arrives, with when it was sent and when it was read.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Receiver {
     arrived: Arc<Mutex<Vec<Arrival>>>,
 }
@@ -64,9 +64,7 @@ struct Arrival {
 
 impl Receiver {
     pub(crate) fn start(socket: UdpSocket, epoch: Instant) -> Self {
-        let receiver = Self {
-            arrived: Arc::default(),
-        };
+        let receiver = Self::default();
         let into = receiver.clone();
         thread::spawn(move || {
             let mut bytes = [0; 8];
@@ -77,7 +75,7 @@ impl Receiver {
         receiver
     }
 
-    fn note(&self, sent: u64, read: u64) {
+    pub(crate) fn note(&self, sent: u64, read: u64) {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         arrived.push(Arrival { sent, read });
     }

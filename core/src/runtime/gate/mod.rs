@@ -164,7 +164,8 @@ impl Gate {
         &self.shared.location
     }
 
-    /// The live sessions.
+    /// The live sessions. One that has just ended is no longer among them, though its peer may still be
+    /// on its way off the interface: [`Event::Ended`] tells when it has left.
     pub fn sessions(&self) -> Vec<SessionView> {
         let machine = self.shared.machine();
         machine.leases().map(SessionView::from).collect()
