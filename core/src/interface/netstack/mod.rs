@@ -1,6 +1,7 @@
 #![doc = include_str!("docs.md")]
 
 mod forward;
+mod socket;
 mod socks;
 mod stack;
 mod stream;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 
 pub use forward::Forward;
+pub use socket::NetSocket;
 pub use stream::{NetListener, NetStream};
 
 use super::wireguard::{MTU, WireGuard};
@@ -85,6 +87,15 @@ impl Netstack {
     /// [`NetstackError::Listening`] when someone listens there.
     pub fn listen(&self, at: SocketAddr) -> Result<NetListener, NetstackError> {
         NetListener::bind(&self.stack, at)
+    }
+
+    /// A UDP socket at an address inside the tunnel; with port 0, at a port that is free. With an
+    /// address that is not the interface's own, the interface answers for it.
+    ///
+    /// # Errors
+    /// [`NetstackError::Listening`] when a UDP socket is there.
+    pub fn bind_udp(&self, at: SocketAddr) -> Result<NetSocket, NetstackError> {
+        NetSocket::bind(&self.stack, at)
     }
 
     /// Passes TCP connections to an address inside the tunnel on to a target outside: how an

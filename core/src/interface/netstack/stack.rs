@@ -55,8 +55,10 @@ pub(super) struct Net {
     open: usize,
     next_port: u16,
     families: Vec<IpCidr>,
+    /// Sockets for datagrams, and where they are.
+    pub(super) bound: Vec<(SocketHandle, SocketAddr)>,
     /// Taken down for good: nothing is sent or accepted any more.
-    is_down: bool,
+    pub(super) is_down: bool,
 }
 
 /// An address that connections are accepted at.
@@ -99,6 +101,7 @@ impl Stack {
             open: 0,
             next_port: 49_152 + u16::from_le_bytes([seed[0], seed[1]]) % 16_000,
             families,
+            bound: Vec::new(),
             is_down: false,
         };
         let stack = Arc::new(Self {
@@ -123,6 +126,7 @@ impl Stack {
         let mut net = self.net();
         net.is_down = true;
         net.abort(|_| true);
+        net.drop_datagrams();
         net.listeners.clear(); // whoever waits to accept learns of it
         drop(net);
         self.poke();
@@ -163,6 +167,7 @@ impl Inside for Stack {
         let mut net = self.net();
         net.device.incoming.clear(); // rather a few packets of others, which TCP sends again
         net.abort(|remote| networks.iter().any(|network| network.contains(&remote)));
+        net.drop_datagrams();
         drop(net);
         self.poke();
     }
@@ -201,26 +206,37 @@ impl Net {
 
     /// Begins a connection.
     pub(super) fn connect(&mut self, to: SocketAddr) -> Result<SocketHandle, NetstackError> {
-        let is_v4 = to.is_ipv4();
-        let has_family = self
-            .families
-            .iter()
-            .any(|own| matches!(own, IpCidr::Ipv4(_)) == is_v4);
-        if !has_family {
+        if !self.has_family_of(to) {
             return Err(NetstackError::Unroutable { to });
         }
         if self.is_down {
             return Err(NetstackError::TimedOut { to });
         }
         let handle = self.socket().ok_or(NetstackError::Refused { to })?;
-        let port = self.next_port;
-        self.next_port = if port == u16::MAX { 49_152 } else { port + 1 };
+        let port = self.port();
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
         if socket.connect(self.iface.context(), to, port).is_err() {
             self.release(handle);
             return Err(NetstackError::Unroutable { to });
         }
         Ok(handle)
+    }
+
+    /// Whether there is an own address to reach this one from.
+    pub(super) fn has_family_of(&self, to: SocketAddr) -> bool {
+        let mut own = self.families.iter();
+        own.any(|own| matches!(own, IpCidr::Ipv4(_)) == to.is_ipv4())
+    }
+
+    /// A port for the next connection or socket (RFC 6335, section 6: 49152 to 65535).
+    pub(super) const fn port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = if port == u16::MAX { 49_152 } else { port + 1 };
+        port
+    }
+
+    pub(super) const fn mtu(&self) -> usize {
+        self.device.mtu
     }
 
     /// Begins to listen; gives the connections as they come.

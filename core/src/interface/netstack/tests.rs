@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::*;
 use crate::interface::{InterfaceBackend, PeerConfig};
@@ -205,6 +206,73 @@ async fn a_removed_peers_forwarded_connection_ends_on_the_host_too() {
     let mut byte = [0; 1];
     let end = tokio::time::timeout(Duration::from_secs(20), host.read(&mut byte));
     assert!(matches!(end.await, Ok(Ok(0) | Err(_))));
+}
+
+#[tokio::test]
+async fn datagrams_go_both_ways_and_a_removed_peers_are_not_read() {
+    let (gate, client) = pair().await;
+    let at = "10.9.0.1:53".parse().unwrap();
+    let mut service = gate.bind_udp(at).unwrap();
+    let mut socket = client.bind_udp("10.9.0.2:0".parse().unwrap()).unwrap();
+    let limit = Duration::from_secs(20);
+    let mut buffer = [0; 16];
+    socket.send_to(b"question", at).unwrap();
+    let (len, from) = timeout(limit, service.recv_from(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&buffer[..len], from),
+        (&b"question"[..], socket.local_addr())
+    );
+    service.send_to(b"answer", from).unwrap();
+    let (len, from) = timeout(limit, socket.recv_from(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((&buffer[..len], from), (&b"answer"[..], at));
+
+    // One that has arrived and is not read yet.
+    socket.send_to(b"late", at).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gate.remove(&[public([1; 32])]).await.unwrap();
+    let silence = Duration::from_millis(300);
+    assert!(
+        timeout(silence, service.recv_from(&mut buffer))
+            .await
+            .is_err()
+    );
+
+    gate.close().await;
+    let down = service.recv_from(&mut buffer).await.unwrap_err();
+    assert_eq!(down.kind(), std::io::ErrorKind::NotConnected);
+    let down = service.send_to(b"", from).unwrap_err();
+    assert_eq!(down.kind(), std::io::ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn what_a_udp_socket_can_not_do_is_told() {
+    let (gate, _client) = pair().await;
+    let at: SocketAddr = "10.9.0.1:53".parse().unwrap();
+    let socket = gate.bind_udp(at).unwrap();
+    for taken in [at, "0.0.0.0:53".parse().unwrap()] {
+        let taken = gate.bind_udp(taken);
+        assert!(matches!(taken, Err(NetstackError::Listening { .. })));
+    }
+    let to = "10.9.0.2:53".parse().unwrap();
+    socket.send_to(&[0; 1372], to).unwrap();
+    let long = socket.send_to(&[0; 1373], to).unwrap_err();
+    assert!(long.to_string().contains("1372 bytes at most"), "{long}");
+    let no_way = socket
+        .send_to(b"", "[fd00::1]:53".parse().unwrap())
+        .unwrap_err();
+    assert_eq!(no_way.kind(), std::io::ErrorKind::AddrNotAvailable);
+    let no_port = socket
+        .send_to(b"", "10.9.0.2:0".parse().unwrap())
+        .unwrap_err();
+    assert_eq!(no_port.kind(), std::io::ErrorKind::InvalidInput);
+    drop(socket);
+    gate.bind_udp(at).unwrap();
 }
 
 #[tokio::test]
