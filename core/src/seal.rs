@@ -271,10 +271,10 @@ impl fmt::Debug for Sealed {
 #[non_exhaustive]
 pub enum SealError {
     /// The operating system had no randomness to give.
-    #[error("the operating system has no randomness to give")]
+    #[error("the operating system has no randomness to give: try again once it has started up")]
     Randomness(#[from] getrandom::Error),
     /// The secret is longer than the cipher takes.
-    #[error("the secret is too long to seal")]
+    #[error("the secret is too long to seal: 256 GiB are the most")]
     TooLong,
     /// The envelope was sealed with a key that is not on the ring.
     #[error(
@@ -286,16 +286,20 @@ pub enum SealError {
         id: KeyId,
     },
     /// The envelope or its row is not what was sealed.
-    #[error("the sealed record does not open: it, its row or the ring key was altered")]
+    #[error(
+        "the sealed record does not open: it, its row or the ring key was altered; restore them from a backup, or enrol anew"
+    )]
     Altered,
     /// The envelope is of a version that this build does not know.
-    #[error("sealed in a format of version {version}, which this build does not know")]
+    #[error(
+        "sealed in a format of version {version}, which this build does not know: update the program"
+    )]
     UnknownVersion {
         /// The version that the envelope names.
         version: u8,
     },
     /// The bytes are not an envelope.
-    #[error("not a sealed record")]
+    #[error("not a sealed record: restore it from a backup, or enrol anew")]
     Malformed,
 }
 

@@ -191,7 +191,9 @@ impl Verifier {
 
 /// Where a chain breaks, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit chain breaks at record {seq}: {reason}")]
+#[error(
+    "the audit chain breaks at record {seq}: {reason}; keep the file as it is, and compare it with an earlier export"
+)]
 pub struct BrokenChain {
     /// The number that the first bad record has or should have.
     pub seq: u64,

@@ -58,16 +58,16 @@ fn parse(line: &[u8], number: u64) -> Result<AuditRecord, ReadError> {
 #[non_exhaustive]
 pub enum ReadError {
     /// The input failed.
-    #[error("the audit export can't be read")]
+    #[error("the audit export can't be read: see what the system says")]
     Io(#[source] io::Error),
     /// The line is not an audit record as it is written.
-    #[error("line {line} is not an audit record as it was written")]
+    #[error("line {line} is not an audit record as it was written: export anew, and compare")]
     Malformed {
         /// The line's number, from 1.
         line: u64,
     },
     /// The last line has no end.
-    #[error("line {line} is cut off")]
+    #[error("line {line} is cut off: the export was not finished, so export anew")]
     CutOff {
         /// The line's number, from 1.
         line: u64,

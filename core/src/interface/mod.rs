@@ -181,9 +181,9 @@ pub trait InterfaceBackend: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum InterfaceError {
     /// The interface is gone or has been taken down.
-    #[error("the WireGuard interface is down")]
+    #[error("the WireGuard interface is down: start the gate anew, which brings it up")]
     Down,
     /// The implementation refused or failed.
-    #[error("the WireGuard interface did not do as it was told")]
+    #[error("the WireGuard interface did not do as it was told: see what it says, and try again")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -338,7 +338,7 @@ pub enum StoreError {
     #[error("no such user: add the user first")]
     UnknownUser,
     /// Something of that id is there already.
-    #[error("something with that id is in the store already")]
+    #[error("something with that id is in the store already: make a new id")]
     Conflict,
     /// Another peer of the location has one of the peer's addresses.
     #[error(
@@ -357,13 +357,13 @@ pub enum StoreError {
     #[error("it is the user's last factor in use: add another one first, or say that it may go")]
     LastFactor,
     /// What was read is not what was written.
-    #[error("the store holds a record that can't be read: {what}")]
+    #[error("the store holds a record that can't be read: {what}; restore it from a backup")]
     Corrupt {
         /// Which record, in words; no contents.
         what: &'static str,
     },
     /// The engine can't be reached, is full, or failed.
-    #[error("the store is not available")]
+    #[error("the store is not available: see what it says, and try again")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -237,16 +237,16 @@ pub enum NetstackError {
         at: SocketAddr,
     },
     /// Someone listens at this address inside the tunnel already.
-    #[error("{at} inside the tunnel is taken already")]
+    #[error("{at} inside the tunnel is taken already: pick another port")]
     Listening {
         /// The address.
         at: SocketAddr,
     },
     /// More than one address of a family, or none at all.
-    #[error("the interface takes one IPv4 and one IPv6 address at most, and one at least")]
+    #[error("give the interface one IPv4 address, one IPv6 address, or one of each")]
     Addresses,
     /// The other end refused or broke off the connection.
-    #[error("{to} refused the connection")]
+    #[error("{to} refused the connection: see whether the service is up, and its port")]
     Refused {
         /// The address.
         to: SocketAddr,
@@ -258,12 +258,12 @@ pub enum NetstackError {
         to: SocketAddr,
     },
     /// There is no way to the address.
-    #[error("there is no way to {to}: the interface has no address of that family")]
+    #[error("there is no way to {to}: give the interface an address of that family")]
     Unroutable {
         /// The address.
         to: SocketAddr,
     },
     /// WireGuard did not come up.
-    #[error("the WireGuard device did not come up")]
+    #[error("the network in this process did not come up: see what the system says, and try again")]
     Device(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -124,15 +124,17 @@ pub enum StartError {
         kind: FactorKind,
     },
     /// The store can't be read. Every peer is off the interface.
-    #[error("the gate can't read its store, so it admits nobody")]
+    #[error("the gate can't read its store, so it admits nobody: mend the store and start again")]
     Store(#[source] StoreError),
     /// The interface can't be read.
-    #[error("the gate can't read its WireGuard interface, so it admits nobody")]
+    #[error(
+        "the gate can't read its WireGuard interface, so it admits nobody: mend that and start again"
+    )]
     Interface(#[source] InterfaceError),
     /// The store or the interface did not answer in time, or the interface could not be brought in
     /// line.
     #[error(
-        "the gate could not bring its WireGuard interface in line with the store in time, so it admits nobody"
+        "the gate could not bring its WireGuard interface in line with the store in time, so it admits nobody: see the log for which of the two did not answer, and start again"
     )]
     NotReconciled,
 }

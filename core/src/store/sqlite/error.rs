@@ -46,19 +46,19 @@ pub enum SqliteError {
     #[error("too many calls are waiting for the store: try again later")]
     Overloaded,
     /// The store has been closed.
-    #[error("the store is closed")]
+    #[error("the store is closed: open it again")]
     Closed,
     /// A panic inside of the store. What it was doing has been undone.
-    #[error("the store failed inside: the call was undone")]
+    #[error("the store failed inside: the call was undone, and may be made again")]
     Panicked,
     /// A failure on behalf of another call in the same transaction.
-    #[error("the transaction failed: nothing in it took effect")]
+    #[error("the transaction failed: nothing in it took effect; try again")]
     TransactionLost,
     /// The thread that does the work could not be started.
-    #[error("the system gives this process no thread for the store")]
+    #[error("the system gives this process no thread for the store: raise its limit on processes")]
     NoThread(#[source] std::io::Error),
     /// Anything else that the engine says.
-    #[error("SQLite failed")]
+    #[error("SQLite failed: see what it says")]
     Engine(#[source] Box<dyn Error + Send + Sync>),
 }
 
