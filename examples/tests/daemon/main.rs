@@ -11,6 +11,7 @@ mod kernel;
 mod openid;
 mod policy;
 mod programs;
+mod quickstart;
 mod roaming;
 mod settings;
 mod site;
