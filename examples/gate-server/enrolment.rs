@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use ipnet::IpNet;
-use mfagate::id::UserId;
+use mfagate::id::{GroupId, UserId};
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::Profile;
 use mfagate::store::Peer;
@@ -21,6 +21,10 @@ pub(crate) enum UserCommand {
     Add { user: UserId },
     /// Shut a user out: the sessions end, the devices and factors stay.
     Disable { user: UserId },
+    /// Put a user into these groups and no others; the policy may have rules for them.
+    Groups { user: UserId, groups: Vec<GroupId> },
+    /// List the users.
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,12 +57,44 @@ pub(crate) async fn user(
     let (user, enabled) = match command {
         UserCommand::Add { user } => (user, true),
         UserCommand::Disable { user } => (user, false),
+        UserCommand::Groups { user, groups } => {
+            let registrar = settings.registrar()?;
+            registrar.put_groups(&user, groups.clone()).await?;
+            let line = json!({"type": "groups", "user": user, "groups": groups});
+            output.say(
+                format_args!("User {user} is in {}.", in_groups(&groups)),
+                &line,
+            );
+            return Ok(());
+        }
+        UserCommand::List => {
+            for user in settings.registrar()?.users().await? {
+                let state = state_of(user.enabled);
+                let line =
+                    json!({"type": "user", "user": user.id, "state": state, "groups": user.groups});
+                let text = format!("{}: {state}, in {}", user.id, in_groups(&user.groups));
+                output.say(text, &line);
+            }
+            return Ok(());
+        }
     };
     settings.registrar()?.put_user(&user, enabled).await?;
-    let state = if enabled { "enabled" } else { "disabled" };
+    let state = state_of(enabled);
     let line = json!({"type": "user", "user": user, "state": state});
     output.say(format_args!("User {user} is {state}."), &line);
     Ok(())
+}
+
+const fn state_of(enabled: bool) -> &'static str {
+    if enabled { "enabled" } else { "disabled" }
+}
+
+fn in_groups(groups: &[GroupId]) -> String {
+    if groups.is_empty() {
+        return "no group".to_owned();
+    }
+    let names: Vec<_> = groups.iter().map(GroupId::as_str).collect();
+    names.join(", ")
 }
 
 pub(crate) async fn peer(

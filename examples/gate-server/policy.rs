@@ -26,7 +26,8 @@ pub(crate) enum PolicyCommand {
     Explain {
         #[arg(long)]
         user: UserId,
-        /// A group that the user is in; may be given more than once.
+        /// As if the user were in this group; may be given more than once. Without it: the groups that
+        /// the user is in.
         #[arg(long = "group")]
         groups: Vec<GroupId>,
     },
@@ -54,7 +55,17 @@ pub(crate) async fn policy(config: &Path, command: PolicyCommand) -> Result<(), 
         PolicyCommand::Check { file, level } => check(config, file.as_deref(), level),
         PolicyCommand::Explain { user, groups } => {
             let settings = Settings::read(config)?;
-            let factors = settings.registrar()?.factors(&user).await?;
+            let registrar = settings.registrar()?;
+            let users = registrar.users().await?;
+            let known = users.into_iter().find(|known| known.id == user);
+            let known =
+                known.ok_or("there is no such user: `gate-server user list` has them all")?;
+            let groups = if groups.is_empty() {
+                known.groups
+            } else {
+                groups
+            };
+            let factors = registrar.factors(&user).await?;
             let held: Vec<FactorKind> = factors
                 .into_iter()
                 .filter(|factor| factor.state == FactorState::Active)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, GroupId, LocationId, UserId};
 use crate::seal::{KeyRing, Row};
-use crate::store::{FactorRecord, Peer, PeerStore, UserChange};
+use crate::store::{FactorRecord, Peer, PeerStore, User, UserChange};
 use crate::time::Clock;
 
 mod error;
@@ -45,6 +45,14 @@ impl Registrar {
         let change = UserChange::Enabled(enabled);
         self.change_user(user, change, AuditKind::UserPut { enabled })
             .await
+    }
+
+    /// Every user, with their groups.
+    ///
+    /// # Errors
+    /// [`EnrolError::Store`].
+    pub async fn users(&self) -> Result<Vec<User>, EnrolError> {
+        Ok(self.store.users().await?)
     }
 
     /// Puts a user into these groups and no others. What the policy asks of the user changes with

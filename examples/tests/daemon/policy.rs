@@ -21,6 +21,19 @@ fn a_user_s_way_in_is_explained() {
         "{explained}"
     );
     assert!(explained.contains("They can't pass"), "{explained}");
+
+    site.admin(&["user", "groups", "alice", "admins", "staff"]);
+    let users = site.admin(&["user", "list"]);
+    assert_eq!(users, "alice: enabled, in admins, staff\n");
+    assert_eq!(
+        site.admin(&explain),
+        explained,
+        "by the groups that are kept"
+    );
+    site.admin(&["user", "groups", "alice"]);
+    assert!(site.admin(&explain).contains("They can pass."));
+    let complaint = site.refused(&["policy", "explain", "--user", "nobody"]);
+    assert!(complaint.contains("no such user"), "{complaint}");
 }
 
 #[test]
