@@ -174,6 +174,7 @@ pub(crate) async fn factor(
             let suspended = if even_the_last {
                 registrar.danger_suspend_last_factor(user, *factor).await
             } else {
+                keep_a_way_in(settings, &which).await?;
                 registrar.suspend_factor(user, *factor).await
             };
             done(suspended, "suspended", &which, output)
@@ -190,6 +191,7 @@ pub(crate) async fn factor(
             let removed = if even_the_last {
                 registrar.danger_remove_last_factor(user, *factor).await
             } else {
+                keep_a_way_in(settings, &which).await?;
                 registrar.remove_factor(user, *factor).await
             };
             done(removed, "removed", &which, output)
@@ -214,6 +216,29 @@ impl Holder {
         let mut given = subject.chain(email).chain(workload);
         given.next().ok_or("say who it is at the provider")
     }
+}
+
+/// Refuses to take the factor that the user can't get in without: there may be another one left that
+/// the policy does not ask for, or not for alone.
+async fn keep_a_way_in(settings: &Settings, which: &Which) -> Result<(), Box<dyn Error>> {
+    let registrar = settings.registrar()?;
+    let mut users = registrar.users().await?.into_iter();
+    let groups = users.find(|user| user.id == which.user);
+    let groups = groups.map_or_else(Vec::new, |user| user.groups);
+    let rules = settings.policy.for_groups(&groups);
+    let factors = registrar.factors(&which.user).await?;
+    let active = factors
+        .iter()
+        .filter(|factor| factor.state == FactorState::Active);
+    let held: Vec<_> = active.clone().map(|factor| factor.kind.clone()).collect();
+    let left = active.filter(|factor| factor.id != which.factor);
+    let left: Vec<_> = left.map(|factor| factor.kind.clone()).collect();
+    if left.is_empty() || !rules.is_passable_with(&held) || rules.is_passable_with(&left) {
+        return Ok(()); // that none at all is left, the store sees to by itself
+    }
+    Err("without it the user can't pass what the policy asks for (see `gate-server policy explain`): \
+         enrol another one first, or say --even-the-last"
+        .into())
 }
 
 fn done(

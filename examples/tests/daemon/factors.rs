@@ -292,6 +292,9 @@ fn enrol_app(site: &Site) -> mfagate::factor::totp::TotpSecret {
 fn an_administrator_renames_suspends_resumes_resets_and_removes() {
     let site = Site::new();
     enrol(&site);
+    let both = "[{ all_of = [\"totp\", \"password\"] }]";
+    let one = "[{ any_of = [\"totp\", \"password\"] }]";
+    site.configure(|text| text.replace("[{ any_of = [\"totp\"] }]", both));
     set_password(&site);
     let listed = |kind: &str| -> serde_json::Value {
         let list = site.admin(&["factor", "list", "--user", "alice", "--json"]);
@@ -306,6 +309,12 @@ fn an_administrator_renames_suspends_resumes_resets_and_removes() {
         site.admin(&[command.as_slice(), more].concat());
         listed("totp")
     };
+    for what in ["suspend", "remove"] {
+        let refused = site.refused(&["factor", what, "--user", "alice", &app]);
+        assert!(refused.contains("what the policy asks for"), "{refused}");
+    }
+    site.configure(|text| text.replace(both, one));
+
     assert_eq!(change("rename", &["my phone"])["label"], "my phone");
     assert_eq!(change("suspend", &[])["state"], "suspended");
     assert_eq!(change("resume", &[])["state"], "active");

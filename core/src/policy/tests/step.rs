@@ -205,3 +205,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_lacks_a_step_s_kind_can_not_get_through() {
+    let policy = of_steps([any([PASSWORD]), any([TOTP, PASSKEY])]);
+    assert!(policy.is_passable_with(&[PASSWORD, TOTP]));
+    for held in [&[PASSWORD][..], &[TOTP, PASSKEY], &[]] {
+        assert!(!policy.is_passable_with(held), "{held:?}");
+    }
+}
