@@ -188,6 +188,12 @@ impl Gate {
         }
     }
 
+    /// How many attempts are open.
+    #[cfg(all(test, feature = "http-server", feature = "totp", feature = "testing"))]
+    pub(crate) fn open_attempts(&self) -> usize {
+        self.shared.machine().attempt_count()
+    }
+
     /// Events from now on.
     pub fn events(&self) -> Events {
         Events(self.shared.events.subscribe())
