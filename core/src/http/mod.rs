@@ -9,7 +9,7 @@ mod server;
 #[cfg(feature = "http-client")]
 pub use client::HttpTransport;
 #[cfg(feature = "http-server")]
-pub use server::router;
+pub use server::{BODY_TIME, router};
 
 /// The path that requests are posted to.
 pub const PATH: &str = "/mfagate/v1";

@@ -1,10 +1,13 @@
 //! An axum router that serves one gate.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -12,6 +15,10 @@ use axum::routing::post;
 use super::{CONTENT_TYPE, PATH};
 use crate::channel::{MAX_BODY, Unauthenticated};
 use crate::runtime::Gate;
+
+/// How long the body of a request may take to come in, from the end of its head. What takes longer
+/// is answered with HTTP 408, and its connection ends.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A router that serves the gate's control channel at [`PATH`], to be mounted into an embedder's
 /// own or served as it is:
@@ -24,17 +31,39 @@ use crate::runtime::Gate;
 /// # }
 /// ```
 ///
-/// Bodies over 65,535 bytes are refused unread. Served with connect info, as above, the client's
-/// address reaches the audit trail; behind a reverse proxy that is the proxy's.
+/// Bodies over 65,535 bytes are refused without being read to their end, and so are those that take
+/// longer than [`BODY_TIME`]. The head of a request comes in before this router sees it: how long
+/// that may take is the server's to limit, and `axum::serve` does not.
+///
+/// Served with connect info, as above, the client's address reaches the audit trail; behind a
+/// reverse proxy that is the proxy's.
 pub fn router(gate: Gate) -> Router {
-    Router::new()
-        .route(PATH, post(exchange))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(gate)
+    router_within(gate, BODY_TIME)
 }
 
-async fn exchange(State(gate): State<Gate>, Source(source): Source, body: Bytes) -> Response {
-    let (status, body) = match gate.handle(body.into(), source.map(|addr| addr.ip())).await {
+fn router_within(gate: Gate, body_time: Duration) -> Router {
+    let served = Served { gate, body_time };
+    Router::new().route(PATH, post(exchange)).with_state(served)
+}
+
+#[derive(Clone)]
+struct Served {
+    gate: Gate,
+    body_time: Duration,
+}
+
+async fn exchange(State(served): State<Served>, Source(source): Source, body: Body) -> Response {
+    let Served { gate, body_time } = served;
+    let handled = match tokio::time::timeout(body_time, read(body)).await {
+        Ok(Ok(body)) => gate.handle(body, source.map(|addr| addr.ip())).await,
+        Ok(Err(refusal)) => Err(refusal),
+        // Nothing of the protocol's: there is no request that it could answer.
+        Err(_) => {
+            let close = [(header::CONNECTION, "close")];
+            return (StatusCode::REQUEST_TIMEOUT, close).into_response();
+        }
+    };
+    let (status, body) = match handled {
         Ok(body) => (StatusCode::OK, body),
         Err(refusal) => (status_of(&refusal), refusal.to_body()),
     };
@@ -47,6 +76,28 @@ async fn exchange(State(gate): State<Gate>, Source(source): Source, body: Bytes)
         body,
     )
         .into_response()
+}
+
+/// Reads a body to its end, or until it is known to be too long: by what its head says, or by what
+/// came.
+async fn read(mut body: Body) -> Result<Vec<u8>, Unauthenticated> {
+    let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if least > MAX_BODY {
+        return Err(Unauthenticated::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        // A body that breaks off is none.
+        let frame = frame.map_err(|_| Unauthenticated::Malformed)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(Unauthenticated::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
 }
 
 fn status_of(refusal: &Unauthenticated) -> StatusCode {
@@ -69,3 +120,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Source {
         Ok(Self(info.map(|ConnectInfo(addr)| *addr)))
     }
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "totp", feature = "testing"))]
+mod tests;

@@ -108,6 +108,9 @@ pub enum StoreCall {
     Audit,
     /// [`PeerStore::watch`]: every fault is an error at once, or a panic when it is read.
     Watch,
+    /// [`PeerStore::watch`] before it has a stream to give: every fault is a panic of the call. Only
+    /// [`FaultyStore::fail_next`] schedules these.
+    BeginWatch,
 }
 
 #[derive(Debug, Default)]
@@ -415,6 +418,12 @@ impl PeerStore for FaultyStore {
     }
 
     fn watch(&self) -> ChangeStream {
+        let at_once = {
+            let mut schedule = self.lock();
+            let faults = schedule.next.get_mut(&StoreCall::BeginWatch);
+            faults.and_then(VecDeque::pop_front)
+        };
+        assert!(at_once.is_none(), "a fault that a test asked for");
         match self.fault(StoreCall::Watch) {
             None => self.inner.watch(),
             Some(StoreFault::Panic) => Box::pin(Fails(None)),

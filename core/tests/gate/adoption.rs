@@ -1,15 +1,21 @@
 //! A gate that takes an interface with peers on it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
+use mfagate::assurance::FactorKind;
+use mfagate::channel::message::Answer;
 use mfagate::factor::totp::TotpVerifier;
+use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
 use mfagate::interface::PeerConfig;
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
-use mfagate::runtime::{Gate, GateConfig};
+use mfagate::runtime::{Gate, GateConfig, StartError, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::MemoryStore;
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
+use mfagate::time::{Clock, Now};
 
 const STATIC: PublicKey = PublicKey::from_bytes([1; 32]);
 const ORPHAN: PublicKey = PublicKey::from_bytes([2; 32]);
@@ -61,9 +67,12 @@ async fn invariant_7_a_gate_that_does_not_start_leaves_nobody_on_the_interface()
         assert!(Gate::start(config(&interface, store)).await.is_err());
         assert_eq!(left(&interface), [hand_made], "{fault:?}");
     }
-    let spoil: [fn(&mut GateConfig); 2] = [
+    let spoil: [fn(&mut GateConfig); 5] = [
         |config| config.policy.lease = std::time::Duration::ZERO,
         |config| config.verifiers.clear(),
+        |config| config.verifiers.push(Arc::new(Nameless)),
+        |config| config.clock = Arc::new(Stopwatch::after(0)),
+        |config| config.clock = Arc::new(Stopwatch::after(1)),
     ];
     for spoil in spoil {
         let (interface, hand_made) = interface();
@@ -72,6 +81,54 @@ async fn invariant_7_a_gate_that_does_not_start_leaves_nobody_on_the_interface()
         assert!(Gate::start(config).await.is_err());
         assert_eq!(left(&interface), [hand_made]);
     }
+    let (interface, hand_made) = interface();
+    let store = FaultyStore::new(MemoryStore::default());
+    store.fail_next(StoreCall::BeginWatch, StoreFault::Panic);
+    let started = Gate::start(config(&interface, store)).await;
+    assert!(matches!(started, Err(StartError::Panicked)), "{started:?}");
+    assert_eq!(left(&interface), [hand_made]);
+}
+
+/// A verifier that panics when it is asked what it is.
+struct Nameless;
+
+#[async_trait]
+impl MfaVerifier for Nameless {
+    fn kind(&self) -> FactorKind {
+        panic!("a fault that a test asked for")
+    }
+
+    async fn challenge(&self, _: &Context<'_>) -> Result<Asked, VerifyError> {
+        Err(VerifyError::Unfit)
+    }
+
+    async fn verify(&self, _: &Context<'_>, _: &Answer) -> Result<Verdict, VerifyError> {
+        Err(VerifyError::Unfit)
+    }
+}
+
+/// A clock that panics after so many readings.
+struct Stopwatch(AtomicU32);
+
+impl Stopwatch {
+    fn after(readings: u32) -> Self {
+        Self(AtomicU32::new(readings))
+    }
+}
+
+impl Clock for Stopwatch {
+    fn now(&self) -> Now {
+        let left = self.0.load(Ordering::Relaxed).checked_sub(1);
+        self.0.store(
+            left.expect("a fault that a test asked for"),
+            Ordering::Relaxed,
+        );
+        SystemClock::new().now()
+    }
+}
+
+#[tokio::test]
+async fn invariant_7_an_interface_that_can_not_be_cleared_at_a_failed_start_goes_down() {
     let (interface, _) = interface();
     interface.fail_next(Operation::List, Fault::Fail);
     interface.fail_next(Operation::List, Fault::Fail);

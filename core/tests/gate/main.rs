@@ -195,15 +195,21 @@ async fn a_malformed_or_oversized_body_is_refused_in_so_many_words() {
     let office = Office::open().await;
     let url = format!("{}{}", office.control, mfagate::http::PATH);
     let http = reqwest::Client::new();
-    for (body, status) in [
-        (vec![], 400),
-        (vec![1, 1, 7], 400),
-        (vec![9, 9], 400),
-        (vec![1; 70_000], 413),
+    let before = office.audit().await.len();
+    for (body, status, refusal) in [
+        (vec![], 400, [1, 0, 1]),
+        (vec![1, 1, 7], 400, [1, 0, 1]),
+        (vec![9, 9], 400, [1, 0, 3]),
+        (vec![1; 65_536], 413, [1, 0, 2]),
+        (vec![1; 70_000], 413, [1, 0, 2]),
     ] {
         let answer = http.post(&url).body(body).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status);
+        let kind = answer.headers().get("content-type").unwrap();
+        assert_eq!(kind, mfagate::http::CONTENT_TYPE);
+        assert_eq!(*answer.bytes().await.unwrap(), refusal);
     }
+    assert_eq!(office.audit().await.len(), before);
     let get = http.get(&url).send().await.unwrap();
     assert_eq!(get.status().as_u16(), 405);
 }

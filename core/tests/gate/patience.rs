@@ -23,7 +23,7 @@ use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig}
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey, Sealed};
-use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore};
+use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore, UserChange};
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
@@ -360,6 +360,28 @@ async fn a_graceful_shutdown_takes_every_peer_off_and_keeps_the_sessions() {
     assert!(site.installed().is_empty() && !site.interface.is_fenced());
     assert_eq!(site.live().await.len(), 2);
     assert!(is_unavailable(&site.alice.sign_in(true).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_a_store_that_is_asked_about_leases_and_hangs() {
+    let site = Site::open().await;
+    assert!(is_granted(&site.alice.sign_in(true).await));
+    site.store.fail_always(StoreCall::Session, StoreFault::Hang);
+    let at = site.alice.clock.now().timestamp;
+    let event = AuditEvent::new(at, AuditKind::UserPut { enabled: true });
+    let change = UserChange::Enabled(true);
+    let changed = site
+        .store
+        .change_user("alice".parse().unwrap(), change, event);
+    changed.await.unwrap();
+    tokio::time::sleep(MOMENT).await;
+
+    let begun = tokio::time::Instant::now();
+    site.gate.shutdown().await;
+
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(site.installed().is_empty() && !site.interface.is_fenced());
+    assert_eq!(site.live().await, [site.alice.peer()]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -137,4 +137,9 @@ pub enum StartError {
         "the gate could not bring its WireGuard interface in line with the store in time, so it admits nobody: see the log for which of the two did not answer, and start again"
     )]
     NotReconciled,
+    /// The store, a verifier, the clock or the interface panicked. Every peer is off the interface.
+    #[error(
+        "the store, a verifier, the clock or the interface panicked, so the gate admits nobody: the panic's own text says where"
+    )]
+    Panicked,
 }

@@ -39,7 +39,13 @@ pub(super) async fn start(
     let interface = Arc::clone(&config.interface);
     let unmanaged = config.danger_unmanaged_peers.clone();
     let limit = config.timeouts.interface;
-    let started = bring_up(config, stop).await;
+    // In a task of its own, since it calls foreign code: a panic there is a failed start.
+    let starting = tokio::spawn(bring_up(config, stop.clone()));
+    let started = AbortOnDropHandle::new(starting).await.unwrap_or_else(|_| {
+        tracing::error!("a store, verifier, clock or backend panicked at the start");
+        stop.cancel();
+        Err(StartError::Panicked)
+    });
     if started.is_err() {
         clear(interface, &unmanaged, limit).await;
     }
@@ -157,7 +163,8 @@ async fn read_sessions(
         .map_err(StartError::Store)?;
     let groups: BTreeMap<_, _> = users.iter().map(|user| (&user.id, &user.groups)).collect();
     let mut rules = Rules::new(policy.clone());
-    let now = shared.now();
+    // Foreign code, whose panic the caller of this takes for a failed start.
+    let now = shared.clock.now();
     let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
     for record in records {
         if shared.unmanaged.contains(&record.peer) {

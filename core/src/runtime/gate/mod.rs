@@ -17,6 +17,9 @@ mod conversation;
 mod driver;
 mod factors;
 mod perform;
+#[cfg(test)]
+#[cfg(all(feature = "totp", feature = "testing"))]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -189,6 +192,12 @@ impl Gate {
         }
     }
 
+    /// How many attempts are open.
+    #[cfg(all(test, feature = "http-server", feature = "totp", feature = "testing"))]
+    pub(crate) fn open_attempts(&self) -> usize {
+        self.shared.machine().attempt_count()
+    }
+
     /// Events from now on.
     pub fn events(&self) -> Events {
         Events(self.shared.events.subscribe())
@@ -221,18 +230,20 @@ impl std::fmt::Debug for Gate {
 }
 
 impl Shared {
+    /// The time. Without it no lease would end: a clock that panics takes the process with it.
     fn now(&self) -> Now {
+        let _guard = NoUnwinding::new();
         self.clock.now()
     }
 
-    /// The machine. Nothing awaits while it is locked.
-    fn machine(&self) -> std::sync::MutexGuard<'_, Machine> {
-        // A panic inside the machine leaves it in an unknown state: the process must not go on
-        // admitting with it. Aborting leaves the peers to the next start's reconciliation and to
-        // the lease guard; the in-process interface goes with the process.
-        self.machine
-            .lock()
-            .unwrap_or_else(|_| std::process::abort())
+    /// The machine. Nothing awaits while it is locked, and nothing unwinds.
+    fn machine(&self) -> Locked<'_> {
+        let guard = NoUnwinding::new();
+        let machine = self.machine.lock();
+        Locked {
+            machine: machine.unwrap_or_else(|_| std::process::abort()),
+            _guard: guard,
+        }
     }
 
     fn tickets(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>> {
@@ -253,6 +264,8 @@ impl Shared {
 
     /// Lets the machine take a step, and drains it.
     fn advance(self: &Arc<Self>, step: impl FnOnce(&mut Machine, Now)) {
+        // What the machine asks for is carried out whole: a removal must not get lost.
+        let _guard = NoUnwinding::new();
         let now = self.now();
         let mut told = Vec::new();
         let (actions, is_sooner): (Vec<Action>, bool) = {
@@ -279,6 +292,53 @@ impl Shared {
         if is_sooner {
             self.wake.notify_one();
         }
+    }
+}
+
+/// Ends the process when a panic unwinds past it.
+///
+/// A panic inside the machine leaves it in an unknown state, and one around it loses what it asked
+/// for or the passing of time: the process must not go on admitting with that. Its end leaves the
+/// peers to the next start's reconciliation and to the lease guard; an interface inside the process
+/// goes with it.
+struct NoUnwinding {
+    was_unwinding: bool,
+}
+
+impl NoUnwinding {
+    fn new() -> Self {
+        Self {
+            was_unwinding: std::thread::panicking(),
+        }
+    }
+}
+
+impl Drop for NoUnwinding {
+    fn drop(&mut self) {
+        if !self.was_unwinding && std::thread::panicking() {
+            tracing::error!("a fault inside the gate: ending the process");
+            std::process::abort();
+        }
+    }
+}
+
+/// The machine, to whoever has locked it.
+struct Locked<'a> {
+    machine: std::sync::MutexGuard<'a, Machine>,
+    _guard: NoUnwinding,
+}
+
+impl std::ops::Deref for Locked<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl std::ops::DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 }
 

@@ -218,11 +218,15 @@ impl Shared {
                     result: self.ask_interface("activity", call).await,
                 }
             }
-            Action::Check { peer, session } => Input::Checked {
-                peer,
-                session,
-                result: self.check(peer, session).await,
-            },
+            Action::Check { peer, session } => {
+                // A gate that stops takes every peer off, whatever the store says.
+                let check = self.check(peer, session);
+                Input::Checked {
+                    peer,
+                    session,
+                    result: self.stop.run_until_cancelled(check).await?,
+                }
+            }
             Action::Reply { .. }
             | Action::Forget { .. }
             | Action::Revoked { .. }
