@@ -160,6 +160,19 @@ pub enum AuditKind {
         /// When it is no longer good.
         not_after: Timestamp,
     },
+    /// A client brought an enrolment token that is not good: unknown, used up, out of time, another
+    /// user's, or not for this.
+    TokenRefused {
+        /// The kind of the factor that it was to enrol.
+        kind: FactorKind,
+    },
+    /// An answer was refused while a factor was being enrolled from a client.
+    EnrolmentDenied {
+        /// The kind of the factor to be.
+        kind: FactorKind,
+        /// Why.
+        reason: FailureReason,
+    },
     /// An enrolment token was taken back before its use.
     TokenRemoved {
         /// Which.
@@ -170,9 +183,11 @@ pub enum AuditKind {
         /// Why, in the authoriser's words.
         reason: String,
     },
+    /// One of the user's recovery codes was used up. Besides the record of what it was passed for.
+    RecoveryCodeUsed,
     /// The factors were passed, and proved less than the policy asks for.
     AssuranceTooLow,
-    /// The policy admits nobody at this time.
+    /// An attempt was refused since the policy admits nobody at this time.
     OutsideHours,
     /// A gate took its interface down, since peers could not be removed.
     Fenced,

@@ -247,7 +247,7 @@ impl Machine {
             }
         };
         for passed in grant.passed().iter().filter(|passed| !passed.is_durable) {
-            self.tell_of_recovery(&candidate, &passed.proof.assurance.kind);
+            self.tell_of_recovery(now, id, &candidate, &passed.proof.assurance.kind);
         }
         if !revoked_by.is_empty() || !self.is_open() {
             self.discard(now, session, who.clone(), EndReason::Revoked, revoked_by);

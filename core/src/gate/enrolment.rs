@@ -15,7 +15,7 @@ use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
 use crate::factor::{Asked, Credential, Registration, VerifyError};
 use crate::id::{AttemptId, FactorId};
-use crate::store::{Enrolled, Enrolment, EnrolmentToken};
+use crate::store::{Enrolled, Enrolment, EnrolmentToken, FailureReason};
 use crate::time::{Now, Timestamp};
 
 /// So many wrong answers end the attempt: there is no factor yet whose failures could be counted.
@@ -28,8 +28,16 @@ impl Machine {
         let token = wish.and_then(|wish| redeemed(wish, enrolment, now.timestamp));
         match token {
             Some(_) => self.register(id, enrolment),
-            None => self.finish(id, Outcome::Refused(Refusal::BadToken {})),
+            None => self.refuse_token(now, id, enrolment),
         }
+    }
+
+    fn refuse_token(&mut self, now: Now, id: AttemptId, enrolment: &Enrolment) {
+        if let Some(kind) = self.wish(id).map(|wish| wish.kind.clone()) {
+            let kind = AuditKind::TokenRefused { kind };
+            self.record(now, id, &enrolment.user.id, kind);
+        }
+        self.finish(id, Outcome::Refused(Refusal::BadToken {}));
     }
 
     /// What an attempt is to enrol.
@@ -145,30 +153,46 @@ impl Machine {
             return;
         };
         let mut applicant = applicant.clone();
-        let (reason, is_failure, wait) = match result {
+        let (reason, failure, wait) = match result {
             Ok(Registration::Proven(credential)) => {
                 return self.add_factor(now, id, &applicant, credential);
             }
             Ok(Registration::Ask(question)) => {
                 return self.put_registration(now, id, applicant, question);
             }
-            Err(VerifyError::Wrong) => (DeniedReason::Wrong, true, None),
-            Err(VerifyError::Replayed) => (DeniedReason::Replayed, true, None),
-            Err(VerifyError::Expired) => (DeniedReason::Expired, true, None),
-            Err(VerifyError::Unfit) => (DeniedReason::Unfit, false, None),
+            Err(VerifyError::Wrong) => (DeniedReason::Wrong, Some(FailureReason::Wrong), None),
+            Err(VerifyError::Replayed) => {
+                let failure = Some(FailureReason::Replayed);
+                (DeniedReason::Replayed, failure, None)
+            }
+            Err(VerifyError::Expired) => {
+                let failure = Some(FailureReason::Expired);
+                (DeniedReason::Expired, failure, None)
+            }
+            Err(VerifyError::Unfit) => (DeniedReason::Unfit, None, None),
             Err(VerifyError::Busy { retry }) => {
                 let wait = millis(retry.max(Self::LEAST_WAIT));
-                (DeniedReason::Busy, false, Some(wait))
+                (DeniedReason::Busy, None, Some(wait))
             }
             Err(error @ (VerifyError::NotEnrollable | VerifyError::Backend(_))) => {
                 return self.finish(id, Outcome::Refused(refusal(&error)));
             }
         };
-        applicant.failures += u32::from(is_failure);
+        applicant.failures += u32::from(failure.is_some());
         let tries_left = MOST_FAILURES.saturating_sub(applicant.failures);
-        if tries_left == 0 || self.stopping || now.instant >= attempt.expires {
+        let is_over = tries_left == 0 || now.instant >= attempt.expires;
+        if let Some(reason) = failure
+            && let Some(kind) = self.wish(id).map(|wish| wish.kind.clone())
+        {
+            let kind = AuditKind::EnrolmentDenied { kind, reason };
+            self.record(now, id, &applicant.enrolment.user.id, kind);
+        }
+        if is_over || self.stopping {
             return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
         }
+        let Some(attempt) = self.attempts.get_mut(id) else {
+            return;
+        };
         attempt.step = Step::AwaitingRegistration(applicant);
         self.reply(
             id,
@@ -195,7 +219,7 @@ impl Machine {
         let token = match &wish.token {
             Some(_) => match redeemed(&wish, enrolment, now.timestamp) {
                 Some(token) => Some(token.id),
-                None => return self.finish(id, Outcome::Refused(Refusal::BadToken {})),
+                None => return self.refuse_token(now, id, enrolment),
             },
             None => None,
         };

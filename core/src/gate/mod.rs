@@ -309,6 +309,19 @@ impl Machine {
         self.actions.push_back(Action::Reply { attempt, reply });
     }
 
+    /// Has something recorded that an attempt of this user's met.
+    fn record(&mut self, now: Now, id: AttemptId, user: &UserId, kind: AuditKind) {
+        let Some(attempt) = self.attempts.get(id) else {
+            return;
+        };
+        let mut event = self.audit(now, kind);
+        event.user = Some(user.clone());
+        event.peer = Some(attempt.peer);
+        event.source = attempt.source;
+        let event = Box::new(event);
+        self.actions.push_back(Action::Record { event });
+    }
+
     fn audit(&self, now: Now, kind: AuditKind) -> AuditEvent {
         let mut event = AuditEvent::new(now.timestamp, kind);
         event.location = Some(self.location.clone());

@@ -9,6 +9,7 @@ use super::action::{Action, Outcome, Subject};
 use super::attempt::{Candidate, Reaction, Step};
 use super::verdict::{denied, locked_for};
 use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
 use crate::channel::message::{Denied, DeniedReason, Offer, Refusal, Request, millis};
 use crate::factor::{Asked, VerifyError};
 use crate::id::{AttemptId, FactorId};
@@ -26,6 +27,7 @@ impl Machine {
         rules: &Arc<Policy>,
     ) {
         if rules.hours(now.timestamp) == Hours::Closed {
+            self.record(now, id, &enrolment.user.id, AuditKind::OutsideHours);
             return self.finish(id, Outcome::Refused(Refusal::OutsideHours {}));
         }
         let factors = self.usable(id, enrolment, rules);

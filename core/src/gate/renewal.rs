@@ -70,6 +70,7 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
         };
         let Hours::Open { until } = rules.hours(now.timestamp) else {
+            self.record(now, id, &enrolment.user.id, AuditKind::OutsideHours);
             return self.finish(id, Outcome::Refused(Refusal::OutsideHours {}));
         };
         let Some(lease) = self.lease_for(peer, session) else {

@@ -155,7 +155,7 @@ impl Machine {
                 passed.is_durable = true;
                 attempt.passed.push(passed);
                 let next = candidate.rules.next(&kinds(&attempt.passed));
-                self.tell_of_recovery(&candidate, &candidate.subject.factor.kind);
+                self.tell_of_recovery(now, id, &candidate, &candidate.subject.factor.kind);
                 let Next::Done = next else {
                     return self.ask(now, id, &candidate.enrolment, &candidate.rules);
                 };
@@ -269,9 +269,21 @@ impl Machine {
     }
 
     /// A recovery code is for those who lost everything else: the embedder is to know once one is
-    /// used.
-    pub(super) fn tell_of_recovery(&mut self, candidate: &Candidate, passed: &FactorKind) {
+    /// used, and the trail says so in a record of its own.
+    pub(super) fn tell_of_recovery(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        candidate: &Candidate,
+        passed: &FactorKind,
+    ) {
         if *passed == FactorKind::RECOVERY_CODES {
+            self.record(
+                now,
+                id,
+                &candidate.subject.user,
+                AuditKind::RecoveryCodeUsed,
+            );
             self.events.push_back(Event::RecoveryCodeUsed {
                 peer: candidate.subject.peer,
                 user: candidate.subject.user.clone(),

@@ -145,6 +145,9 @@ impl ChangeSet {
             | AuditKind::NotAuthorised { .. }
             | AuditKind::AssuranceTooLow
             | AuditKind::OutsideHours
+            | AuditKind::RecoveryCodeUsed
+            | AuditKind::TokenRefused { .. }
+            | AuditKind::EnrolmentDenied { .. }
             | AuditKind::EndpointChanged { .. }
             | AuditKind::Fenced => {}
             // No gate keeps labels or tokens.

@@ -398,6 +398,25 @@ async fn a_shutdown_takes_the_interface_down_where_peers_do_not_leave() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_that_belongs_to_nothing_else_is_given_to_the_store_until_it_takes_it() {
+    for fault in [StoreFault::Fail, StoreFault::Hang, StoreFault::Panic] {
+        let site = Site::open().await;
+        assert!(is_granted(&site.alice.sign_in(true).await));
+        site.interface.fail_always(Operation::Remove, Fault::Fail);
+        site.store.fail_next(StoreCall::AppendAudit, fault);
+        assert!(site.gate.revoke(Scope::All).await.is_ok(), "{fault:?}");
+        assert!(site.interface.is_fenced(), "{fault:?}");
+
+        tokio::time::sleep(STEP).await;
+
+        let trail = site.store.audit(1, usize::MAX).await.unwrap();
+        let is_fence = |event: &AuditEvent| event.kind == AuditKind::Fenced;
+        let told = trail.iter().filter(|record| is_fence(&record.event));
+        assert_eq!(told.count(), 1, "{fault:?}");
+    }
+}
+
 /// An interface that lets nobody leave, and panics when it is to go down.
 struct Stubborn(Arc<FakeInterface>);
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::cast::{LAPTOP, PHONE, WRONG, factor_of, in_steps, one};
 use super::world::{Job, World};
 use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
 use crate::channel::message::{DeniedReason, Refusal};
 use crate::gate::{Action, Event, Outcome};
 use crate::id::{AttemptId, CredentialId, FactorId};
-use crate::store::FactorState;
+use crate::store::{FactorState, FailureReason};
 use crate::testing::{StoreCall, StoreFault};
 
 const BAD_TOKEN: Option<&Refusal> = Some(&Refusal::BadToken {});
@@ -75,7 +76,13 @@ fn a_token_is_good_once_for_its_user_its_kinds_and_its_time() {
     let bobs = world.issue_token("bob", &[]);
     let for_keys = world.issue_token("ada", &[FactorKind::DEVICE_KEY]);
     let over = world.issue_token("ada", &[]);
-    for token in [&used, &bobs, &for_keys, "mfe_none", ""] {
+    let kind = FactorKind::PASSWORD;
+    let refused = AuditKind::TokenRefused { kind };
+    for (before, token) in [&used, &bobs, &for_keys, "mfe_none", ""]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(world.records(&refused), before);
         let attempt = world.enrol_by(LAPTOP, FactorKind::PASSWORD, Some(token));
         world.settle();
         assert_eq!(world.refused(attempt), BAD_TOKEN);
@@ -84,6 +91,7 @@ fn a_token_is_good_once_for_its_user_its_kinds_and_its_time() {
     let attempt = world.enrol_by(LAPTOP, FactorKind::PASSWORD, Some(&over));
     world.settle();
     assert_eq!(world.refused(attempt), BAD_TOKEN);
+    assert_eq!(world.records(&refused), 6);
     let mut shown = world.shown.keys();
     assert!(shown.by_ref().count() == 1, "nobody else was asked");
 }
@@ -215,6 +223,11 @@ fn so_many_wrong_answers_end_an_enrolment_and_count_for_no_factor() {
     assert_eq!(world.refused(attempt), Some(&Refusal::NoAttempt {}));
     assert_eq!(world.factors("ada"), before);
     assert_eq!(world.disk_tokens("ada").len(), 1, "the token is left");
+    let denied = AuditKind::EnrolmentDenied {
+        kind: FactorKind::PASSWORD,
+        reason: FailureReason::Wrong,
+    };
+    assert_eq!(world.records(&denied), 5);
 }
 
 #[test]
@@ -248,7 +261,9 @@ fn invariant_7_a_verifier_that_fails_enrols_nothing() {
 fn a_recovery_code_is_told_of_once_it_is_used_and_not_before() {
     let used = |world: &World| {
         let is_told = |event: &&Event| matches!(event, Event::RecoveryCodeUsed { .. });
-        world.events.iter().filter(is_told).count()
+        let told = world.events.iter().filter(is_told).count();
+        assert_eq!(world.records(&AuditKind::RecoveryCodeUsed), told);
+        told
     };
     let steps = [one(FactorKind::RECOVERY_CODES), one(FactorKind::PASSWORD)];
     let mut world = World::with(in_steps(steps));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::cast::{self, USERS};
 use super::world::{World, ready, spread};
 use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Hidden, Posture, Refusal, Request};
 use crate::gate::{Input, Intent, Lease, Outcome, Scope, Wish};
 use crate::id::{AttemptId, FactorId, SessionId};
@@ -118,6 +119,13 @@ impl World {
 
 /// What a test asks about.
 impl World {
+    /// How many records of this kind the trail has.
+    pub(super) fn records(&self, kind: &AuditKind) -> usize {
+        let trail = ready(self.disk.audit(1, usize::MAX)).unwrap();
+        let records = trail.iter().filter(|record| record.event.kind == *kind);
+        records.count()
+    }
+
     /// The sessions that are live on disk.
     pub(super) fn live(&self) -> Vec<SessionRecord> {
         ready(self.disk.live_sessions(&cast::location())).unwrap()

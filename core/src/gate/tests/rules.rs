@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cast::{self, BOBS, LAPTOP, PHONE, in_steps, one};
 use super::world::{Job, World};
 use crate::assurance::FactorKind;
+use crate::audit::AuditKind;
 use crate::channel::message::{DeniedReason, Refusal};
 use crate::gate::{Action, Intent, Outcome};
 use crate::policy::{GroupRule, Policy, RenewalRule, TimeOfDay, UtcOffset, Weekday, Window};
@@ -141,6 +142,7 @@ fn a_closed_location_asks_nobody_for_anything() {
     let attempt = world.begin(LAPTOP);
     world.settle();
     assert_eq!(world.refused(attempt), OUTSIDE_HOURS);
+    assert_eq!(world.records(&AuditKind::OutsideHours), 1);
     assert!(
         world
             .replies

@@ -18,6 +18,11 @@ use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
 /// How long the store is asked about a changed lease before it counts as not backed.
 const CHECK_TRIES: u32 = 5;
 
+/// How often the store is given a record that belongs to no other intent.
+const RECORD_TRIES: u32 = 5;
+/// How long after the store failed to take such a record it is given it again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
 /// Peers that one call puts on the interface.
 const INSTALLED_AT_ONCE: usize = 500;
 
@@ -204,9 +209,7 @@ impl Shared {
                 result: self.close(session, reason, *event).await,
             },
             Action::Record { event } => {
-                let store = Arc::clone(&self.store);
-                let call = async move { store.append_audit(*event).await };
-                _ = self.ask_store("append_audit", call).await;
+                self.record(*event).await;
                 return None;
             }
             Action::Sample { peers } => {
@@ -232,6 +235,25 @@ impl Shared {
             | Action::Revoked { .. }
             | Action::Stopped => return None,
         })
+    }
+
+    /// Appends a record that belongs to no other intent. One that the store took and did not say so
+    /// is there twice, rather than not at all; a gate that stops tries for the last time.
+    async fn record(&self, event: AuditEvent) {
+        for tried in 1..=RECORD_TRIES {
+            let is_last = tried == RECORD_TRIES || self.stop.is_cancelled();
+            let (store, again) = (Arc::clone(&self.store), event.clone());
+            let call = async move { store.append_audit(again).await };
+            if self.ask_store("append_audit", call).await.is_ok() {
+                return;
+            }
+            if is_last {
+                break;
+            }
+            let pause = tokio::time::sleep(RECORD_AGAIN);
+            _ = self.stop.run_until_cancelled(pause).await;
+        }
+        tracing::error!(location = %self.location, ?event, "the store does not take an audit record: it is lost");
     }
 
     /// A peer that is left alone counts as not enrolled.
