@@ -248,8 +248,16 @@ fn place() -> Result<String, Box<dyn Error>> {
     Ok(format!("{} {}", boot.trim(), network.display()))
 }
 
-fn exists(interface: &str) -> Result<bool, Box<dyn Error>> {
+pub(crate) fn exists(interface: &str) -> Result<bool, Box<dyn Error>> {
     ip(&["link", "show", "dev", interface])
+}
+
+/// Takes an interface down: nothing passes it, whatever is on it.
+pub(crate) fn take_down(interface: &str) -> Result<(), Box<dyn Error>> {
+    if ip(&["link", "set", "dev", interface, "down"])? || !exists(interface)? {
+        return Ok(());
+    }
+    Err(format!("`ip link set dev {interface} down` was refused").into())
 }
 
 /// Whether `ip` did as it was told.

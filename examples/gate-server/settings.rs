@@ -230,16 +230,27 @@ impl Settings {
     /// Makes this process the only one that serves, or changes sessions behind a server's back.
     /// The system gives the lock back however the process ends.
     pub(crate) fn lock(&self) -> Result<File, Box<dyn Error>> {
-        let lock = File::create(self.state.join("lock"))?;
+        self.lock_if_free()?.ok_or_else(|| self.is_locked().into())
+    }
+
+    /// The same; `None` where another process has the lock.
+    pub(crate) fn lock_if_free(&self) -> Result<Option<File>, Box<dyn Error>> {
+        let path = self.state.join("lock");
+        let failed = |error| format!("{}: {error}", path.display());
+        let lock = File::create(&path).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "another gate-server runs on {}, or is just starting or stopping",
-                self.state.display()
-            )
-            .into()),
-            Err(TryLockError::Error(error)) => Err(error.into()),
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error).into()),
         }
+    }
+
+    /// What to say where another process has the lock.
+    pub(crate) fn is_locked(&self) -> String {
+        format!(
+            "another gate-server runs on {}, or is just starting or stopping",
+            self.state.display()
+        )
     }
 }
 

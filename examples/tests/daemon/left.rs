@@ -1,0 +1,150 @@
+//! What a killed daemon leaves on an interface that outlives it, with packets: whoever is on it
+//! leaves it when the next daemon can't start, and when they are revoked without one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use mfagate::factor::totp::TotpSecret;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::{Running, Site};
+use crate::story::{code, enrol};
+use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
+
+/// Any 32 bytes are a public key.
+const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
+
+/// A site in front of an interface that is not the daemon's, without a guard and with a peer of its
+/// own.
+fn site() -> (Site, TotpSecret, ForeignInterface) {
+    let site = Site::at(HERE);
+    let secret = enrol(&site);
+    let interface = ForeignInterface::up(&site);
+    interface.serve(&site, false);
+    site.configure(|text| {
+        let left_alone = format!("masquerade = false\ndanger_unmanaged_peers = [\"{STATIC}\"]");
+        text.replace("masquerade = false", &left_alone)
+    });
+    run("wg", &["set", &interface.name, "peer", STATIC]);
+    (site, secret, interface)
+}
+
+impl ForeignInterface {
+    /// Whether somebody is on it besides its own peer, which is.
+    fn has_somebody(&self) -> bool {
+        let peers = self.peers();
+        assert!(peers.contains(STATIC), "the settings leave it alone");
+        peers.lines().any(|peer| peer != STATIC)
+    }
+
+    fn is_up(&self) -> bool {
+        run("ip", &["link", "show", "dev", &self.name]).contains(",UP")
+    }
+}
+
+/// Signs in, and brings the tunnel up.
+fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    let (mut connect, file) = export(host, site);
+    connect.enter(code);
+    connect.wait_for("is good for");
+    let tunnel = WgQuick::up(host, &file);
+    assert!(host.reaches(INSIDE, 20));
+    tunnel
+}
+
+/// A file in the state directory that something else is in the place of.
+struct Replaced {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Replaced {
+    fn with(site: &Site, name: &str, put: impl FnOnce(&Path)) -> Self {
+        let path = site.path().join("state").join(name);
+        let aside = site.path().join("state").join(format!("{name}.aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        put(&path);
+        Self { path, aside }
+    }
+
+    fn mend(self) {
+        _ = std::fs::remove_file(&self.path); // there may be none
+        std::fs::rename(&self.aside, &self.path).unwrap();
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemon() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+
+        // One that runs keeps its peers, whoever else tries to start.
+        let complaint = site.refused(&["run"]);
+        assert!(
+            complaint.contains("another gate-server runs"),
+            "{complaint}"
+        );
+        assert!(interface.has_somebody());
+        daemon.kill();
+        assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
+
+        // Each for another step of the start; the session stays, and is there again when it can be.
+        let refused = |says: &str| {
+            assert!(interface.has_somebody(), "before {says}");
+            let complaint = site.refused(&["run"]);
+            assert!(complaint.contains(says), "{says}: {complaint}");
+            assert!(complaint.contains("taken off"), "{says}: {complaint}");
+            assert!(!interface.has_somebody(), "{says}");
+            assert!(interface.is_up(), "{says}");
+        };
+        let restart = || site.run().kill();
+
+        let garbage = |path: &Path| std::fs::write(path, [b'x'; 9000]).unwrap();
+        // SQLite would take its log along.
+        let logs = ["gate.db-wal", "gate.db-shm"].map(|log| Replaced::with(&site, log, |_| ()));
+        let replaced = Replaced::with(&site, "gate.db", garbage);
+        refused("not a store of mfagate");
+        assert!(!host.reaches(INSIDE, 2));
+        replaced.mend();
+        logs.map(Replaced::mend);
+        restart();
+
+        let control = TcpListener::bind(site.control).unwrap();
+        refused("control_listen");
+        drop(control);
+        restart();
+
+        let replaced = Replaced::with(&site, "ring.keys", |_| ());
+        refused("ring.keys");
+        replaced.mend();
+        restart();
+
+        let in_its_place = |path: &Path| std::fs::create_dir(path).unwrap();
+        let replaced = Replaced::with(&site, "admin.sock", in_its_place);
+        refused("directory");
+        std::fs::remove_dir(&replaced.path).unwrap();
+        replaced.mend();
+        restart();
+
+        std::fs::write(site.path().join("state/changes.json"), "{").unwrap();
+        refused("changes.json");
+        std::fs::remove_file(site.path().join("state/changes.json")).unwrap();
+        restart();
+
+        let forwards = "\n[[forwards]]\nat = \"10.9.0.1:80\"\nto = \"127.0.0.1:1\"\n";
+        site.configure(|text| text + forwards);
+        refused("[[forwards]] are for the backend netstack");
+        site.configure(|text| text.replace(forwards, ""));
+        restart();
+
+        // Without the key nobody is told apart: the interface goes down.
+        let _replaced = Replaced::with(&site, "gate.key", |_| ());
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("was taken down"), "{complaint}");
+        assert!(!interface.is_up());
+        assert!(!host.reaches(INSIDE, 2));
+    });
+}
