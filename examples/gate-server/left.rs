@@ -115,6 +115,29 @@ impl Left {
             ),
         }
     }
+
+    /// Takes those off the interface that are meant, or takes it down: when this returns, none of
+    /// them passes.
+    ///
+    /// # Errors
+    /// They may still pass; in words, with what to do.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        are_meant: impl Fn(&PublicKey) -> bool,
+    ) -> Result<(), String> {
+        let removed = match self {
+            Self::Nothing => return Ok(()),
+            Self::Interface(interface) => match take_off(interface.as_ref(), are_meant).await {
+                Ok(_) => return Ok(()),
+                Err(why) => fence(interface.as_ref(), name, why).await,
+            },
+            Self::Others(why) | Self::Unknown(why) => Err(why.clone()),
+        };
+        let done = removed.map_err(|why| may_still_pass(name, &why))?;
+        eprintln!("gate-server: {done}");
+        Ok(())
+    }
 }
 
 /// Takes those off that are meant; says how many were there.

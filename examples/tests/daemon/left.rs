@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use mfagate::factor::totp::TotpSecret;
+use mfagate::runtime::Profile;
 
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
-use crate::story::{code, enrol};
+use crate::site::Site;
+use crate::story::{code, code_ahead, enrol};
 use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
 
 /// Any 32 bytes are a public key.
@@ -109,7 +110,9 @@ fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemo
         refused("not a store of mfagate");
         assert!(!host.reaches(INSIDE, 2));
         replaced.mend();
-        logs.map(Replaced::mend);
+        for log in logs {
+            log.mend();
+        }
         restart();
 
         let control = TcpListener::bind(site.control).unwrap();
@@ -145,6 +148,61 @@ fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemo
         let complaint = site.refused(&["run"]);
         assert!(complaint.contains("was taken down"), "{complaint}");
         assert!(!interface.is_up());
+        assert!(!host.reaches(INSIDE, 2));
+    });
+}
+
+#[test]
+fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let backend = |from: &'static str, to: &'static str| {
+            let quoted = |name: &str| format!("backend = \"{name}\"");
+            site.configure(|text| text.replace(&quoted(from), &quoted(to)));
+        };
+        let revoke = ["revoke", "--user", "alice"];
+        let daemon = site.run();
+        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        daemon.kill();
+
+        // While the program hangs nothing can be told, and nothing is acknowledged.
+        interface.signal("-STOP");
+        let complaint = site.refused(&revoke);
+        assert!(complaint.contains("may still pass"), "{complaint}");
+        assert!(complaint.contains("ip link delete dev"), "{complaint}");
+        assert!(site.admin(&["sessions"]).contains("alice"));
+        interface.signal("-CONT");
+        assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
+
+        // Whatever backend the settings name: `run` may have been told to take another.
+        backend("uapi", "netstack");
+        assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
+        assert!(!interface.has_somebody());
+        assert!(!host.reaches(INSIDE, 2));
+        drop(tunnel);
+        backend("netstack", "uapi");
+
+        // Who is there without a session is revoked all the same.
+        let profile = Profile::read(site.path().join("profile.toml")).unwrap();
+        let orphan = profile.private_key.public_key().to_string();
+        for which in [
+            ["--peer", &orphan].as_slice(),
+            &["--user", "alice"],
+            &["--all"],
+        ] {
+            run("wg", &["set", &interface.name, "peer", &orphan]);
+            let ended = site.admin(&[["revoke"].as_slice(), which].concat());
+            assert_eq!(ended, "Sessions ended: 0\n");
+            assert!(!interface.has_somebody(), "{which:?}");
+        }
+
+        // With the interface gone nobody passes.
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code_ahead(&secret));
+        daemon.kill();
+        drop(interface);
+        assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
         assert!(!host.reaches(INSIDE, 2));
     });
 }
