@@ -47,7 +47,7 @@ name = "wg0"                           # not for netstack
 lease_guard = false                    # the kernel ends leases, also without this daemon
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
-# danger_unmanaged_peers = []          # public keys that pass without MFA
+# danger_unmanaged_peers = []          # public keys that pass without MFA; not with lease_guard
 
 [policy]                               # `gate-server policy explain` says what it comes to
 steps = [{ any_of = ["totp"] }]
@@ -175,6 +175,7 @@ impl Settings {
             lease_guard,
             forward,
             masquerade,
+            ref danger_unmanaged_peers,
             ..
         } = self.interface;
         if backend == Backend::Netstack && (lease_guard || forward || masquerade) {
@@ -185,6 +186,11 @@ impl Settings {
         if backend != Backend::Netstack && !self.forwards.is_empty() {
             return Err(
                 "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+            );
+        }
+        if lease_guard && !danger_unmanaged_peers.is_empty() {
+            return Err(
+                "the lease guard lets nobody pass without a lease, and so would cut off danger_unmanaged_peers: set lease_guard to false, or enrol these peers and take them out of the list, or give them an interface of their own",
             );
         }
         Ok(())

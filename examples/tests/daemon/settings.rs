@@ -119,3 +119,28 @@ fn settings_that_do_not_fit_together() {
     let odd = complaint(odd, &["run"]);
     assert!(odd.contains("reauthenticate"), "{odd}");
 }
+
+#[test]
+fn peers_that_the_lease_guard_would_cut_off() {
+    let site = Site::at("127.0.0.1");
+    site.configure(|text| {
+        let left_alone =
+            "danger_unmanaged_peers = [\"c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=\"]";
+        text.replace("backend = \"netstack\"", "backend = \"uapi\"")
+            .replace(
+                "lease_guard = false",
+                &format!("lease_guard = true\n{left_alone}"),
+            )
+    });
+    for command in ["run", "shut"] {
+        let complaint = site.refused(&[command]);
+        assert!(
+            complaint.contains("cut off danger_unmanaged_peers"),
+            "{complaint}"
+        );
+        assert!(
+            complaint.contains("set lease_guard to false"),
+            "{complaint}"
+        );
+    }
+}
