@@ -33,7 +33,7 @@ location = "office"
 state = "state"                        # beside this file, unless absolute
 control_listen = "127.0.0.1:8080"      # put TLS in front of it
 control_url = "http://127.0.0.1:8080"  # what clients are told
-wireguard_listen = "127.0.0.1:51820"
+wireguard_listen = "127.0.0.1:51820"   # "0.0.0.0:51820" for kernel, which listens at every address
 endpoint = "127.0.0.1:51820"           # what clients are told
 address = "10.9.0.1/24"                # the gate, inside
 networks = ["10.9.0.0/24"]             # what clients route here
@@ -186,6 +186,11 @@ impl Settings {
         if backend != Backend::Netstack && !self.forwards.is_empty() {
             return Err(
                 "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+            );
+        }
+        if backend == Backend::Kernel && !self.wireguard_listen.ip().is_unspecified() {
+            return Err(
+                "the kernel's WireGuard listens at every address, not at that of wireguard_listen alone: set this to 0.0.0.0 with its port and let a firewall keep others out, or take another backend than kernel",
             );
         }
         if lease_guard && !danger_unmanaged_peers.is_empty() {

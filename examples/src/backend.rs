@@ -39,7 +39,7 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// Its private key.
     pub key: PrivateKey,
-    /// Where WireGuard listens.
+    /// Where WireGuard listens. The kernel's takes the port of it, at every address.
     pub listen: SocketAddr,
     /// Its addresses.
     pub addresses: &'a [IpNet],

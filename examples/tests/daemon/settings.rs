@@ -53,12 +53,22 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
+fn an_address_that_the_kernel_can_t_listen_at_alone() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        refused(&site, "kernel", "listens at every address");
+    });
+}
+
+#[test]
 fn a_name_that_is_in_use() {
     in_new_network(|| async {
         let _host = Host::joined();
         let site = site();
         run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
         refused(&site, "userspace", "pick another name");
+        site.listen_everywhere();
         refused(&site, "kernel", "pick another name");
         site.configure(|text| text.replace("name = \"wg0\"", "name = \"wg 0\""));
         refused(&site, "userspace", "can't be an interface's name");
