@@ -145,9 +145,11 @@ impl From<UapiError> for Unreached {
         let UapiError::Socket { source, .. } = error else {
             return Self::Failed(why);
         };
-        match source.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::NoSocket(why),
-            _ => Self::Failed(why),
+        let nobody = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+        if nobody.contains(&source.kind()) {
+            Self::NoSocket(why)
+        } else {
+            Self::Failed(why)
         }
     }
 }

@@ -143,7 +143,19 @@ fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemo
         site.configure(|text| text.replace(forwards, ""));
         restart();
 
+        // A program that hangs is waited for, but not for ever: its interface goes down.
+        interface.signal("-STOP");
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("does not answer"), "{complaint}");
+        assert!(complaint.contains("was taken down"), "{complaint}");
+        interface.signal("-CONT");
+        assert!(!interface.is_up());
+        assert!(!host.reaches(INSIDE, 2));
+        run("ip", &["link", "set", "dev", &interface.name, "up"]);
+        restart();
+
         // Without the key nobody is told apart: the interface goes down.
+        assert!(interface.has_somebody());
         let _replaced = Replaced::with(&site, "gate.key", |_| ());
         let complaint = site.refused(&["run"]);
         assert!(complaint.contains("was taken down"), "{complaint}");
@@ -204,5 +216,31 @@ fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
         drop(interface);
         assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
         assert!(!host.reaches(INSIDE, 2));
+    });
+}
+
+#[test]
+fn a_guard_that_was_left_stays_with_a_start_that_fails_and_goes_with_the_next() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, true);
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        daemon.kill();
+
+        let control = TcpListener::bind(site.control).unwrap();
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("control_listen"), "{complaint}");
+        assert_eq!(interface.peers(), "");
+        assert!(run("nft", &["list", "tables"]).contains("mfagate"));
+        drop(control);
+
+        let mut daemon = site.run();
+        assert_ne!(interface.peers(), "", "the session is still good");
+        daemon.interrupt();
+        assert_eq!(daemon.status(), Some(0));
+        assert!(!run("nft", &["list", "tables"]).contains("mfagate"));
     });
 }
