@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use mfagate_examples::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -248,15 +248,39 @@ fn place() -> Result<String, Box<dyn Error>> {
     Ok(format!("{} {}", boot.trim(), network.display()))
 }
 
-fn exists(interface: &str) -> Result<bool, Box<dyn Error>> {
-    ip(&["link", "show", "dev", interface])
+pub(crate) fn exists(interface: &str) -> Result<bool, Box<dyn Error>> {
+    let shown = run_ip(&["link", "show", "dev", interface])?;
+    if shown.status.success() {
+        return Ok(true);
+    }
+    // It is told in words only, which are not translated.
+    let said = String::from_utf8_lossy(&shown.stderr);
+    if said.contains("does not exist") || said.contains("not a valid ifname") {
+        return Ok(false);
+    }
+    Err(format!(
+        "`ip link show dev {interface}` does not say whether it exists: {}",
+        said.trim()
+    )
+    .into())
+}
+
+/// Takes an interface down: nothing passes it, whatever is on it.
+pub(crate) fn take_down(interface: &str) -> Result<(), Box<dyn Error>> {
+    if ip(&["link", "set", "dev", interface, "down"])? || !exists(interface)? {
+        return Ok(());
+    }
+    Err(format!("`ip link set dev {interface} down` was refused").into())
 }
 
 /// Whether `ip` did as it was told.
 fn ip(arguments: &[&str]) -> Result<bool, Box<dyn Error>> {
+    Ok(run_ip(arguments)?.status.success())
+}
+
+fn run_ip(arguments: &[&str]) -> Result<Output, Box<dyn Error>> {
     let ran = Command::new("ip").args(arguments).output();
-    let ran = ran.map_err(|error| format!("ip can't be run (Debian package iproute2): {error}"))?;
-    Ok(ran.status.success())
+    Ok(ran.map_err(|error| format!("ip can't be run (Debian package iproute2): {error}"))?)
 }
 
 /// One that is gone is no error. (To add it first would be: a table that its owner left behind is

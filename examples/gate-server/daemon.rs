@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
+use crate::left::Left;
 use crate::settings::Settings;
 use crate::socket;
 
@@ -28,33 +29,77 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM.
 ///
-/// What may be refused for a wrong setting comes first, and whatever ends it, what was changed on
-/// the system is taken back.
+/// Whatever ends it, nobody passes any more: not even those whom a daemon that was killed left on an
+/// interface that outlived it, where this one fails before it has a gate.
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    settings.check()?;
-    // Made once to see that they can be.
-    drop(settings.factors.verifiers(settings.folder())?);
-    let _alone = settings.lock()?;
-    let control = listen(settings.control_listen).await?;
-    let admin = AdminSocket::listen(settings.socket())?;
-    let mut changes = Changes::resume(&settings)?;
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+    // From here on neither of them kills.
+    let stop = stop();
+    let lock = settings.lock_if_free();
+    if matches!(lock, Ok(None)) {
+        // Those on the interface are that daemon's.
+        return Err(settings.is_locked().into());
+    }
+    let left = Left::reach(&settings).await;
+    let outcome = match (&lock, stop) {
+        (Ok(_), Ok(stop)) => go_on(&settings, &left, stop).await,
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(error), _) => Err(error.to_string().into()),
     };
-    let outcome = serve(&settings, control, admin, &mut changes, stop).await;
+    if outcome.is_err() {
+        let left = match left {
+            Left::Interface(_) => left,
+            // It may have come, or begun to answer, since.
+            Left::Nothing | Left::Others(_) | Left::Unknown(_) => Left::reach(&settings).await,
+        };
+        left.shut(&settings).await;
+    }
+    outcome
+}
+
+/// Serves, and takes back what was changed on the system for it.
+async fn go_on(
+    settings: &Settings,
+    left: &Left,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn Error>> {
+    let mut changes = Changes::resume(settings)?;
+    let outcome = prepare(settings, left, &mut changes, stop).await;
     if let Err(error) = changes.take_back() {
         mfagate_examples::complain("gate-server", error.as_ref());
         outcome.and(Err("not all that was changed was taken back".into()))
     } else {
         outcome
     }
+}
+
+/// What may be refused for a wrong setting comes before anything is changed.
+async fn prepare(
+    settings: &Settings,
+    left: &Left,
+    changes: &mut Changes,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn Error>> {
+    settings.check()?;
+    left.is_known()?;
+    // Made once to see that they can be.
+    drop(settings.factors.verifiers(settings.folder())?);
+    let control = listen(settings.control_listen).await?;
+    let admin = AdminSocket::listen(settings.socket())?;
+    serve(settings, control, admin, changes, stop).await
+}
+
+/// Waits for SIGINT or SIGTERM.
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Lets nothing pass the interface, there or not, until a daemon admits.
@@ -86,9 +131,13 @@ async fn serve(
         None => interface,
     };
     let served = match changes.pass_on(&settings.interface) {
-        Ok(()) => open(settings, interface, control, admin, stop).await,
+        Ok(()) => open(settings, Arc::clone(&interface), control, admin, stop).await,
         Err(error) => Err(error),
     };
+    if served.is_err() {
+        // Before the guard goes: it stays where there are peers.
+        Left::Interface(interface).shut(settings).await;
+    }
     if let Some(guard) = guard {
         match guard.close().await {
             Ok(()) => changes.guard_is_closed(&settings.interface)?,
@@ -132,7 +181,7 @@ async fn open(
     println!("Gate {} is up: control on {at}.", settings.location);
 
     let outcome = tokio::select! {
-        Some(ended) = servers.join_next() => ended?,
+        Some(ended) = servers.join_next() => ended.unwrap_or_else(|died| Err(died.into())),
         () = stop => Ok(()),
     };
     gate.shutdown().await;

@@ -6,6 +6,7 @@ mod daemon;
 mod enrolment;
 mod factor;
 mod kinds;
+mod left;
 mod openid;
 mod output;
 mod policy;

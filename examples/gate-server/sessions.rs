@@ -1,5 +1,6 @@
 //! The live sessions: seen and ended, through the daemon where one runs.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::id::{SessionId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::runtime::SystemClock;
-use mfagate::store::{EndReason, PeerStore, SessionRecord};
+use mfagate::store::{EndReason, Peer, PeerStore, SessionRecord};
 use mfagate::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::left::Left;
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::socket;
@@ -61,7 +63,8 @@ pub(crate) async fn list(settings: &Settings, output: Output) -> Result<(), Box<
     Ok(())
 }
 
-/// Without a daemon nobody is on the interface.
+/// What the store knows. Without a daemon nobody is let onto an interface; who was left on one that
+/// outlived it stays until a daemon starts, or they are revoked.
 async fn stored(settings: &Settings) -> Result<Vec<Seen>, Box<dyn Error>> {
     eprintln!("The daemon is not running: these sessions open again when it does.");
     let store = settings.store()?;
@@ -109,7 +112,8 @@ fn span(span: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(span.as_secs()))
 }
 
-/// Ends sessions by the daemon, or in the store when there is none.
+/// Ends sessions by the daemon; or, when there is none, on the interface that it may have left, and
+/// in the store.
 pub(crate) async fn revoke(settings: &Settings, target: &Target) -> Result<(), Box<dyn Error>> {
     let ended = match socket::revoke(settings, target).await? {
         Some(ended) => ended,
@@ -123,15 +127,40 @@ async fn revoke_stored(settings: &Settings, target: &Target) -> Result<usize, Bo
     // No daemon can begin to serve what is being revoked.
     let _alone = settings.lock()?;
     let store = settings.store()?;
+    let mut records = store.live_sessions(&settings.location).await?;
+    records.retain(|record| target.covers(record));
+    let peers = store.peers(&settings.location).await?;
+    // First, so that what could not be removed is found again when this is repeated.
+    remove(settings, target, &records, &peers).await?;
     let mut ended = 0;
-    for record in store.live_sessions(&settings.location).await? {
-        if target.covers(&record) {
-            let event = end_of(&record);
-            let closed = store.close_session(record.id, EndReason::Revoked, event);
-            ended += usize::from(closed.await?);
-        }
+    for record in records {
+        let event = end_of(&record);
+        let closed = store.close_session(record.id, EndReason::Revoked, event);
+        ended += usize::from(closed.await?);
     }
     Ok(ended)
+}
+
+/// Takes those with these sessions off the interface, and whoever is there without one and is meant.
+async fn remove(
+    settings: &Settings,
+    target: &Target,
+    records: &[SessionRecord],
+    peers: &[Peer],
+) -> Result<(), String> {
+    let unmanaged = &settings.interface.danger_unmanaged_peers;
+    let mut revoked: BTreeSet<_> = records.iter().map(|record| record.peer).collect();
+    if let Target::User(user) = target {
+        let own = peers.iter().filter(|peer| peer.user == *user);
+        revoked.extend(own.map(|peer| peer.key));
+    }
+    let left = Left::reach(settings).await;
+    let removed = left.remove(&settings.interface.name, |peer| {
+        let is_meant = target.names(peer) || revoked.contains(peer);
+        is_meant && !unmanaged.contains(peer)
+    });
+    let refused = |why| format!("nothing was revoked: {why}, and revoke again");
+    removed.await.map_err(refused)
 }
 
 fn end_of(record: &SessionRecord) -> AuditEvent {

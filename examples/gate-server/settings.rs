@@ -33,7 +33,7 @@ location = "office"
 state = "state"                        # beside this file, unless absolute
 control_listen = "127.0.0.1:8080"      # put TLS in front of it
 control_url = "http://127.0.0.1:8080"  # what clients are told
-wireguard_listen = "127.0.0.1:51820"
+wireguard_listen = "127.0.0.1:51820"   # "0.0.0.0:51820" for kernel, which listens at every address
 endpoint = "127.0.0.1:51820"           # what clients are told
 address = "10.9.0.1/24"                # the gate, inside
 networks = ["10.9.0.0/24"]             # what clients route here
@@ -47,7 +47,7 @@ name = "wg0"                           # not for netstack
 lease_guard = false                    # the kernel ends leases, also without this daemon
 forward = false                        # pass packets on to other interfaces of this machine
 masquerade = false                     # ... with this machine's own address
-# danger_unmanaged_peers = []          # public keys that pass without MFA
+# danger_unmanaged_peers = []          # public keys that pass without MFA; not with lease_guard
 
 [policy]                               # `gate-server policy explain` says what it comes to
 steps = [{ any_of = ["totp"] }]
@@ -175,6 +175,7 @@ impl Settings {
             lease_guard,
             forward,
             masquerade,
+            ref danger_unmanaged_peers,
             ..
         } = self.interface;
         if backend == Backend::Netstack && (lease_guard || forward || masquerade) {
@@ -185,6 +186,16 @@ impl Settings {
         if backend != Backend::Netstack && !self.forwards.is_empty() {
             return Err(
                 "[[forwards]] are for the backend netstack: take them out, and see `forward` in [interface]",
+            );
+        }
+        if backend == Backend::Kernel && !self.wireguard_listen.ip().is_unspecified() {
+            return Err(
+                "the kernel's WireGuard listens at every address, not at that of wireguard_listen alone: set this to 0.0.0.0 with its port and let a firewall keep others out, or take another backend than kernel",
+            );
+        }
+        if lease_guard && !danger_unmanaged_peers.is_empty() {
+            return Err(
+                "the lease guard lets nobody pass without a lease, and so would cut off danger_unmanaged_peers: set lease_guard to false, or enrol these peers and take them out of the list, or give them an interface of their own",
             );
         }
         Ok(())
@@ -230,16 +241,27 @@ impl Settings {
     /// Makes this process the only one that serves, or changes sessions behind a server's back.
     /// The system gives the lock back however the process ends.
     pub(crate) fn lock(&self) -> Result<File, Box<dyn Error>> {
-        let lock = File::create(self.state.join("lock"))?;
+        self.lock_if_free()?.ok_or_else(|| self.is_locked().into())
+    }
+
+    /// The same; `None` where another process has the lock.
+    pub(crate) fn lock_if_free(&self) -> Result<Option<File>, Box<dyn Error>> {
+        let path = self.state.join("lock");
+        let failed = |error| format!("{}: {error}", path.display());
+        let lock = File::create(&path).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "another gate-server runs on {}, or is just starting or stopping",
-                self.state.display()
-            )
-            .into()),
-            Err(TryLockError::Error(error)) => Err(error.into()),
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error).into()),
         }
+    }
+
+    /// What to say where another process has the lock.
+    pub(crate) fn is_locked(&self) -> String {
+        format!(
+            "another gate-server runs on {}, or is just starting or stopping",
+            self.state.display()
+        )
     }
 }
 

@@ -51,6 +51,15 @@ impl Target {
             Self::All => true,
         }
     }
+
+    /// Whether a peer is meant whatever sessions there are.
+    pub(crate) fn names(&self, key: &PublicKey) -> bool {
+        match self {
+            Self::Session(_) | Self::User(_) => false,
+            Self::Peer(peer) => peer == key,
+            Self::All => true,
+        }
+    }
 }
 
 impl From<Target> for Scope {

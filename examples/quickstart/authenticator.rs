@@ -109,12 +109,12 @@ impl Script<'static> {
 }
 
 impl Script<'_> {
-    /// What became of the first answer.
-    pub(crate) fn first_verdict(&self) -> &'static str {
-        if self.verdict.is_some() {
-            "denied"
-        } else {
-            "not denied"
+    /// What became of the first answer, which was to be denied for that reason.
+    pub(crate) fn first_verdict(&self, expected: DeniedReason) -> &'static str {
+        match self.verdict {
+            Some(reason) if reason == expected => "denied",
+            Some(_) => "denied for another reason",
+            None => "not denied",
         }
     }
 
@@ -164,4 +164,19 @@ fn wrong(right: &Code) -> Result<Code, Box<dyn Error + Send + Sync>> {
         .split_at(right.expose_secret().len() - 1);
     let last = if last == "0" { "1" } else { "0" };
     Ok(format!("{head}{last}").parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_counts_for_its_own_reason_only() {
+        let mut script = Script::replay("123456".parse().unwrap());
+        assert_eq!(script.first_verdict(DeniedReason::Replayed), "not denied");
+        script.verdict = Some(DeniedReason::Locked);
+        assert_ne!(script.first_verdict(DeniedReason::Replayed), "denied");
+        script.verdict = Some(DeniedReason::Replayed);
+        assert_eq!(script.first_verdict(DeniedReason::Replayed), "denied");
+    }
 }

@@ -7,6 +7,10 @@
     clippy::disallowed_methods,
     reason = "an example measures by the clock of whoever runs it"
 )]
+#![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, reason = "a test may stop where it stands")
+)]
 
 mod authenticator;
 mod network;
@@ -16,12 +20,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use mfagate::channel::message::DeniedReason;
 use mfagate::client::Failure;
 use mfagate::gate::Scope;
 use mfagate::runtime::{Client, ConnectError};
 
 use authenticator::{Authenticator, Script};
-use network::{Internal, Office, Traffic};
+use network::{Internal, Knocked, Office, Traffic};
 
 /// How long a packet may still be on its way through this process after the peer is gone.
 const IN_FLIGHT: Duration = Duration::from_millis(20);
@@ -56,12 +61,8 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
 
     println!("\nWithout MFA: the laptop has its WireGuard key, and tries.");
     let laptop = office.device("laptop", "10.9.0.2/32").await?;
-    let without_mfa = if laptop.knock(&office).await? {
-        "handshake"
-    } else {
-        "no handshake"
-    };
-    println!("  {without_mfa}: the peer is not on the gate's interface.");
+    let without_mfa = laptop.knock(&office).await?;
+    println!("  {}.", without_mfa.in_words());
 
     println!("\nWith MFA:");
     let client = Client::builder(laptop.profile.clone())
@@ -69,7 +70,8 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
         .build()?;
     let mut script = Script::new(&mut authenticator);
     let connected = client.connect(&mut script).await?;
-    let (wrong_code, admitted) = (script.first_verdict(), script.answered_at.elapsed());
+    let admitted = script.answered_at.elapsed();
+    let wrong_code = script.first_verdict(DeniedReason::Wrong);
     let used = script.last_code.clone();
     println!(
         "  session {} is open for {} minutes",
@@ -89,7 +91,9 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
         let mut replay = Script::replay(used.ok_or("no code was used")?);
         match client.connect(&mut replay).await {
             Ok(_) => "admitted",
-            Err(ConnectError::Failed(Failure::Cancelled)) => replay.first_verdict(),
+            Err(ConnectError::Failed(Failure::Cancelled)) => {
+                replay.first_verdict(DeniedReason::Replayed)
+            }
             Err(error) => return Err(error.into()),
         }
     } else {
@@ -124,10 +128,12 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
     office.gate.shutdown().await;
     if !auto {
         println!("\nThat is all. Next: examples/README.md");
-        return Ok(after_revoke == "no traffic" && with_mfa == "200");
+        return Ok(without_mfa == Knocked::NoHandshake
+            && after_revoke == "no traffic"
+            && with_mfa == "200");
     }
     let report = serde_json::json!({
-        "without_mfa": without_mfa,
+        "without_mfa": without_mfa.in_short(),
         "wrong_code": wrong_code,
         "replayed_code": replayed_code,
         "with_mfa": with_mfa,
@@ -136,7 +142,7 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
         "revoke_ms": millis(returned - begun),
     });
     println!("{report}");
-    Ok(without_mfa == "no handshake"
+    Ok(without_mfa == Knocked::NoHandshake
         && wrong_code == "denied"
         && replayed_code == "denied"
         && with_mfa == "200"

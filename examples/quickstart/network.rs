@@ -153,8 +153,8 @@ impl Device {
         Arc::new(self.netstack.clone())
     }
 
-    /// Tries plain WireGuard, as a stolen key would; says whether a handshake was answered.
-    pub(crate) async fn knock(&self, office: &Office) -> Result<bool, Box<dyn Error>> {
+    /// Tries plain WireGuard, as a stolen key would; says what came of it.
+    pub(crate) async fn knock(&self, office: &Office) -> Result<Knocked, Box<dyn Error>> {
         let gate = self.profile.location_key;
         let peer = PeerConfig::new(gate, None, self.profile.allowed_ips.clone())
             .with_endpoint(office.interface.local_addr());
@@ -165,9 +165,20 @@ impl Device {
             .await;
         let seen = self.netstack.activity(&[gate]).await?;
         self.netstack.remove(&[gate]).await?;
-        Ok(seen
+        if seen
             .iter()
-            .any(|activity| activity.last_handshake.is_some()))
+            .any(|activity| activity.last_handshake.is_some())
+        {
+            return Ok(Knocked::Handshake);
+        }
+        // Such a peer is answered, even if it can't finish the handshake: absent is better.
+        let own = self.profile.private_key.public_key();
+        let installed = office.interface.list().await?;
+        Ok(if installed.iter().any(|peer| peer.key == own) {
+            Knocked::Installed
+        } else {
+            Knocked::NoHandshake
+        })
     }
 
     /// Fetches the internal page through the tunnel; gives its status.
@@ -188,6 +199,36 @@ impl Device {
             .status()
             .as_str()
             .to_owned())
+    }
+}
+
+/// What plain WireGuard comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knocked {
+    /// Nothing: the peer is not on the gate's interface.
+    NoHandshake,
+    /// The peer is there, with a preshared key that the device does not know.
+    Installed,
+    /// A handshake was answered.
+    Handshake,
+}
+
+impl Knocked {
+    /// For the closing line.
+    pub(crate) const fn in_short(self) -> &'static str {
+        match self {
+            Self::NoHandshake => "no handshake",
+            Self::Installed => "installed",
+            Self::Handshake => "handshake",
+        }
+    }
+
+    pub(crate) const fn in_words(self) -> &'static str {
+        match self {
+            Self::NoHandshake => "no handshake: the peer is not on the gate's interface",
+            Self::Installed => "no handshake, but the peer is on the gate's interface",
+            Self::Handshake => "a handshake: the peer is on the gate's interface",
+        }
     }
 }
 
@@ -250,5 +291,31 @@ impl Traffic {
         self.writer.abort();
         _ = self.stop.send(());
         self.echoes.await.unwrap_or((0, Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mfagate::key::PresharedKey;
+
+    #[tokio::test]
+    async fn a_peer_with_another_preshared_key_is_not_taken_for_an_absent_one() {
+        let internal = Internal::start().await.unwrap();
+        let office = Office::open(&internal).await.unwrap();
+        let laptop = office.device("laptop", "10.9.0.2/32").await.unwrap();
+        let own = laptop.profile.private_key.public_key();
+        let addresses = laptop.profile.addresses.clone();
+        let other = PresharedKey::from_bytes([7; 32]);
+        for (psk, expected) in [
+            (Some(other), Knocked::Installed),
+            (None, Knocked::Handshake),
+        ] {
+            let peer = PeerConfig::new(own, psk, addresses.clone());
+            office.interface.install(vec![peer]).await.unwrap();
+            assert_eq!(laptop.knock(&office).await.unwrap(), expected);
+        }
+        office.interface.remove(&[own]).await.unwrap();
+        assert_eq!(laptop.knock(&office).await.unwrap(), Knocked::NoHandshake);
     }
 }

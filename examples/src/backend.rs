@@ -1,7 +1,9 @@
 //! Which WireGuard carries the packets.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -9,10 +11,12 @@ use ipnet::IpNet;
 use mfagate::interface::InterfaceBackend;
 use mfagate::interface::kernel::{KernelError, KernelInterface};
 use mfagate::interface::netstack::Netstack;
-use mfagate::interface::uapi::Uapi;
+use mfagate::interface::uapi::{Uapi, UapiError};
 use mfagate::interface::userspace::Userspace;
 use mfagate::key::PrivateKey;
 use serde::Deserialize;
+
+use crate::in_a_line;
 
 /// Which WireGuard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -35,7 +39,7 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// Its private key.
     pub key: PrivateKey,
-    /// Where WireGuard listens.
+    /// Where WireGuard listens. The kernel's takes the port of it, at every address.
     pub listen: SocketAddr,
     /// Its addresses.
     pub addresses: &'a [IpNet],
@@ -90,6 +94,70 @@ impl Backend {
             Self::Uapi => Uapi::builder(*name).build(key).await?.into(),
         })
     }
+
+    /// Reaches an interface that outlives whoever serves it, as it was left. There is none where it
+    /// goes with its process, and where nothing of the kind has this name.
+    ///
+    /// # Errors
+    /// [`Unreached`].
+    pub async fn reach(
+        self,
+        name: &str,
+        key: &PrivateKey,
+    ) -> Result<Option<Arc<dyn InterfaceBackend>>, Unreached> {
+        match self {
+            Self::Netstack | Self::Userspace => Ok(None),
+            Self::Kernel => match KernelInterface::adopt(name).await {
+                Ok(left) if left.public_key() == key.public_key() => Ok(Some(Arc::new(left))),
+                Ok(_) => Err(Unreached::OtherKey(other_key(name))),
+                Err(
+                    KernelError::Missing { .. }
+                    | KernelError::NotWireGuard { .. }
+                    | KernelError::Name,
+                ) => Ok(None),
+                Err(error) => Err(Unreached::Failed(in_a_line(&error))),
+            },
+            Self::Uapi => match Uapi::builder(name).build(key).await {
+                Ok(left) => Ok(Some(Arc::new(left))),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Why it can't be told what is on an interface, in words.
+#[derive(Debug)]
+pub enum Unreached {
+    /// It is another's: it has another key.
+    OtherKey(String),
+    /// Nobody listens at its socket: it has none, or there is no such interface.
+    NoSocket(String),
+    /// It did not answer as it should.
+    Failed(String),
+}
+
+impl From<UapiError> for Unreached {
+    fn from(error: UapiError) -> Self {
+        let why = in_a_line(&error);
+        if matches!(error, UapiError::OtherKey { .. }) {
+            return Self::OtherKey(why);
+        }
+        let UapiError::Socket { source, .. } = error else {
+            return Self::Failed(why);
+        };
+        let nobody = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+        if nobody.contains(&source.kind()) {
+            Self::NoSocket(why)
+        } else {
+            Self::Failed(why)
+        }
+    }
+}
+
+/// Whether an interface of this name is one of WireGuard's, whoever runs it.
+pub async fn is_wireguard(name: &str) -> bool {
+    let socket = Path::new("/var/run/wireguard").join(format!("{name}.sock"));
+    socket.exists() || KernelInterface::adopt(name).await.is_ok()
 }
 
 /// The kernel's interface: a new one, or the one that a killed process left.
@@ -98,12 +166,7 @@ async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, Box<dyn Error>> 
     match KernelInterface::adopt(*name).await {
         Err(KernelError::Missing { .. }) => {}
         Ok(left) if left.public_key() == key.public_key() => return Ok(left),
-        Ok(_) => {
-            return Err(format!(
-                "there is an interface {name} with another key: pick another name, or remove it (`ip link delete {name}`)"
-            )
-            .into());
-        }
+        Ok(_) => return Err(other_key(name).into()),
         Err(error) => return Err(error.into()),
     }
     let mut builder = KernelInterface::builder(*name, key.clone());
@@ -118,6 +181,12 @@ async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, Box<dyn Error>> 
         builder = builder.mtu(mtu.into());
     }
     Ok(builder.create().await?)
+}
+
+fn other_key(name: &str) -> String {
+    format!(
+        "there is an interface {name} with another key: pick another name, or remove it (`ip link delete {name}`)"
+    )
 }
 
 impl<B: InterfaceBackend> From<B> for Interface {

@@ -28,6 +28,16 @@ pub fn complain(program: &str, error: &dyn Error) {
     }
 }
 
+/// An error and its causes, in one line.
+pub fn in_a_line(error: &dyn Error) -> String {
+    let (mut line, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 /// A refusal in words, with what is left.
 pub fn explain(denied: &Denied) -> String {
     let why = match denied.reason {

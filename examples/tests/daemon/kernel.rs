@@ -16,6 +16,7 @@ use crate::upkeep::{as_nobody, nothing_is_left};
 fn site() -> Site {
     run("sysctl", &["-w", "net.ipv4.ip_forward=0"]);
     let site = Site::at(HERE);
+    site.listen_everywhere();
     site.configure(|text| {
         text.replace("backend = \"netstack\"", "backend = \"kernel\"")
             .replace("forward = false", "forward = true")

@@ -8,6 +8,7 @@ mod device;
 mod factors;
 mod faults;
 mod kernel;
+mod left;
 mod openid;
 mod policy;
 mod programs;

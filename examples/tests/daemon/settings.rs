@@ -53,12 +53,22 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
+fn an_address_that_the_kernel_can_t_listen_at_alone() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        refused(&site, "kernel", "listens at every address");
+    });
+}
+
+#[test]
 fn a_name_that_is_in_use() {
     in_new_network(|| async {
         let _host = Host::joined();
         let site = site();
         run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
         refused(&site, "userspace", "pick another name");
+        site.listen_everywhere();
         refused(&site, "kernel", "pick another name");
         site.configure(|text| text.replace("name = \"wg0\"", "name = \"wg 0\""));
         refused(&site, "userspace", "can't be an interface's name");
@@ -118,4 +128,29 @@ fn settings_that_do_not_fit_together() {
         |text: String| text.replace("lease = \"8h\"", "lease = \"8h\"\nendpoint_change = \"x\"");
     let odd = complaint(odd, &["run"]);
     assert!(odd.contains("reauthenticate"), "{odd}");
+}
+
+#[test]
+fn peers_that_the_lease_guard_would_cut_off() {
+    let site = Site::at("127.0.0.1");
+    site.configure(|text| {
+        let left_alone =
+            "danger_unmanaged_peers = [\"c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=\"]";
+        text.replace("backend = \"netstack\"", "backend = \"uapi\"")
+            .replace(
+                "lease_guard = false",
+                &format!("lease_guard = true\n{left_alone}"),
+            )
+    });
+    for command in ["run", "shut"] {
+        let complaint = site.refused(&[command]);
+        assert!(
+            complaint.contains("cut off danger_unmanaged_peers"),
+            "{complaint}"
+        );
+        assert!(
+            complaint.contains("set lease_guard to false"),
+            "{complaint}"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! A gate-server's folder, the program in it, and a page inside.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -48,6 +48,16 @@ impl Site {
         let path = self.path().join("gate.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, edit(text)).unwrap();
+    }
+
+    /// Has WireGuard listen at every address of the machine, as the kernel's does.
+    pub(crate) fn listen_everywhere(&self) {
+        let setting = |address| format!("wireguard_listen = \"{address}\"");
+        let (from, to) = (
+            setting(self.wireguard),
+            setting((Ipv4Addr::UNSPECIFIED, self.wireguard.port()).into()),
+        );
+        self.configure(|text| text.replace(&from, &to));
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -172,6 +172,7 @@ fn without_the_capability_it_says_so_and_leaves_nothing() {
     in_new_network(|| async {
         let _host = Host::joined();
         let site = site();
+        site.listen_everywhere();
         for backend in ["userspace", "kernel"] {
             let mut run_it = as_nobody(&site, None);
             let output = run_it.args(["run", "--backend", backend]).output().unwrap();

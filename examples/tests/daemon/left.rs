@@ -1,0 +1,246 @@
+//! What a killed daemon leaves on an interface that outlives it, with packets: whoever is on it
+//! leaves it when the next daemon can't start, and when they are revoked without one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use mfagate::factor::totp::TotpSecret;
+use mfagate::runtime::Profile;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::Site;
+use crate::story::{code, code_ahead, enrol};
+use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
+
+/// Any 32 bytes are a public key.
+const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
+
+/// A site in front of an interface that is not the daemon's, without a guard and with a peer of its
+/// own.
+fn site() -> (Site, TotpSecret, ForeignInterface) {
+    let site = Site::at(HERE);
+    let secret = enrol(&site);
+    let interface = ForeignInterface::up(&site);
+    interface.serve(&site, false);
+    site.configure(|text| {
+        let left_alone = format!("masquerade = false\ndanger_unmanaged_peers = [\"{STATIC}\"]");
+        text.replace("masquerade = false", &left_alone)
+    });
+    run("wg", &["set", &interface.name, "peer", STATIC]);
+    (site, secret, interface)
+}
+
+impl ForeignInterface {
+    /// Whether somebody is on it besides its own peer, which is.
+    fn has_somebody(&self) -> bool {
+        let peers = self.peers();
+        assert!(peers.contains(STATIC), "the settings leave it alone");
+        peers.lines().any(|peer| peer != STATIC)
+    }
+
+    fn is_up(&self) -> bool {
+        run("ip", &["link", "show", "dev", &self.name]).contains(",UP")
+    }
+}
+
+/// Signs in, and brings the tunnel up.
+fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    let (mut connect, file) = export(host, site);
+    connect.enter(code);
+    connect.wait_for("is good for");
+    let tunnel = WgQuick::up(host, &file);
+    assert!(host.reaches(INSIDE, 20));
+    tunnel
+}
+
+/// A file in the state directory that something else is in the place of.
+struct Replaced {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Replaced {
+    fn with(site: &Site, name: &str, put: impl FnOnce(&Path)) -> Self {
+        let path = site.path().join("state").join(name);
+        let aside = site.path().join("state").join(format!("{name}.aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        put(&path);
+        Self { path, aside }
+    }
+
+    fn mend(self) {
+        _ = std::fs::remove_file(&self.path); // there may be none
+        std::fs::rename(&self.aside, &self.path).unwrap();
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemon() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+
+        // One that runs keeps its peers, whoever else tries to start.
+        let complaint = site.refused(&["run"]);
+        assert!(
+            complaint.contains("another gate-server runs"),
+            "{complaint}"
+        );
+        assert!(interface.has_somebody());
+        daemon.kill();
+        assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
+
+        // Each for another step of the start; the session stays, and is there again when it can be.
+        let refused = |says: &str| {
+            assert!(interface.has_somebody(), "before {says}");
+            let complaint = site.refused(&["run"]);
+            assert!(complaint.contains(says), "{says}: {complaint}");
+            assert!(complaint.contains("taken off"), "{says}: {complaint}");
+            assert!(!interface.has_somebody(), "{says}");
+            assert!(interface.is_up(), "{says}");
+        };
+        let restart = || site.run().kill();
+
+        let garbage = |path: &Path| std::fs::write(path, [b'x'; 9000]).unwrap();
+        // SQLite would take its log along.
+        let logs = ["gate.db-wal", "gate.db-shm"].map(|log| Replaced::with(&site, log, |_| ()));
+        let replaced = Replaced::with(&site, "gate.db", garbage);
+        refused("not a store of mfagate");
+        assert!(!host.reaches(INSIDE, 2));
+        replaced.mend();
+        for log in logs {
+            log.mend();
+        }
+        restart();
+
+        let control = TcpListener::bind(site.control).unwrap();
+        refused("control_listen");
+        drop(control);
+        restart();
+
+        let replaced = Replaced::with(&site, "ring.keys", |_| ());
+        refused("ring.keys");
+        replaced.mend();
+        restart();
+
+        let in_its_place = |path: &Path| std::fs::create_dir(path).unwrap();
+        let replaced = Replaced::with(&site, "admin.sock", in_its_place);
+        refused("directory");
+        std::fs::remove_dir(&replaced.path).unwrap();
+        replaced.mend();
+        restart();
+
+        std::fs::write(site.path().join("state/changes.json"), "{").unwrap();
+        refused("changes.json");
+        std::fs::remove_file(site.path().join("state/changes.json")).unwrap();
+        restart();
+
+        let forwards = "\n[[forwards]]\nat = \"10.9.0.1:80\"\nto = \"127.0.0.1:1\"\n";
+        site.configure(|text| text + forwards);
+        refused("[[forwards]] are for the backend netstack");
+        site.configure(|text| text.replace(forwards, ""));
+        restart();
+
+        // A program that hangs is waited for, but not for ever: its interface goes down.
+        interface.signal("-STOP");
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("does not answer"), "{complaint}");
+        assert!(complaint.contains("was taken down"), "{complaint}");
+        interface.signal("-CONT");
+        assert!(!interface.is_up());
+        assert!(!host.reaches(INSIDE, 2));
+        run("ip", &["link", "set", "dev", &interface.name, "up"]);
+        restart();
+
+        // Without the key nobody is told apart: the interface goes down.
+        assert!(interface.has_somebody());
+        let _replaced = Replaced::with(&site, "gate.key", |_| ());
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("was taken down"), "{complaint}");
+        assert!(!interface.is_up());
+        assert!(!host.reaches(INSIDE, 2));
+    });
+}
+
+#[test]
+fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let backend = |from: &'static str, to: &'static str| {
+            let quoted = |name: &str| format!("backend = \"{name}\"");
+            site.configure(|text| text.replace(&quoted(from), &quoted(to)));
+        };
+        let revoke = ["revoke", "--user", "alice"];
+        let daemon = site.run();
+        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        daemon.kill();
+
+        // While the program hangs nothing can be told, and nothing is acknowledged.
+        interface.signal("-STOP");
+        let complaint = site.refused(&revoke);
+        assert!(complaint.contains("may still pass"), "{complaint}");
+        assert!(complaint.contains("ip link delete dev"), "{complaint}");
+        assert!(site.admin(&["sessions"]).contains("alice"));
+        interface.signal("-CONT");
+        assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
+
+        // Whatever backend the settings name: `run` may have been told to take another.
+        backend("uapi", "netstack");
+        assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
+        assert!(!interface.has_somebody());
+        assert!(!host.reaches(INSIDE, 2));
+        drop(tunnel);
+        backend("netstack", "uapi");
+
+        // Who is there without a session is revoked all the same.
+        let profile = Profile::read(site.path().join("profile.toml")).unwrap();
+        let orphan = profile.private_key.public_key().to_string();
+        for which in [
+            ["--peer", &orphan].as_slice(),
+            &["--user", "alice"],
+            &["--all"],
+        ] {
+            run("wg", &["set", &interface.name, "peer", &orphan]);
+            let ended = site.admin(&[["revoke"].as_slice(), which].concat());
+            assert_eq!(ended, "Sessions ended: 0\n");
+            assert!(!interface.has_somebody(), "{which:?}");
+        }
+
+        // With the interface gone nobody passes.
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code_ahead(&secret));
+        daemon.kill();
+        drop(interface);
+        assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
+        assert!(!host.reaches(INSIDE, 2));
+    });
+}
+
+#[test]
+fn a_guard_that_was_left_stays_with_a_start_that_fails_and_goes_with_the_next() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, true);
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        daemon.kill();
+
+        let control = TcpListener::bind(site.control).unwrap();
+        let complaint = site.refused(&["run"]);
+        assert!(complaint.contains("control_listen"), "{complaint}");
+        assert_eq!(interface.peers(), "");
+        assert!(run("nft", &["list", "tables"]).contains("mfagate"));
+        drop(control);
+
+        let mut daemon = site.run();
+        assert_ne!(interface.peers(), "", "the session is still good");
+        daemon.interrupt();
+        assert_eq!(daemon.status(), Some(0));
+        assert!(!run("nft", &["list", "tables"]).contains("mfagate"));
+    });
+}
