@@ -10,12 +10,12 @@ use mfagate::key::{PresharedKey, PrivateKey};
 use mfagate::testing::interface::{InterfaceClient, InterfaceHarness, conformance};
 
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
-use crate::network::{in_new_network, run};
+use crate::network::{Host, in_new_network, run};
 
 /// A wireguard-go with the gate's key. Sockets are the whole machine's, and so are their names.
 pub(crate) struct WireguardGo {
     pub(crate) name: String,
-    _program: Running,
+    program: Running,
 }
 
 impl WireguardGo {
@@ -34,10 +34,17 @@ impl WireguardGo {
             "wg",
             &["set", &name, "private-key", path, "listen-port", "51820"],
         );
-        Self {
-            name,
-            _program: program,
-        }
+        Self { name, program }
+    }
+
+    /// Stops the program, which then hangs, or has it go on (`STOP`, `CONT`).
+    fn signal(&self, signal: &str) {
+        let program = self.program.0.id().to_string();
+        run("kill", &["-s", signal, &program]);
+    }
+
+    fn peers(&self) -> String {
+        run("wg", &["show", &self.name, "peers"])
     }
 }
 
@@ -53,6 +60,13 @@ pub(crate) async fn up(name: &str) -> WireguardGo {
 
 fn endpoint() -> SocketAddr {
     "127.0.0.1:51820".parse().unwrap()
+}
+
+fn peer(number: u8) -> PeerConfig {
+    let key = PrivateKey::from_bytes([number; 32]).public_key();
+    let psk = Some(PresharedKey::from_bytes([number; 32]));
+    let inside = format!("10.9.0.{}/32", 10 + number).parse().unwrap();
+    PeerConfig::new(key, psk, vec![inside])
 }
 
 #[test]
@@ -94,15 +108,41 @@ fn another_key_is_refused_and_a_dead_program_is_no_success() {
         let refused = Uapi::builder(&program.name).build(&stranger).await;
         assert!(matches!(refused, Err(UapiError::OtherKey { .. })));
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
-        let psk = Some(PresharedKey::from_bytes([1; 32]));
         let key = stranger.public_key();
-        let peer = PeerConfig::new(key, psk, vec!["10.9.0.2/32".parse().unwrap()]);
-        interface.install(vec![peer]).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
         assert_eq!(interface.list().await.unwrap().len(), 1);
 
         drop(program);
         assert!(interface.list().await.is_err());
         assert!(interface.remove(&[key]).await.is_err());
+    });
+}
+
+#[test]
+fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_before() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let program = WireguardGo::start("mfgh", &GATE, host.command("wireguard-go")).await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+
+        program.signal("STOP");
+        assert!(interface.fence().await.is_err(), "nothing was taken down");
+        program.signal("CONT");
+        interface.fence().await.unwrap();
+        assert_eq!(program.peers(), "");
+    });
+}
+
+#[test]
+fn an_interface_that_was_here_is_down_when_it_is_gone() {
+    in_new_network(|| async {
+        let program = up("mfgi").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+        drop(program);
+        interface.fence().await.unwrap();
+        interface.remove(&[peer(1).key]).await.unwrap();
     });
 }
 

@@ -38,6 +38,9 @@ struct Shared {
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
+    /// The number of the network interface, if this process saw it at the start: sockets are the
+    /// whole machine's, but interfaces are a network namespace's.
+    link: Option<u32>,
     is_down: AtomicBool,
 }
 
@@ -142,6 +145,7 @@ impl Builder {
         }
         Ok(Uapi {
             shared: Arc::new(Shared {
+                link: find_link(&self.name).await,
                 name: self.name,
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
@@ -213,33 +217,60 @@ impl InterfaceBackend for Uapi {
 
     /// Removes every peer and, where this process may, takes the interface down. Neither waits for
     /// the other: a program that hangs, or whose socket is gone, may pass packets all the same.
+    ///
+    /// An interface that this process did not see when it was built, as one of another network
+    /// namespace, can't be taken down: the program must then do its part.
     async fn fence(&self) -> Result<(), InterfaceError> {
         if self.shared.is_down.load(Ordering::Acquire) {
             return Ok(());
         }
         let emptied = tokio::time::timeout(FENCE, self.empty());
-        let (downed, emptied) = tokio::join!(take_down(&self.shared.name), emptied);
+        let (downed, emptied) = tokio::join!(take_down(&self.shared), emptied);
         // Either is enough: without peers, or down, it passes nothing.
-        downed.or(emptied.unwrap_or(Err(InterfaceError::Down)))?;
+        // Where neither was done, what a person needs to know is why it could not be taken down.
+        emptied.unwrap_or(Err(InterfaceError::Down)).or(downed)?;
         self.shared.is_down.store(true, Ordering::Release);
         Ok(())
     }
 }
 
+/// The number of the interface of this name, if there is one in this network namespace. Where the
+/// system does not say, it is as if there were none.
 #[cfg(target_os = "linux")]
-async fn take_down(name: &str) -> Result<(), InterfaceError> {
+async fn find_link(name: &str) -> Option<u32> {
     use super::link::Link;
 
-    match Link::find(name).await.map_err(backend)? {
-        Some(link) => link.set_down().await.map_err(backend),
-        // An interface that is gone passes nothing.
-        None => Ok(()),
-    }
+    let found = Link::find(name).await.ok().flatten();
+    found.map(|link| link.index())
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn take_down(_: &str) -> Result<(), InterfaceError> {
-    std::future::ready(Err(InterfaceError::Down)).await
+async fn find_link(_: &str) -> Option<u32> {
+    std::future::ready(None).await
+}
+
+#[cfg(target_os = "linux")]
+async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+    use super::link::Link;
+
+    let Some(index) = shared.link else {
+        let name = shared.name.clone();
+        return Err(backend(UapiError::Elsewhere { name }));
+    };
+    let same = Link::numbered(index).await.map_err(backend)?;
+    // The program may have been started anew.
+    let again = Link::find(&shared.name).await.map_err(backend)?;
+    // An interface that was here and is gone passes nothing.
+    for link in [same, again].into_iter().flatten() {
+        link.set_down().await.map_err(backend)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+    let name = shared.name.clone();
+    std::future::ready(Err(backend(UapiError::Elsewhere { name }))).await
 }
 
 fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceError {
@@ -291,6 +322,14 @@ pub enum UapiError {
         "the WireGuard interface {name} has another private key than this gate: set it (`wg set {name} private-key FILE`), or point the gate at the right interface"
     )]
     OtherKey {
+        /// The interface.
+        name: String,
+    },
+    /// The interface can't be taken down from here.
+    #[error(
+        "the WireGuard interface {name} was not in this network namespace at the start and can't be taken down from here: take it down where it is (`ip link set {name} down`), or stop its program"
+    )]
+    Elsewhere {
         /// The interface.
         name: String,
     },
