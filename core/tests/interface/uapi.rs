@@ -1,13 +1,18 @@
 //! An interface that someone else runs: Debian's wireguard-go.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mfagate::interface::uapi::{Uapi, UapiError};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey};
 use mfagate::testing::interface::{InterfaceClient, InterfaceHarness, conformance};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
 use crate::network::{Host, in_new_network, run};
@@ -143,6 +148,61 @@ fn an_interface_that_was_here_is_down_when_it_is_gone() {
         drop(program);
         interface.fence().await.unwrap();
         interface.remove(&[peer(1).key]).await.unwrap();
+    });
+}
+
+/// What is between a backend and its program: it holds back every request that adds a peer, until it
+/// may go on, and passes all others on at once.
+async fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
+    let may_go_on = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&may_go_on);
+    let listener = UnixListener::bind(socket).unwrap();
+    let program = format!("/var/run/wireguard/{}.sock", program.name);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (held, mut far) = (
+                Arc::clone(&held),
+                UnixStream::connect(&program).await.unwrap(),
+            );
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\n\n") {
+                    near.read_buf(&mut request).await.unwrap();
+                }
+                if request.windows(10).any(|part| part == b"allowed_ip") {
+                    held.acquire().await.unwrap().forget();
+                }
+                far.write_all(&request).await.unwrap();
+                // Whoever asked may have hung up.
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    may_go_on
+}
+
+#[test]
+fn a_call_that_was_given_up_is_over_when_the_next_begins() {
+    in_new_network(|| async {
+        let program = up("mfgj").await;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("held.sock");
+        let may_go_on = hold_peers_back(&program, &socket).await;
+        let interface = Uapi::builder(&program.name).socket(&socket);
+        let interface = interface.build(&GATE).await.unwrap();
+        let soon = Duration::from_millis(200);
+        for number in 1..4 {
+            let install = interface.install(vec![peer(number)]);
+            let given_up = tokio::time::timeout(soon, install).await;
+            assert!(given_up.is_err(), "it was not held back");
+            let gone = [peer(number).key];
+            let mut removal = interface.remove(&gone);
+            let early = tokio::time::timeout(soon, &mut removal).await;
+            assert!(early.is_err(), "removed before the peer was added");
+            may_go_on.add_permits(1);
+            removal.await.unwrap();
+            assert_eq!(program.peers(), "", "it came late");
+        }
     });
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
@@ -41,6 +42,8 @@ struct Shared {
     /// The number of the network interface, if this process saw it at the start: sockets are the
     /// whole machine's, but interfaces are a network namespace's.
     link: Option<u32>,
+    /// Held by the exchange that is under way.
+    turn: Arc<Mutex<()>>,
     is_down: AtomicBool,
 }
 
@@ -66,31 +69,38 @@ impl Uapi {
         }
     }
 
-    /// Sends one request over a connection of its own; gives the response.
-    async fn ask(&self, request: &str) -> Result<Zeroizing<String>, InterfaceError> {
+    /// Sends one request over a connection of its own; gives the response. Requests are sent one
+    /// after the other, in the order in which they were asked for, even when whoever asked has given
+    /// up: what a dropped call still does, the program has answered before the next is sent.
+    async fn ask(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, InterfaceError> {
+        let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         if self.shared.is_down.load(Ordering::Acquire) {
             return Err(InterfaceError::Down);
         }
-        exchange(&self.shared.socket, request)
-            .await
-            .map_err(backend)
+        let shared = Arc::clone(&self.shared);
+        let exchange = tokio::spawn(async move {
+            let response = exchange(&shared.socket, &request).await;
+            drop(turn);
+            response
+        });
+        exchange.await.map_err(backend)?.map_err(backend)
     }
 
     async fn device(&self) -> Result<Device, InterfaceError> {
-        let response = self.ask(protocol::GET).await?;
+        let response = self.ask(fixed(protocol::GET)).await?;
         protocol::parse(&response).map_err(backend)
     }
 
     /// Makes one change. Requests hold one peer each: some programs let the next peer of a request
     /// inherit from the one before.
-    async fn set(&self, request: &str) -> Result<(), InterfaceError> {
+    async fn set(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
         let response = self.ask(request).await?;
         protocol::check(&response).map_err(backend)
     }
 
     /// Removes every peer, and reads back that none is left.
     async fn empty(&self) -> Result<(), InterfaceError> {
-        self.set(protocol::EMPTY).await?;
+        self.set(fixed(protocol::EMPTY)).await?;
         if self.device().await?.peers.is_empty() {
             Ok(())
         } else {
@@ -99,7 +109,7 @@ impl Uapi {
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
-        self.set(&protocol::remove(peer)).await
+        self.set(fixed(&protocol::remove(peer))).await
     }
 }
 
@@ -150,6 +160,7 @@ impl Builder {
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
                 believes_removals: self.believes_removals,
+                turn: Arc::default(),
                 is_down: AtomicBool::new(false),
             }),
         })
@@ -162,7 +173,7 @@ impl InterfaceBackend for Uapi {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         for peer in &peers {
             self.remove_one(&peer.key).await?;
-            self.set(&protocol::add(peer)).await?;
+            self.set(protocol::add(peer)).await?;
         }
         Ok(())
     }
@@ -172,7 +183,7 @@ impl InterfaceBackend for Uapi {
         for mut peer in peers {
             let known = device.find(&peer.key);
             if known.is_some() && self.shared.renews_in_place {
-                self.set(&protocol::update(&peer)).await?;
+                self.set(protocol::update(&peer)).await?;
                 continue;
             }
             // The client believes in its old session until it hears otherwise. With the endpoint
@@ -271,6 +282,11 @@ async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
 async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
     let name = shared.name.clone();
     std::future::ready(Err(backend(UapiError::Elsewhere { name }))).await
+}
+
+/// A request without a secret.
+fn fixed(request: &str) -> Zeroizing<String> {
+    Zeroizing::new(request.to_owned())
 }
 
 fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceError {
