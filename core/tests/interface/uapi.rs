@@ -151,6 +151,32 @@ fn an_interface_that_was_here_is_down_when_it_is_gone() {
     });
 }
 
+#[test]
+fn a_program_that_hangs_makes_calls_fail_in_time() {
+    in_new_network(|| async {
+        let program = up("mfgk").await;
+        let soon = Duration::from_millis(200);
+        let builder = || Uapi::builder(&program.name).patience(soon);
+        let interface = builder().build(&GATE).await.unwrap();
+        program.signal("STOP");
+        let calls = async {
+            let built = builder().build(&GATE).await;
+            assert!(matches!(built, Err(UapiError::Unanswered { .. })));
+            assert!(interface.list().await.is_err());
+            assert!(interface.remove(&[peer(1).key]).await.is_err());
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), calls).await;
+        program.signal("CONT");
+        in_time.unwrap();
+        let calls = async {
+            while interface.install(vec![peer(1)]).await.is_err() {}
+            interface.remove(&[peer(1).key]).await.unwrap();
+        };
+        let again = tokio::time::timeout(Duration::from_secs(20), calls).await;
+        again.unwrap();
+    });
+}
+
 /// What is between a backend and its program: it holds back every request that adds a peer, until it
 /// may go on, and passes all others on at once.
 async fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {

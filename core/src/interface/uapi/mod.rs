@@ -23,6 +23,9 @@ const FOLDER: &str = "/var/run/wireguard";
 /// What keeps a renewed peer's path open: the figure that WireGuard's own documentation names.
 const KEEPALIVE: Duration = Duration::from_secs(25);
 
+/// How long a program may take to answer, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a program may take to remove its peers before that counts as not done.
 const FENCE: Duration = Duration::from_secs(2);
 
@@ -42,6 +45,7 @@ struct Shared {
     /// The number of the network interface, if this process saw it at the start: sockets are the
     /// whole machine's, but interfaces are a network namespace's.
     link: Option<u32>,
+    patience: Duration,
     /// Held by the exchange that is under way.
     turn: Arc<Mutex<()>>,
     is_down: AtomicBool,
@@ -54,6 +58,7 @@ pub struct Builder {
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
+    patience: Duration,
 }
 
 impl Uapi {
@@ -66,6 +71,7 @@ impl Uapi {
             name,
             renews_in_place: false,
             believes_removals: false,
+            patience: PATIENCE,
         }
     }
 
@@ -73,6 +79,17 @@ impl Uapi {
     /// after the other, in the order in which they were asked for, even when whoever asked has given
     /// up: what a dropped call still does, the program has answered before the next is sent.
     async fn ask(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, InterfaceError> {
+        let Shared {
+            socket, patience, ..
+        } = &*self.shared;
+        let answer = tokio::time::timeout(*patience, self.take_turn(request)).await;
+        answer.unwrap_or_else(|_| Err(backend(unanswered(socket, *patience))))
+    }
+
+    async fn take_turn(
+        &self,
+        request: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, InterfaceError> {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         if self.shared.is_down.load(Ordering::Acquire) {
             return Err(InterfaceError::Down);
@@ -121,6 +138,15 @@ impl Builder {
         self
     }
 
+    /// How long the program may take to answer one request, with the wait for those before it. A call
+    /// that takes longer fails; later ones wait until the program has answered, or has ended.
+    /// Without it: 5 seconds.
+    #[must_use]
+    pub const fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
     /// Says that the program changes an installed peer without harm, as wireguard-go does, so that
     /// a renewal leaves the traffic alone. Without it a renewed peer is removed and added, because
     /// boringtun 0.7 dies of such a change; its traffic then waits for a new handshake, for five
@@ -146,7 +172,9 @@ impl Builder {
     /// # Errors
     /// [`UapiError`].
     pub async fn build(self, key: &PrivateKey) -> Result<Uapi, UapiError> {
-        let response = exchange(&self.socket, protocol::GET).await?;
+        let response = exchange(&self.socket, protocol::GET);
+        let response = tokio::time::timeout(self.patience, response).await;
+        let response = response.map_err(|_| unanswered(&self.socket, self.patience))??;
         let device = protocol::parse(&response)?;
         // By their public halves: programs keep a private key clamped (RFC 7748, section 5).
         let public = device.private_key.as_ref().map(PrivateKey::public_key);
@@ -160,6 +188,7 @@ impl Builder {
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
                 believes_removals: self.believes_removals,
+                patience: self.patience,
                 turn: Arc::default(),
                 is_down: AtomicBool::new(false),
             }),
@@ -289,6 +318,13 @@ fn fixed(request: &str) -> Zeroizing<String> {
     Zeroizing::new(request.to_owned())
 }
 
+fn unanswered(socket: &Path, limit: Duration) -> UapiError {
+    UapiError::Unanswered {
+        socket: socket.to_owned(),
+        limit,
+    }
+}
+
 fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceError {
     InterfaceError::Backend(Box::new(error))
 }
@@ -354,6 +390,16 @@ pub enum UapiError {
         "the program behind the WireGuard socket broke the connection off: is it still running?"
     )]
     BrokenOff,
+    /// No answer came in time.
+    #[error(
+        "the program behind the WireGuard socket {} did not answer within {} ms: see whether it hangs, and start it anew; where it is only slow, raise the limit (`patience`)", socket.display(), limit.as_millis()
+    )]
+    Unanswered {
+        /// The socket.
+        socket: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The response is not of this protocol.
     #[error("the program behind the WireGuard socket does not speak its configuration protocol")]
     Malformed,
