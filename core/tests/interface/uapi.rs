@@ -86,6 +86,18 @@ fn wireguard_go_keeps_the_backends_contract() {
 }
 
 #[test]
+fn wireguard_go_keeps_it_where_a_renewal_removes_and_adds() {
+    in_new_network(|| async {
+        let program = up("mfgl").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let mut harness = Harness::new(interface, endpoint()).await;
+        harness.renews_in_place = false;
+        let report = conformance(&harness).await;
+        println!("{report:?}");
+    });
+}
+
+#[test]
 fn a_renewal_that_removes_and_adds_lets_the_stream_go_on() {
     in_new_network(|| async {
         let program = up("mfgb").await;
