@@ -7,33 +7,52 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::ErrorMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
-use tokio::task::JoinHandle;
+use rtnetlink::{
+    Handle, LinkGetRequest, LinkHandle, LinkUnspec, RouteMessageBuilder, new_connection,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// One interface, and a connection to ask for changes to it.
 pub(super) struct Link {
     handle: Handle,
     index: u32,
-    connection: JoinHandle<()>,
+    _connection: AbortOnDropHandle<()>,
 }
 
 impl Link {
     /// The interface of this name; `None` when there is none.
     pub(super) async fn find(name: &str) -> Result<Option<Self>, LinkError> {
+        Self::first(|links| links.get().match_name(name.to_owned())).await
+    }
+
+    /// The interface of this number; `None` when there is none.
+    #[cfg(feature = "uapi")]
+    pub(super) async fn numbered(index: u32) -> Result<Option<Self>, LinkError> {
+        Self::first(|links| links.get().match_index(index)).await
+    }
+
+    async fn first(
+        wanted: impl FnOnce(LinkHandle) -> LinkGetRequest,
+    ) -> Result<Option<Self>, LinkError> {
         let (connection, handle, _) = new_connection().map_err(LinkError::Netlink)?;
-        let connection = tokio::spawn(connection);
-        let mut found = handle.link().get().match_name(name.to_owned()).execute();
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut found = wanted(handle.link()).execute();
         match found.try_next().await {
             Ok(Some(message)) => Ok(Some(Self {
                 handle,
                 index: message.header.index,
-                connection,
+                _connection: connection,
             })),
             Ok(None) => Ok(None),
             Err(error) if os_error(&error) == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Its number, which no other interface of this network namespace gets while it is there.
+    #[cfg(feature = "uapi")]
+    pub(super) const fn index(&self) -> u32 {
+        self.index
     }
 
     /// Makes sure that no other interface of this machine is in the networks that a new one is to
@@ -146,12 +165,6 @@ async fn name_of(handle: &Handle, index: u32) -> String {
         })
     });
     name.unwrap_or_else(|| format!("number {index}"))
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.connection.abort();
-    }
 }
 
 /// Why an interface was not changed.

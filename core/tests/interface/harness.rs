@@ -19,6 +19,7 @@ const ECHO: &str = "10.9.0.1:7";
 pub(crate) struct Harness<B> {
     pub(crate) backend: B,
     pub(crate) endpoint: SocketAddr,
+    pub(crate) renews_in_place: bool,
 }
 
 impl<B: InterfaceBackend> Harness<B> {
@@ -33,7 +34,11 @@ impl<B: InterfaceBackend> Harness<B> {
                 });
             }
         });
-        Self { backend, endpoint }
+        Self {
+            backend,
+            endpoint,
+            renews_in_place: true,
+        }
     }
 }
 
@@ -55,6 +60,10 @@ fn gate(psk: Option<PresharedKey>, endpoint: SocketAddr) -> PeerConfig {
 #[async_trait]
 impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
     type Client = Client;
+
+    fn renews_in_place(&self) -> bool {
+        self.renews_in_place
+    }
 
     fn backend(&self) -> &dyn InterfaceBackend {
         &self.backend

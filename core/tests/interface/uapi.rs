@@ -1,21 +1,26 @@
 //! An interface that someone else runs: Debian's wireguard-go.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mfagate::interface::uapi::{Uapi, UapiError};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey};
 use mfagate::testing::interface::{InterfaceClient, InterfaceHarness, conformance};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
-use crate::network::{in_new_network, run};
+use crate::network::{Host, in_new_network, run};
 
 /// A wireguard-go with the gate's key. Sockets are the whole machine's, and so are their names.
 pub(crate) struct WireguardGo {
     pub(crate) name: String,
-    _program: Running,
+    program: Running,
 }
 
 impl WireguardGo {
@@ -34,10 +39,17 @@ impl WireguardGo {
             "wg",
             &["set", &name, "private-key", path, "listen-port", "51820"],
         );
-        Self {
-            name,
-            _program: program,
-        }
+        Self { name, program }
+    }
+
+    /// Stops the program, which then hangs, or has it go on (`STOP`, `CONT`).
+    fn signal(&self, signal: &str) {
+        let program = self.program.0.id().to_string();
+        run("kill", &["-s", signal, &program]);
+    }
+
+    fn peers(&self) -> String {
+        run("wg", &["show", &self.name, "peers"])
     }
 }
 
@@ -55,6 +67,13 @@ fn endpoint() -> SocketAddr {
     "127.0.0.1:51820".parse().unwrap()
 }
 
+fn peer(number: u8) -> PeerConfig {
+    let key = PrivateKey::from_bytes([number; 32]).public_key();
+    let psk = Some(PresharedKey::from_bytes([number; 32]));
+    let inside = format!("10.9.0.{}/32", 10 + number).parse().unwrap();
+    PeerConfig::new(key, psk, vec![inside])
+}
+
 #[test]
 fn wireguard_go_keeps_the_backends_contract() {
     in_new_network(|| async {
@@ -62,6 +81,18 @@ fn wireguard_go_keeps_the_backends_contract() {
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.build(&GATE).await.unwrap();
         let report = conformance(&Harness::new(interface, endpoint()).await).await;
+        println!("{report:?}");
+    });
+}
+
+#[test]
+fn wireguard_go_keeps_it_where_a_renewal_removes_and_adds() {
+    in_new_network(|| async {
+        let program = up("mfgl").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let mut harness = Harness::new(interface, endpoint()).await;
+        harness.renews_in_place = false;
+        let report = conformance(&harness).await;
         println!("{report:?}");
     });
 }
@@ -94,15 +125,122 @@ fn another_key_is_refused_and_a_dead_program_is_no_success() {
         let refused = Uapi::builder(&program.name).build(&stranger).await;
         assert!(matches!(refused, Err(UapiError::OtherKey { .. })));
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
-        let psk = Some(PresharedKey::from_bytes([1; 32]));
         let key = stranger.public_key();
-        let peer = PeerConfig::new(key, psk, vec!["10.9.0.2/32".parse().unwrap()]);
-        interface.install(vec![peer]).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
         assert_eq!(interface.list().await.unwrap().len(), 1);
 
         drop(program);
         assert!(interface.list().await.is_err());
         assert!(interface.remove(&[key]).await.is_err());
+    });
+}
+
+#[test]
+fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_before() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let program = WireguardGo::start("mfgh", &GATE, host.command("wireguard-go")).await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+
+        program.signal("STOP");
+        assert!(interface.fence().await.is_err(), "nothing was taken down");
+        program.signal("CONT");
+        interface.fence().await.unwrap();
+        assert_eq!(program.peers(), "");
+    });
+}
+
+#[test]
+fn an_interface_that_was_here_is_down_when_it_is_gone() {
+    in_new_network(|| async {
+        let program = up("mfgi").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+        drop(program);
+        interface.fence().await.unwrap();
+        interface.remove(&[peer(1).key]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_program_that_hangs_makes_calls_fail_in_time() {
+    in_new_network(|| async {
+        let program = up("mfgk").await;
+        let soon = Duration::from_millis(200);
+        let builder = || Uapi::builder(&program.name).patience(soon);
+        let interface = builder().build(&GATE).await.unwrap();
+        program.signal("STOP");
+        let calls = async {
+            let built = builder().build(&GATE).await;
+            assert!(matches!(built, Err(UapiError::Unanswered { .. })));
+            assert!(interface.list().await.is_err());
+            assert!(interface.remove(&[peer(1).key]).await.is_err());
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), calls).await;
+        program.signal("CONT");
+        in_time.unwrap();
+        let calls = async {
+            while interface.install(vec![peer(1)]).await.is_err() {}
+            interface.remove(&[peer(1).key]).await.unwrap();
+        };
+        let again = tokio::time::timeout(Duration::from_secs(20), calls).await;
+        again.unwrap();
+    });
+}
+
+/// What is between a backend and its program: it holds back every request that adds a peer, until it
+/// may go on, and passes all others on at once.
+async fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
+    let may_go_on = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&may_go_on);
+    let listener = UnixListener::bind(socket).unwrap();
+    let program = format!("/var/run/wireguard/{}.sock", program.name);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (held, mut far) = (
+                Arc::clone(&held),
+                UnixStream::connect(&program).await.unwrap(),
+            );
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\n\n") {
+                    near.read_buf(&mut request).await.unwrap();
+                }
+                if request.windows(10).any(|part| part == b"allowed_ip") {
+                    held.acquire().await.unwrap().forget();
+                }
+                far.write_all(&request).await.unwrap();
+                // Whoever asked may have hung up.
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    may_go_on
+}
+
+#[test]
+fn a_call_that_was_given_up_is_over_when_the_next_begins() {
+    in_new_network(|| async {
+        let program = up("mfgj").await;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("held.sock");
+        let may_go_on = hold_peers_back(&program, &socket).await;
+        let interface = Uapi::builder(&program.name).socket(&socket);
+        let interface = interface.build(&GATE).await.unwrap();
+        let soon = Duration::from_millis(200);
+        for number in 1..4 {
+            let install = interface.install(vec![peer(number)]);
+            let given_up = tokio::time::timeout(soon, install).await;
+            assert!(given_up.is_err(), "it was not held back");
+            let gone = [peer(number).key];
+            let mut removal = interface.remove(&gone);
+            let early = tokio::time::timeout(soon, &mut removal).await;
+            assert!(early.is_err(), "removed before the peer was added");
+            may_go_on.add_permits(1);
+            removal.await.unwrap();
+            assert_eq!(program.peers(), "", "it came late");
+        }
     });
 }
 

@@ -1,13 +1,17 @@
 //! Two netstacks talk over loopback: the gate's side is under test, the other is its client.
 
+use std::sync::atomic::Ordering;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
-use crate::interface::{InterfaceBackend, PeerConfig};
+use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PresharedKey, PublicKey};
-use crate::testing::interface::{InterfaceClient, InterfaceHarness, InterfaceStream, conformance};
+use crate::testing::interface::{
+    InterfaceClient, InterfaceHarness, InterfaceStream, a_removed_peer_passes_nothing, conformance,
+};
 
 const ECHO: &str = "10.9.0.1:7";
 const GATE: [u8; 32] = [9; 32];
@@ -115,6 +119,73 @@ async fn it_keeps_the_backends_contract() {
     serve_echo(gate.listen(ECHO.parse().unwrap()).unwrap());
     let report = conformance(&Harness(gate)).await;
     println!("{report:?}");
+}
+
+/// Says that a peer is removed, once, before it is.
+struct Hasty {
+    harness: Harness,
+    removals: std::sync::atomic::AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl InterfaceBackend for Hasty {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.harness.0.install(peers).await
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        // The first is of a peer that is not there.
+        if self.removals.fetch_add(1, Ordering::SeqCst) != 1 {
+            return self.harness.0.remove(peers).await;
+        }
+        let (inner, peers) = (self.harness.0.clone(), peers.to_vec());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            inner.remove(&peers).await
+        });
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.harness.0.list().await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        self.harness.0.activity(peers).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.harness.0.fence().await
+    }
+}
+
+#[async_trait::async_trait]
+impl InterfaceHarness for Hasty {
+    type Client = Client;
+
+    fn backend(&self) -> &dyn InterfaceBackend {
+        self
+    }
+
+    async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {
+        self.harness.client(key, psk, slot).await
+    }
+
+    fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig {
+        self.harness.peer(key, psk, slot)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[should_panic(expected = "after remove returned")]
+async fn the_suite_notes_a_removal_that_returns_too_early() {
+    let gate = netstack(GATE, "10.9.0.1/24").await;
+    serve_echo(gate.listen(ECHO.parse().unwrap()).unwrap());
+    let hasty = Hasty {
+        harness: Harness(gate),
+        removals: 0.into(),
+    };
+    a_removed_peer_passes_nothing(&hasty).await;
 }
 
 #[tokio::test]

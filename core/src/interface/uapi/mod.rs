@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
@@ -21,6 +22,9 @@ const FOLDER: &str = "/var/run/wireguard";
 
 /// What keeps a renewed peer's path open: the figure that WireGuard's own documentation names.
 const KEEPALIVE: Duration = Duration::from_secs(25);
+
+/// How long a program may take to answer, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a program may take to remove its peers before that counts as not done.
 const FENCE: Duration = Duration::from_secs(2);
@@ -38,6 +42,12 @@ struct Shared {
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
+    /// The number of the network interface, if this process saw it at the start: sockets are the
+    /// whole machine's, but interfaces are a network namespace's.
+    link: Option<u32>,
+    patience: Duration,
+    /// Held by the exchange that is under way.
+    turn: Arc<Mutex<()>>,
     is_down: AtomicBool,
 }
 
@@ -48,6 +58,7 @@ pub struct Builder {
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
+    patience: Duration,
 }
 
 impl Uapi {
@@ -60,34 +71,53 @@ impl Uapi {
             name,
             renews_in_place: false,
             believes_removals: false,
+            patience: PATIENCE,
         }
     }
 
-    /// Sends one request over a connection of its own; gives the response.
-    async fn ask(&self, request: &str) -> Result<Zeroizing<String>, InterfaceError> {
+    /// Sends one request over a connection of its own; gives the response. Requests are sent one
+    /// after the other, in the order in which they were asked for, even when whoever asked has given
+    /// up: what a dropped call still does, the program has answered before the next is sent.
+    async fn ask(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, InterfaceError> {
+        let Shared {
+            socket, patience, ..
+        } = &*self.shared;
+        let answer = tokio::time::timeout(*patience, self.take_turn(request)).await;
+        answer.unwrap_or_else(|_| Err(backend(unanswered(socket, *patience))))
+    }
+
+    async fn take_turn(
+        &self,
+        request: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, InterfaceError> {
+        let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         if self.shared.is_down.load(Ordering::Acquire) {
             return Err(InterfaceError::Down);
         }
-        exchange(&self.shared.socket, request)
-            .await
-            .map_err(backend)
+        let shared = Arc::clone(&self.shared);
+        let exchange = tokio::spawn(async move {
+            let response = exchange(&shared.socket, &request).await;
+            drop(turn);
+            response
+        });
+        exchange.await.map_err(backend)?.map_err(backend)
     }
 
     async fn device(&self) -> Result<Device, InterfaceError> {
-        let response = self.ask(protocol::GET).await?;
+        let response = self.ask(fixed(protocol::GET)).await?;
         protocol::parse(&response).map_err(backend)
     }
 
     /// Makes one change. Requests hold one peer each: some programs let the next peer of a request
     /// inherit from the one before.
-    async fn set(&self, request: &str) -> Result<(), InterfaceError> {
+    async fn set(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
         let response = self.ask(request).await?;
         protocol::check(&response).map_err(backend)
     }
 
     /// Removes every peer, and reads back that none is left.
     async fn empty(&self) -> Result<(), InterfaceError> {
-        self.set(protocol::EMPTY).await?;
+        self.set(fixed(protocol::EMPTY)).await?;
         if self.device().await?.peers.is_empty() {
             Ok(())
         } else {
@@ -96,7 +126,7 @@ impl Uapi {
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
-        self.set(&protocol::remove(peer)).await
+        self.set(fixed(&protocol::remove(peer))).await
     }
 }
 
@@ -105,6 +135,15 @@ impl Builder {
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = path.into();
+        self
+    }
+
+    /// How long the program may take to answer one request, with the wait for those before it. A call
+    /// that takes longer fails; later ones wait until the program has answered, or has ended.
+    /// Without it: 5 seconds.
+    #[must_use]
+    pub const fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
         self
     }
 
@@ -133,7 +172,9 @@ impl Builder {
     /// # Errors
     /// [`UapiError`].
     pub async fn build(self, key: &PrivateKey) -> Result<Uapi, UapiError> {
-        let response = exchange(&self.socket, protocol::GET).await?;
+        let response = exchange(&self.socket, protocol::GET);
+        let response = tokio::time::timeout(self.patience, response).await;
+        let response = response.map_err(|_| unanswered(&self.socket, self.patience))??;
         let device = protocol::parse(&response)?;
         // By their public halves: programs keep a private key clamped (RFC 7748, section 5).
         let public = device.private_key.as_ref().map(PrivateKey::public_key);
@@ -142,10 +183,13 @@ impl Builder {
         }
         Ok(Uapi {
             shared: Arc::new(Shared {
+                link: find_link(&self.name).await,
                 name: self.name,
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
                 believes_removals: self.believes_removals,
+                patience: self.patience,
+                turn: Arc::default(),
                 is_down: AtomicBool::new(false),
             }),
         })
@@ -158,7 +202,7 @@ impl InterfaceBackend for Uapi {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         for peer in &peers {
             self.remove_one(&peer.key).await?;
-            self.set(&protocol::add(peer)).await?;
+            self.set(protocol::add(peer)).await?;
         }
         Ok(())
     }
@@ -168,7 +212,7 @@ impl InterfaceBackend for Uapi {
         for mut peer in peers {
             let known = device.find(&peer.key);
             if known.is_some() && self.shared.renews_in_place {
-                self.set(&protocol::update(&peer)).await?;
+                self.set(protocol::update(&peer)).await?;
                 continue;
             }
             // The client believes in its old session until it hears otherwise. With the endpoint
@@ -213,33 +257,72 @@ impl InterfaceBackend for Uapi {
 
     /// Removes every peer and, where this process may, takes the interface down. Neither waits for
     /// the other: a program that hangs, or whose socket is gone, may pass packets all the same.
+    ///
+    /// An interface that this process did not see when it was built, as one of another network
+    /// namespace, can't be taken down: the program must then do its part.
     async fn fence(&self) -> Result<(), InterfaceError> {
         if self.shared.is_down.load(Ordering::Acquire) {
             return Ok(());
         }
         let emptied = tokio::time::timeout(FENCE, self.empty());
-        let (downed, emptied) = tokio::join!(take_down(&self.shared.name), emptied);
+        let (downed, emptied) = tokio::join!(take_down(&self.shared), emptied);
         // Either is enough: without peers, or down, it passes nothing.
-        downed.or(emptied.unwrap_or(Err(InterfaceError::Down)))?;
+        // Where neither was done, what a person needs to know is why it could not be taken down.
+        emptied.unwrap_or(Err(InterfaceError::Down)).or(downed)?;
         self.shared.is_down.store(true, Ordering::Release);
         Ok(())
     }
 }
 
+/// The number of the interface of this name, if there is one in this network namespace. Where the
+/// system does not say, it is as if there were none.
 #[cfg(target_os = "linux")]
-async fn take_down(name: &str) -> Result<(), InterfaceError> {
+async fn find_link(name: &str) -> Option<u32> {
     use super::link::Link;
 
-    match Link::find(name).await.map_err(backend)? {
-        Some(link) => link.set_down().await.map_err(backend),
-        // An interface that is gone passes nothing.
-        None => Ok(()),
-    }
+    let found = Link::find(name).await.ok().flatten();
+    found.map(|link| link.index())
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn take_down(_: &str) -> Result<(), InterfaceError> {
-    std::future::ready(Err(InterfaceError::Down)).await
+async fn find_link(_: &str) -> Option<u32> {
+    std::future::ready(None).await
+}
+
+#[cfg(target_os = "linux")]
+async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+    use super::link::Link;
+
+    let Some(index) = shared.link else {
+        let name = shared.name.clone();
+        return Err(backend(UapiError::Elsewhere { name }));
+    };
+    let same = Link::numbered(index).await.map_err(backend)?;
+    // The program may have been started anew.
+    let again = Link::find(&shared.name).await.map_err(backend)?;
+    // An interface that was here and is gone passes nothing.
+    for link in [same, again].into_iter().flatten() {
+        link.set_down().await.map_err(backend)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+    let name = shared.name.clone();
+    std::future::ready(Err(backend(UapiError::Elsewhere { name }))).await
+}
+
+/// A request without a secret.
+fn fixed(request: &str) -> Zeroizing<String> {
+    Zeroizing::new(request.to_owned())
+}
+
+fn unanswered(socket: &Path, limit: Duration) -> UapiError {
+    UapiError::Unanswered {
+        socket: socket.to_owned(),
+        limit,
+    }
 }
 
 fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceError {
@@ -294,11 +377,29 @@ pub enum UapiError {
         /// The interface.
         name: String,
     },
+    /// The interface can't be taken down from here.
+    #[error(
+        "the WireGuard interface {name} was not in this network namespace at the start and can't be taken down from here: take it down where it is (`ip link set {name} down`), or stop its program"
+    )]
+    Elsewhere {
+        /// The interface.
+        name: String,
+    },
     /// The connection ended in the middle.
     #[error(
         "the program behind the WireGuard socket broke the connection off: is it still running?"
     )]
     BrokenOff,
+    /// No answer came in time.
+    #[error(
+        "the program behind the WireGuard socket {} did not answer within {} ms: see whether it hangs, and start it anew; where it is only slow, raise the limit (`patience`)", socket.display(), limit.as_millis()
+    )]
+    Unanswered {
+        /// The socket.
+        socket: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The response is not of this protocol.
     #[error("the program behind the WireGuard socket does not speak its configuration protocol")]
     Malformed,
