@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::left::Left;
+use crate::control;
 use crate::settings::Settings;
 use crate::socket;
 
@@ -162,13 +163,8 @@ async fn open(
     let stopping = CancellationToken::new();
     let mut servers = JoinSet::new();
     let app = mfagate::http::router(gate.clone());
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = stopping.clone().cancelled_owned();
-    servers.spawn(
-        axum::serve(control, app)
-            .with_graceful_shutdown(stopped)
-            .into_future(),
-    );
+    let stopped = stopping.clone();
+    servers.spawn(control::serve(control, app, control::HEAD_TIME, stopped));
     if let Some(listener) = admin.listener.take() {
         let app = socket::router(gate.clone(), interface);
         let stopped = stopping.clone().cancelled_owned();

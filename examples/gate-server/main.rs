@@ -2,6 +2,7 @@
 
 mod audit;
 mod changes;
+mod control;
 mod daemon;
 mod enrolment;
 mod factor;

@@ -191,7 +191,7 @@ fn a_program_that_hangs_makes_calls_fail_in_time() {
 
 /// What is between a backend and its program: it holds back every request that adds a peer, until it
 /// may go on, and passes all others on at once.
-async fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
+fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
     let may_go_on = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&may_go_on);
     let listener = UnixListener::bind(socket).unwrap();
@@ -225,7 +225,7 @@ fn a_call_that_was_given_up_is_over_when_the_next_begins() {
         let program = up("mfgj").await;
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("held.sock");
-        let may_go_on = hold_peers_back(&program, &socket).await;
+        let may_go_on = hold_peers_back(&program, &socket);
         let interface = Uapi::builder(&program.name).socket(&socket);
         let interface = interface.build(&GATE).await.unwrap();
         let soon = Duration::from_millis(200);
