@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::assurance::FactorKind;
 use crate::id::{FactorId, GroupId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
+use crate::seal::KeyId;
 use crate::store::{EndReason, FailureReason};
 use crate::time::Timestamp;
 
@@ -189,6 +190,15 @@ pub enum AuditKind {
     AssuranceTooLow,
     /// An attempt was refused since the policy admits nobody at this time.
     OutsideHours,
+    /// What older keys of the ring had sealed was sealed anew.
+    RingRotated {
+        /// The name of the key that seals now.
+        key: KeyId,
+        /// How many factors.
+        factors: u64,
+        /// How many live sessions.
+        sessions: u64,
+    },
     /// A gate took its interface down, since peers could not be removed.
     Fenced,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, GroupId, LocationId, UserId};
-use crate::seal::{KeyRing, Row};
+use crate::seal::{KeyRing, Row, SealError, Sealed};
 use crate::store::{FactorRecord, Peer, PeerStore, User, UserChange};
 use crate::time::Clock;
 
@@ -110,31 +110,77 @@ impl Registrar {
         Ok(self.store.factors(user).await?)
     }
 
-    /// Seals every factor anew that an older key of the ring sealed; returns how many. A factor
-    /// that changes meanwhile keeps its change.
+    /// Seals anew what an older key of the ring sealed: every factor, and the live sessions of these
+    /// locations. One record in the audit trail says how many. A factor or a session that changes
+    /// meanwhile keeps its change.
+    ///
+    /// Every gate on the store must run with the new key by then, since one that does not can't
+    /// open what this seals, and goes on sealing with the old one. Once this has gone through for
+    /// every location, nothing needs the old key any more: with a location left out, its sessions
+    /// end when the key is dropped.
     ///
     /// # Errors
-    /// [`EnrolError::Seal`] at the first factor that does not open; [`EnrolError::Store`].
-    pub async fn rotate(&self) -> Result<usize, EnrolError> {
-        let mut rotated = 0;
+    /// [`EnrolError::Seal`] at the first factor or session that does not open;
+    /// [`EnrolError::Store`]. What was sealed anew by then stays so, and is on record where the
+    /// store takes it.
+    pub async fn rotate(&self, locations: &[LocationId]) -> Result<Rotated, EnrolError> {
+        let mut rotated = Rotated::default();
+        let outcome = match self.rotate_factors(&mut rotated.factors).await {
+            Ok(()) => self.rotate_sessions(locations, &mut rotated.sessions).await,
+            Err(error) => Err(error),
+        };
+        let recorded = if outcome.is_ok() || rotated != Rotated::default() {
+            let Rotated { factors, sessions } = rotated;
+            let key = self.ring.active().clone();
+            let kind = AuditKind::RingRotated {
+                key,
+                factors,
+                sessions,
+            };
+            self.store.append_audit(self.event(kind)).await
+        } else {
+            Ok(())
+        };
+        outcome?;
+        recorded?;
+        Ok(rotated)
+    }
+
+    async fn rotate_factors(&self, rotated: &mut u64) -> Result<(), EnrolError> {
         for user in self.store.users().await? {
             for factor in self.store.factors(&user.id).await? {
                 if self.ring.is_current(&factor.sealed) {
                     continue;
                 }
-                let row = Row::from(&factor);
-                let secret = self.ring.open(&row, &factor.sealed)?;
-                let sealed = self.ring.seal(&row, secret.expose_secret())?;
-                if self
-                    .store
-                    .reseal_factor(factor.id, &factor.sealed, sealed)
-                    .await?
-                {
-                    rotated += 1;
-                }
+                let sealed = self.seal_anew(&Row::from(&factor), &factor.sealed)?;
+                let resealed = self.store.reseal_factor(factor.id, &factor.sealed, sealed);
+                *rotated += u64::from(resealed.await?);
             }
         }
-        Ok(rotated)
+        Ok(())
+    }
+
+    async fn rotate_sessions(
+        &self,
+        locations: &[LocationId],
+        rotated: &mut u64,
+    ) -> Result<(), EnrolError> {
+        for location in locations {
+            for session in self.store.live_sessions(location).await? {
+                if self.ring.is_current(&session.psk) {
+                    continue;
+                }
+                let sealed = self.seal_anew(&Row::from(&session), &session.psk)?;
+                let resealed = self.store.reseal_session(session.id, &session.psk, sealed);
+                *rotated += u64::from(resealed.await?);
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_anew(&self, row: &Row<'_>, sealed: &Sealed) -> Result<Sealed, SealError> {
+        let secret = self.ring.open(row, sealed)?;
+        self.ring.seal(row, secret.expose_secret())
     }
 
     fn event(&self, kind: AuditKind) -> AuditEvent {
@@ -152,6 +198,16 @@ impl Registrar {
         event.user = Some(user.clone());
         event
     }
+}
+
+/// What [`Registrar::rotate`] sealed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Rotated {
+    /// So many factors.
+    pub factors: u64,
+    /// So many live sessions.
+    pub sessions: u64,
 }
 
 impl std::fmt::Debug for Registrar {

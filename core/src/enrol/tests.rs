@@ -128,7 +128,9 @@ async fn a_rotation_seals_what_an_older_key_sealed_and_stops_at_what_does_not_op
     let newer = KeyRing::new("two".parse().unwrap(), RingKey::from_bytes([8; 32]));
     let over =
         |ring: KeyRing| Registrar::new(Arc::clone(&desk.store), ring, Arc::new(desk.clock.clone()));
-    let stuck = over(newer.clone()).rotate().await;
+    let office = ["office".parse().unwrap()];
+    let before = desk.last_audit().await;
+    let stuck = over(newer.clone()).rotate(&office).await;
     assert!(matches!(
         stuck,
         Err(EnrolError::Seal(SealError::UnknownKey { .. }))
@@ -137,8 +139,17 @@ async fn a_rotation_seals_what_an_older_key_sealed_and_stops_at_what_does_not_op
     let both = newer
         .clone()
         .with_older("one".parse().unwrap(), RingKey::from_bytes([7; 32]));
-    assert_eq!(over(both.clone()).rotate().await.unwrap(), 1);
-    assert_eq!(over(both).rotate().await.unwrap(), 0);
+    assert_eq!(desk.last_audit().await, before, "nothing was done");
+    for factors in [1, 0] {
+        let rotated = over(both.clone()).rotate(&office).await.unwrap();
+        assert_eq!((rotated.factors, rotated.sessions), (factors, 0));
+        let told = AuditKind::RingRotated {
+            key: "two".parse().unwrap(),
+            factors,
+            sessions: 0,
+        };
+        assert_eq!(desk.last_audit().await, told);
+    }
     let record = desk.factor(phone.factor).await;
     let opened = newer.open(&Row::from(&record), &record.sealed).unwrap();
     assert_eq!(

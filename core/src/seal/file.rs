@@ -5,8 +5,9 @@
 //! 2026-11 pbkoCGt7yVHbAcPwDrbTq+KVtNlBhKp0Awy5rzzXGxQ=
 //! 2025-11 q5Hr0P3nXsN1+0FYCjTgVYgl0Mqst8iULJqMpDYT5Bs=
 //! ```
-//! To rotate, put a new line on top, restart, and seal the factors anew; a key may go when no
-//! envelope names it any more.
+//! To rotate, put a new line on top, restart every gate, and seal anew what the older keys sealed
+//! ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go when no envelope names it
+//! any more.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

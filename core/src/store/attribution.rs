@@ -150,8 +150,9 @@ impl ChangeSet {
             | AuditKind::EnrolmentDenied { .. }
             | AuditKind::EndpointChanged { .. }
             | AuditKind::Fenced => {}
-            // No gate keeps labels or tokens.
+            // No gate keeps labels, tokens or envelopes.
             AuditKind::FactorRenamed
+            | AuditKind::RingRotated { .. }
             | AuditKind::TokenIssued { .. }
             | AuditKind::TokenRemoved { .. } => {}
         }

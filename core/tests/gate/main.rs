@@ -16,6 +16,7 @@ mod office;
 #[cfg(all(feature = "oidc", feature = "oidc-login"))]
 mod oidc;
 mod patience;
+mod rotation;
 #[cfg(feature = "webauthn")]
 mod webauthn;
 
