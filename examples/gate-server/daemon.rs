@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
-use crate::left::Left;
 use crate::control;
+use crate::left::Left;
 use crate::settings::Settings;
 use crate::socket;
 

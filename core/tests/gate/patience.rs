@@ -102,7 +102,7 @@ struct Site {
 
 /// A device, its owner's authenticator app, and the gate that it knows.
 #[derive(Clone)]
-struct Visitor {
+pub(crate) struct Visitor {
     gate: Gate,
     key: PrivateKey,
     app: TotpSecret,
@@ -164,7 +164,7 @@ impl Site {
     }
 }
 
-fn location() -> LocationId {
+pub(crate) fn location() -> LocationId {
     "office".parse().unwrap()
 }
 
@@ -178,7 +178,12 @@ fn config(store: &FaultyStore, backend: Arc<dyn InterfaceBackend>) -> (GateConfi
 }
 
 impl Visitor {
-    async fn enrol(registrar: &Registrar, gate: Gate, clock: Arc<dyn Clock>, name: &str) -> Self {
+    pub(crate) async fn enrol(
+        registrar: &Registrar,
+        gate: Gate,
+        clock: Arc<dyn Clock>,
+        name: &str,
+    ) -> Self {
         let user: UserId = name.parse().unwrap();
         registrar.put_user(&user, true).await.unwrap();
         let key = PrivateKey::generate().unwrap();
@@ -205,12 +210,12 @@ impl Visitor {
         }
     }
 
-    fn peer(&self) -> PublicKey {
+    pub(crate) fn peer(&self) -> PublicKey {
         self.key.public_key()
     }
 
     /// Signs in with the code of now, or with another one; gives the gate's last word.
-    async fn sign_in(&self, is_right: bool) -> Reply {
+    pub(crate) async fn sign_in(&self, is_right: bool) -> Reply {
         let now = self.clock.now().timestamp;
         let (_, encapsulation_key) = DecapsulationSecret::generate().unwrap();
         let hello = Hello::Begin {
@@ -234,7 +239,7 @@ impl Visitor {
     }
 }
 
-fn is_granted(reply: &Reply) -> bool {
+pub(crate) fn is_granted(reply: &Reply) -> bool {
     matches!(reply, Reply::Granted { .. })
 }
 
