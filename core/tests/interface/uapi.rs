@@ -29,7 +29,8 @@ impl WireguardGo {
         program.args(["-f", &name]).stdout(Stdio::null());
         let program = Running(program.stderr(Stdio::null()).spawn().unwrap());
         let socket = format!("/var/run/wireguard/{name}.sock");
-        while !std::path::Path::new(&socket).exists() {
+        // A socket that is there and does not listen yet is taken away by `wg`, as one that was left.
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let keys = tempfile::NamedTempFile::new().unwrap();

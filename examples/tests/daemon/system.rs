@@ -232,7 +232,8 @@ impl ForeignInterface {
         };
         let name = &interface.name;
         let socket = format!("/var/run/wireguard/{name}.sock");
-        while !std::path::Path::new(&socket).exists() {
+        // `wg` takes a socket away that does not listen yet.
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let key = site.path().join("state/gate.key");
