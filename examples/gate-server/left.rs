@@ -42,7 +42,7 @@ impl Left {
         for outliving in [Backend::Kernel, Backend::Uapi] {
             let found = match tokio::time::timeout(LIMIT, outliving.reach(name, &key)).await {
                 Ok(found) => found,
-                Err(_) => Err(Unreached::Failed(NO_ANSWER.to_owned())),
+                Err(_) => Err(Unreached::Hangs),
             };
             match found {
                 Ok(Some(interface)) => return Self::Interface(interface),
@@ -51,6 +51,7 @@ impl Left {
                 Err(_) if outliving != backend => {}
                 Err(Unreached::OtherKey(why)) => left = Self::Others(why),
                 Err(Unreached::NoSocket(why)) => left = Self::unless_gone(name, why),
+                Err(Unreached::Hangs) => left = Self::Unknown(NO_ANSWER.to_owned()),
                 Err(Unreached::Failed(why)) => left = Self::Unknown(why),
             }
         }

@@ -132,6 +132,8 @@ pub enum Unreached {
     OtherKey(String),
     /// Nobody listens at its socket: it has none, or there is no such interface.
     NoSocket(String),
+    /// The program that runs it does not answer.
+    Hangs,
     /// It did not answer as it should.
     Failed(String),
 }
@@ -141,6 +143,9 @@ impl From<UapiError> for Unreached {
         let why = in_a_line(&error);
         if matches!(error, UapiError::OtherKey { .. }) {
             return Self::OtherKey(why);
+        }
+        if matches!(error, UapiError::Unanswered { .. }) {
+            return Self::Hangs;
         }
         let UapiError::Socket { source, .. } = error else {
             return Self::Failed(why);
