@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use ipnet::IpNet;
+use mfagate::enrol::{EnrolError, Registrar};
 use mfagate::id::{GroupId, UserId};
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::Profile;
-use mfagate::store::Peer;
+use mfagate::store::{FactorRecord, FactorState, Peer, User};
 use serde_json::json;
 
 use crate::output::Output;
@@ -85,6 +86,20 @@ pub(crate) async fn user(
     Ok(())
 }
 
+/// A user, and the factors that they can use; `None` where there is no such user.
+pub(crate) async fn usable(
+    registrar: &Registrar,
+    user: &UserId,
+) -> Result<Option<(User, Vec<FactorRecord>)>, EnrolError> {
+    let mut users = registrar.users().await?.into_iter();
+    let Some(known) = users.find(|known| known.id == *user) else {
+        return Ok(None);
+    };
+    let mut factors = registrar.factors(user).await?;
+    factors.retain(|factor| factor.state == FactorState::Active);
+    Ok(Some((known, factors)))
+}
+
 const fn state_of(enabled: bool) -> &'static str {
     if enabled { "enabled" } else { "disabled" }
 }
@@ -117,7 +132,7 @@ pub(crate) async fn peer(
         }
         PeerCommand::List => {
             for peer in settings.registrar()?.peers(&settings.location).await? {
-                let state = if peer.enabled { "enabled" } else { "disabled" };
+                let state = state_of(peer.enabled);
                 let Peer {
                     key, user, label, ..
                 } = &peer;

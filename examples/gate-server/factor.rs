@@ -18,6 +18,7 @@ use mfagate_examples::input::Input;
 use mfagate_examples::terminal::Person;
 use serde_json::{Value, json};
 
+use crate::enrolment;
 use crate::output::Output;
 use crate::settings::Settings;
 
@@ -221,17 +222,13 @@ impl Holder {
 /// Refuses to take the factor that the user can't get in without: there may be another one left that
 /// the policy does not ask for, or not for alone.
 async fn keep_a_way_in(settings: &Settings, which: &Which) -> Result<(), Box<dyn Error>> {
-    let registrar = settings.registrar()?;
-    let mut users = registrar.users().await?.into_iter();
-    let groups = users.find(|user| user.id == which.user);
-    let groups = groups.map_or_else(Vec::new, |user| user.groups);
-    let rules = settings.policy.for_groups(&groups);
-    let factors = registrar.factors(&which.user).await?;
-    let active = factors
-        .iter()
-        .filter(|factor| factor.state == FactorState::Active);
-    let held: Vec<_> = active.clone().map(|factor| factor.kind.clone()).collect();
-    let left = active.filter(|factor| factor.id != which.factor);
+    let usable = enrolment::usable(&settings.registrar()?, &which.user).await?;
+    let Some((user, factors)) = usable else {
+        return Ok(()); // that there is no such factor, the store says by itself
+    };
+    let rules = settings.policy.for_groups(&user.groups);
+    let held: Vec<_> = factors.iter().map(|factor| factor.kind.clone()).collect();
+    let left = factors.iter().filter(|factor| factor.id != which.factor);
     let left: Vec<_> = left.map(|factor| factor.kind.clone()).collect();
     if left.is_empty() || !rules.is_passable_with(&held) || rules.is_passable_with(&left) {
         return Ok(()); // that none at all is left, the store sees to by itself

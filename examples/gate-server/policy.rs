@@ -8,8 +8,8 @@ use clap::{Subcommand, ValueEnum};
 use mfagate::assurance::FactorKind;
 use mfagate::id::{GroupId, UserId};
 use mfagate::policy::{self, Aal, Policy};
-use mfagate::store::FactorState;
 
+use crate::enrolment;
 use crate::settings::Settings;
 
 #[derive(Debug, Subcommand)]
@@ -55,22 +55,15 @@ pub(crate) async fn policy(config: &Path, command: PolicyCommand) -> Result<(), 
         PolicyCommand::Check { file, level } => check(config, file.as_deref(), level),
         PolicyCommand::Explain { user, groups } => {
             let settings = Settings::read(config)?;
-            let registrar = settings.registrar()?;
-            let users = registrar.users().await?;
-            let known = users.into_iter().find(|known| known.id == user);
-            let known =
-                known.ok_or("there is no such user: `gate-server user list` has them all")?;
+            let usable = enrolment::usable(&settings.registrar()?, &user).await?;
+            let (known, factors) =
+                usable.ok_or("there is no such user: `gate-server user list` has them all")?;
             let groups = if groups.is_empty() {
                 known.groups
             } else {
                 groups
             };
-            let factors = registrar.factors(&user).await?;
-            let held: Vec<FactorKind> = factors
-                .into_iter()
-                .filter(|factor| factor.state == FactorState::Active)
-                .map(|factor| factor.kind)
-                .collect();
+            let held: Vec<FactorKind> = factors.into_iter().map(|factor| factor.kind).collect();
             print!("{}", policy::explain(&settings.policy, &groups, &held));
             Ok(())
         }

@@ -21,21 +21,18 @@ pub fn log_to_stderr() {
 /// An error and its causes on the standard error, a line each.
 pub fn complain(program: &str, error: &dyn Error) {
     eprintln!("{program}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because {error}");
-        cause = error.source();
+    for cause in causes(error) {
+        eprintln!("  because {cause}");
     }
 }
 
 /// An error and its causes, in one line.
 pub fn in_a_line(error: &dyn Error) -> String {
-    let (mut line, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
+    causes(error).fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+fn causes(error: &dyn Error) -> impl Iterator<Item = &dyn Error> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// A refusal in words, with what is left.

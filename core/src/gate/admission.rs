@@ -125,11 +125,8 @@ impl Machine {
                 }
             }
             Err(AuthoriseError::Refused { reason }) => {
-                let source = attempt.source;
-                let mut event = self.audit(now, AuditKind::NotAuthorised { reason });
-                event.user = Some(terms.user.clone());
-                event.peer = Some(terms.peer);
-                event.source = source;
+                let who = (&terms.user, terms.peer);
+                let event = self.audit_of(now, id, who, AuditKind::NotAuthorised { reason });
                 self.refuse_admission(id, event, Refusal::NotAuthorised {});
             }
             Err(AuthoriseError::Backend(_)) => {
@@ -147,11 +144,8 @@ impl Machine {
         kind: AuditKind,
         refusal: Refusal,
     ) {
-        let source = self.attempts.get(id).and_then(|attempt| attempt.source);
-        let mut event = self.audit(now, kind);
-        event.user = Some(candidate.subject.user.clone());
-        event.peer = Some(candidate.subject.peer);
-        event.source = source;
+        let who = (&candidate.subject.user, candidate.subject.peer);
+        let event = self.audit_of(now, id, who, kind);
         self.refuse_admission(id, event, refusal);
     }
 
@@ -173,7 +167,6 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        let source = attempt.source;
         let passed = std::mem::take(&mut attempt.passed);
         let last = passed.last().map(|passed| passed.proof.factor);
         let kind = AuditKind::Admitted {
@@ -182,11 +175,8 @@ impl Machine {
         };
         let rules = Arc::clone(&candidate.rules);
         attempt.step = Step::Opening(candidate);
-        let mut event = self.audit(now, kind);
-        event.user = Some(terms.user.clone());
-        event.peer = Some(terms.peer);
+        let mut event = self.audit_of(now, id, (&terms.user, terms.peer), kind);
         event.factor = last;
-        event.source = source;
         let grant = Grant::assertion(terms, passed, rules);
         self.actions.push_back(Action::Open {
             attempt: id,

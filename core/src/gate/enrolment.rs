@@ -153,6 +153,7 @@ impl Machine {
             return;
         };
         let mut applicant = applicant.clone();
+        let failed = |reason: FailureReason| (reason.into(), Some(reason), None);
         let (reason, failure, wait) = match result {
             Ok(Registration::Proven(credential)) => {
                 return self.add_factor(now, id, &applicant, credential);
@@ -160,15 +161,9 @@ impl Machine {
             Ok(Registration::Ask(question)) => {
                 return self.put_registration(now, id, applicant, question);
             }
-            Err(VerifyError::Wrong) => (DeniedReason::Wrong, Some(FailureReason::Wrong), None),
-            Err(VerifyError::Replayed) => {
-                let failure = Some(FailureReason::Replayed);
-                (DeniedReason::Replayed, failure, None)
-            }
-            Err(VerifyError::Expired) => {
-                let failure = Some(FailureReason::Expired);
-                (DeniedReason::Expired, failure, None)
-            }
+            Err(VerifyError::Wrong) => failed(FailureReason::Wrong),
+            Err(VerifyError::Replayed) => failed(FailureReason::Replayed),
+            Err(VerifyError::Expired) => failed(FailureReason::Expired),
             Err(VerifyError::Unfit) => (DeniedReason::Unfit, None, None),
             Err(VerifyError::Busy { retry }) => {
                 let wait = millis(retry.max(Self::LEAST_WAIT));
@@ -180,14 +175,14 @@ impl Machine {
         };
         applicant.failures += u32::from(failure.is_some());
         let tries_left = MOST_FAILURES.saturating_sub(applicant.failures);
-        let is_over = tries_left == 0 || now.instant >= attempt.expires;
+        let is_over = tries_left == 0 || self.stopping || now.instant >= attempt.expires;
         if let Some(reason) = failure
             && let Some(kind) = self.wish(id).map(|wish| wish.kind.clone())
         {
             let kind = AuditKind::EnrolmentDenied { kind, reason };
             self.record(now, id, &applicant.enrolment.user.id, kind);
         }
-        if is_over || self.stopping {
+        if is_over {
             return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
         }
         let Some(attempt) = self.attempts.get_mut(id) else {
@@ -226,13 +221,10 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        let source = attempt.source;
         let passed = std::mem::take(&mut attempt.passed);
         let kind = wish.kind.clone();
-        let mut event = self.audit(now, AuditKind::FactorAdded { kind });
-        event.user = Some(enrolment.user.id.clone());
-        event.peer = Some(enrolment.peer.key);
-        event.source = source;
+        let who = (&enrolment.user.id, enrolment.peer.key);
+        let event = self.audit_of(now, id, who, AuditKind::FactorAdded { kind });
         self.actions.push_back(Action::AddFactor {
             attempt: id,
             enrolment: Arc::clone(enrolment),

@@ -314,12 +314,23 @@ impl Machine {
         let Some(attempt) = self.attempts.get(id) else {
             return;
         };
+        let event = Box::new(self.audit_of(now, id, (user, attempt.peer), kind));
+        self.actions.push_back(Action::Record { event });
+    }
+
+    /// A record of something that an attempt of this user's, from this peer, comes to.
+    fn audit_of(
+        &self,
+        now: Now,
+        id: AttemptId,
+        (user, peer): (&UserId, PublicKey),
+        kind: AuditKind,
+    ) -> AuditEvent {
         let mut event = self.audit(now, kind);
         event.user = Some(user.clone());
-        event.peer = Some(attempt.peer);
-        event.source = attempt.source;
-        let event = Box::new(event);
-        self.actions.push_back(Action::Record { event });
+        event.peer = Some(peer);
+        event.source = self.attempts.get(id).and_then(|attempt| attempt.source);
+        event
     }
 
     fn audit(&self, now: Now, kind: AuditKind) -> AuditEvent {

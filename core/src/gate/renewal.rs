@@ -92,7 +92,7 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        let (peer, source) = (attempt.peer, attempt.source);
+        let peer = attempt.peer;
         let Intent::Renew(session) = attempt.intent else {
             return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
         };
@@ -101,16 +101,11 @@ impl Machine {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
         let generation = lease.generation();
-        let mut event = self.audit(
-            now,
-            AuditKind::Renewed {
-                not_after: terms.not_after,
-            },
-        );
-        event.user = Some(terms.user.clone());
-        event.peer = Some(peer);
+        let kind = AuditKind::Renewed {
+            not_after: terms.not_after,
+        };
+        let mut event = self.audit_of(now, id, (&terms.user, peer), kind);
         event.session = Some(session);
-        event.source = source;
         let event = Box::new(event);
         self.actions.push_back(Action::Renew {
             attempt: id,

@@ -101,13 +101,10 @@ impl Machine {
             return;
         };
         attempt.passed.pop();
-        let source = attempt.source;
         let kind = passed.proof.assurance.kind.clone();
-        let mut event = self.audit(now, AuditKind::FactorPassed { kind });
-        event.user = Some(candidate.subject.user.clone());
-        event.peer = Some(candidate.subject.peer);
+        let who = (&candidate.subject.user, candidate.subject.peer);
+        let mut event = self.audit_of(now, id, who, AuditKind::FactorPassed { kind });
         event.factor = Some(passed.proof.factor);
-        event.source = source;
         self.actions.push_back(Action::Pass {
             attempt: id,
             subject: Box::new(candidate.subject.clone()),
@@ -191,15 +188,11 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        let source = attempt.source;
         let factor = candidate.subject.factor.id;
         let (peer, user) = (candidate.subject.peer, candidate.subject.user.clone());
         attempt.step = Step::Recording(candidate, reason);
-        let mut event = self.audit(now, AuditKind::Denied { reason });
-        event.user = Some(user);
-        event.peer = Some(peer);
+        let mut event = self.audit_of(now, id, (&user, peer), AuditKind::Denied { reason });
         event.factor = Some(factor);
-        event.source = source;
         let throttle = self.policy.throttle;
         let failure = Box::new(Failure {
             factor,
@@ -226,11 +219,7 @@ impl Machine {
             return;
         };
         let candidate = candidate.clone();
-        let reason = match reason {
-            FailureReason::Wrong => DeniedReason::Wrong,
-            FailureReason::Replayed => DeniedReason::Replayed,
-            FailureReason::Expired => DeniedReason::Expired,
-        };
+        let reason = DeniedReason::from(*reason);
         match result {
             Ok(FailureRecorded::Counted(lock)) => {
                 self.deny(now, id, candidate, denied(reason, lock, now))

@@ -1,13 +1,12 @@
 //! An axum router that serves one gate.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::body::{Bytes, HttpBody};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -43,7 +42,10 @@ pub fn router(gate: Gate) -> Router {
 
 fn router_within(gate: Gate, body_time: Duration) -> Router {
     let served = Served { gate, body_time };
-    Router::new().route(PATH, post(exchange)).with_state(served)
+    Router::new()
+        .route(PATH, post(exchange))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(served)
 }
 
 #[derive(Clone)]
@@ -52,10 +54,14 @@ struct Served {
     body_time: Duration,
 }
 
-async fn exchange(State(served): State<Served>, Source(source): Source, body: Body) -> Response {
+async fn exchange(
+    State(served): State<Served>,
+    Source(source): Source,
+    request: Request,
+) -> Response {
     let Served { gate, body_time } = served;
-    let handled = match tokio::time::timeout(body_time, read(body)).await {
-        Ok(Ok(body)) => gate.handle(body, source.map(|addr| addr.ip())).await,
+    let handled = match tokio::time::timeout(body_time, read(request)).await {
+        Ok(Ok(body)) => gate.handle(body.into(), source.map(|addr| addr.ip())).await,
         Ok(Err(refusal)) => Err(refusal),
         // Nothing of the protocol's: there is no request that it could answer.
         Err(_) => {
@@ -80,24 +86,19 @@ async fn exchange(State(served): State<Served>, Source(source): Source, body: Bo
 
 /// Reads a body to its end, or until it is known to be too long: by what its head says, or by what
 /// came.
-async fn read(mut body: Body) -> Result<Vec<u8>, Unauthenticated> {
-    let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+async fn read(request: Request) -> Result<Bytes, Unauthenticated> {
+    let least = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
     if least > MAX_BODY {
         return Err(Unauthenticated::TooLarge);
     }
-    let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        // A body that breaks off is none.
-        let frame = frame.map_err(|_| Unauthenticated::Malformed)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if bytes.len() + data.len() > MAX_BODY {
-            return Err(Unauthenticated::TooLarge);
+    match Bytes::from_request(request, &()).await {
+        Ok(body) => Ok(body),
+        Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
+            Err(Unauthenticated::TooLarge)
         }
-        bytes.extend_from_slice(&data);
+        // A body that breaks off is none.
+        Err(_) => Err(Unauthenticated::Malformed),
     }
-    Ok(bytes)
 }
 
 fn status_of(refusal: &Unauthenticated) -> StatusCode {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::AuditEvent;
-use crate::channel::message::Ended;
+use crate::channel::message::{DeniedReason, Ended};
 use crate::id::{
     CredentialId, FactorId, Generation, GroupId, LocationId, SessionId, TokenId, UserId,
 };
@@ -176,6 +176,16 @@ pub enum FailureReason {
     Replayed,
     /// The answer came too late for its challenge.
     Expired,
+}
+
+impl From<FailureReason> for DeniedReason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Wrong => Self::Wrong,
+            FailureReason::Replayed => Self::Replayed,
+            FailureReason::Expired => Self::Expired,
+        }
+    }
 }
 
 /// An admission to be, for [`open_session`](super::PeerStore::open_session).

@@ -60,28 +60,25 @@ async fn revoke(
     let line = Line::new(host, 9, GATE.public_key(), endpoint);
     let leased = Leased::new(GATE).await;
     let epoch = Instant::now();
-    let (mut to_gate, up) = line.up(EVERY, epoch);
-    let (mut to_client, down) = line.down(EVERY, epoch);
+    let mut traffic = line.both_ways(EVERY, epoch);
     let mut read = Vec::new();
     for _ in 0..ROUNDS {
         leased.admit(&line.peer(), HOUR).await;
         let gate = leased.gate(Arc::clone(&interface)).await;
         line.begin(psk(1)).await;
-        up.wait_for(10);
-        down.wait_for(10);
+        traffic.wait_for(10);
         let ended = gate.revoke(Scope::All).await.unwrap();
         let returned = nanos(epoch);
         assert_eq!(ended.len(), 1);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        for receiver in [&up, &down] {
+        for receiver in [&traffic.up, &traffic.down] {
             let last = receiver.last_sent();
             assert!(last <= returned, "sent {} ns after it", last - returned);
             read.push(receiver.last_read().saturating_sub(returned));
         }
         gate.shutdown().await;
     }
-    to_gate.stop();
-    to_client.stop();
+    traffic.stop();
     let what = format!("{backend}: last packet read after revoke returned");
     let median = show(&what, &mut read);
     assert!(Duration::from_nanos(median) <= BOUND, "it goes on");
@@ -132,29 +129,18 @@ async fn expire(
     let line = Line::new(host, 9, GATE.public_key(), endpoint);
     let leased = Leased::new(GATE).await;
     let epoch = Instant::now();
-    let (mut to_gate, up) = line.up(EVERY, epoch);
-    let (mut to_client, down) = line.down(EVERY, epoch);
+    let mut traffic = line.both_ways(EVERY, epoch);
     leased.admit(&line.peer(), SHORT).await;
     let end = epoch.elapsed() + SHORT;
     let gate = leased.gate(interface).await;
     line.begin(psk(1)).await;
-    up.wait_for(10);
-    down.wait_for(10);
+    traffic.wait_for(10);
     tokio::time::sleep(SHORT + LATE).await;
-    for receiver in [&up, &down] {
-        ends_in_time(backend, receiver.last_sent(), end);
+    for receiver in [&traffic.up, &traffic.down] {
+        receiver.ended_at(end, LATE, backend);
     }
-    to_gate.stop();
-    to_client.stop();
+    traffic.stop();
     gate.shutdown().await;
-}
-
-fn ends_in_time(backend: &str, last_sent: u64, end: Duration) {
-    let last = Duration::from_nanos(last_sent);
-    println!(
-        "{backend}: the last packet was sent {last:?} after the start, the lease's end was at {end:?}"
-    );
-    assert!(last.abs_diff(end) <= LATE, "{backend}");
 }
 
 #[test]
@@ -212,7 +198,7 @@ async fn in_process_passes_nothing_that_is_sent_after_a_lease_has_ended() {
     let gate = leased.gate(Arc::new(ends.gate.clone())).await;
     let (stream, _tasks) = ends.stream(epoch).await;
     tokio::time::sleep(SHORT + LATE).await;
-    ends_in_time("in process", stream.last_sent(), end);
+    stream.ended_at(end, LATE, "in process");
     gate.shutdown().await;
 }
 

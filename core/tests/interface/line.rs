@@ -85,6 +85,17 @@ impl<'a> Line<'a> {
         (Sender::start(socket, to.leak(), every, epoch), receiver)
     }
 
+    /// Flows in both directions; the gate must have its address.
+    pub(crate) fn both_ways(&self, every: Duration, epoch: Instant) -> Traffic {
+        let (to_gate, up) = self.up(every, epoch);
+        let (to_client, down) = self.down(every, epoch);
+        Traffic {
+            up,
+            down,
+            senders: [to_gate, to_client],
+        }
+    }
+
     /// A flow from the gate to the client.
     pub(crate) fn down(&self, every: Duration, epoch: Instant) -> (Sender, Receiver) {
         let to = format!("10.{}.0.2:10", self.number);
@@ -93,6 +104,27 @@ impl<'a> Line<'a> {
         let receiver = Receiver::start(socket, epoch);
         let from = UdpSocket::bind(format!("10.{}.0.1:10", self.number)).unwrap();
         (Sender::start(from, to.leak(), every, epoch), receiver)
+    }
+}
+
+/// Flows in both directions of a line.
+pub(crate) struct Traffic {
+    pub(crate) up: Receiver,
+    pub(crate) down: Receiver,
+    senders: [Sender; 2],
+}
+
+impl Traffic {
+    /// Waits until more have arrived in each direction.
+    pub(crate) fn wait_for(&self, more: u64) {
+        self.up.wait_for(more);
+        self.down.wait_for(more);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        for sender in &mut self.senders {
+            sender.stop();
+        }
     }
 }
 

@@ -96,6 +96,13 @@ impl Receiver {
         sent.max().unwrap_or(0)
     }
 
+    /// The last packet that came was sent when a lease was to end, or so much away from that at most.
+    pub(crate) fn ended_at(&self, end: Duration, late: Duration, backend: &str) {
+        let last = Duration::from_nanos(self.last_sent());
+        println!("{backend}: sent last {last:?} after the start, the lease's end was at {end:?}");
+        assert!(last.abs_diff(end) <= late, "{backend}");
+    }
+
     /// When the last packet was read.
     pub(crate) fn last_read(&self) -> u64 {
         self.arrivals().last().map_or(0, |last| last.read)

@@ -1,33 +1,17 @@
 //! Bodies that come slowly, too long or not at all, over a socket.
 
-use std::sync::Arc;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::factor::totp::TotpVerifier;
-use crate::key::PrivateKey;
 use crate::runtime::GateConfig;
-use crate::seal::{KeyRing, RingKey};
-use crate::store::MemoryStore;
-use crate::testing::fake_interface::FakeInterface;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gate that waits so long for a body, and a connection to it.
 async fn connect(body_time: Duration) -> (Gate, TcpStream) {
-    let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
-    let mut config = GateConfig::new(
-        "office".parse().unwrap(),
-        PrivateKey::generate().unwrap(),
-        ring,
-        Arc::new(MemoryStore::new()),
-        Arc::new(FakeInterface::new()),
-    );
-    config.verifiers.push(Arc::new(TotpVerifier::new()));
-    let gate = Gate::start(config).await.unwrap();
+    let gate = Gate::start(GateConfig::of_an_office()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let app = router_within(gate.clone(), body_time);

@@ -126,7 +126,7 @@ impl Uapi {
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
-        self.set(fixed(&protocol::remove(peer))).await
+        self.set(Zeroizing::new(protocol::remove(peer))).await
     }
 }
 

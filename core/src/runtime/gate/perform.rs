@@ -15,8 +15,10 @@ use crate::key::{PresharedKey, PublicKey};
 use crate::seal::Sealed;
 use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
 
-/// How long the store is asked about a changed lease before it counts as not backed.
+/// How often the store is asked about a changed lease before it counts as not backed.
 const CHECK_TRIES: u32 = 5;
+/// How long after the store did not answer that it is asked again.
+const CHECK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often the store is given a record that belongs to no other intent.
 const RECORD_TRIES: u32 = 5;
@@ -238,22 +240,39 @@ impl Shared {
     }
 
     /// Appends a record that belongs to no other intent. One that the store took and did not say so
-    /// is there twice, rather than not at all; a gate that stops tries for the last time.
+    /// is there twice, rather than not at all.
     async fn record(&self, event: AuditEvent) {
-        for tried in 1..=RECORD_TRIES {
-            let is_last = tried == RECORD_TRIES || self.stop.is_cancelled();
-            let (store, again) = (Arc::clone(&self.store), event.clone());
-            let call = async move { store.append_audit(again).await };
-            if self.ask_store("append_audit", call).await.is_ok() {
-                return;
-            }
-            if is_last {
+        let append = || {
+            let (store, event) = (Arc::clone(&self.store), event.clone());
+            self.ask_store(
+                "append_audit",
+                async move { store.append_audit(event).await },
+            )
+        };
+        let recorded = self.again_and_again(RECORD_TRIES, RECORD_AGAIN, append);
+        if recorded.await.is_err() {
+            tracing::error!(location = %self.location, ?event, "the store does not take an audit record: it is lost");
+        }
+    }
+
+    /// Asks so often, with a pause after each failure; a gate that stops asks for the last time.
+    async fn again_and_again<T, F: Future<Output = Result<T, Unavailable>>>(
+        &self,
+        tries: u32,
+        pause: Duration,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Unavailable> {
+        for _ in 1..tries {
+            if self.stop.is_cancelled() {
                 break;
             }
-            let pause = tokio::time::sleep(RECORD_AGAIN);
+            if let done @ Ok(_) = ask().await {
+                return done;
+            }
+            let pause = tokio::time::sleep(pause);
             _ = self.stop.run_until_cancelled(pause).await;
         }
-        tracing::error!(location = %self.location, ?event, "the store does not take an audit record: it is lost");
+        ask().await
     }
 
     /// A peer that is left alone counts as not enrolled.
@@ -436,13 +455,9 @@ impl Shared {
         // Those who wait too long for their turn are not believed either.
         let turn = tokio::time::timeout(self.timeouts.start, self.checks.acquire());
         let _turn = turn.await.map_err(|_| Unavailable)?;
-        for _ in 1..CHECK_TRIES {
-            if let Ok(standing) = self.standing(peer, session).await {
-                return Ok(standing);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        self.standing(peer, session).await
+        let standing = || self.standing(peer, session);
+        self.again_and_again(CHECK_TRIES, CHECK_AGAIN, standing)
+            .await
     }
 
     async fn standing(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {

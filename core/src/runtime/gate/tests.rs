@@ -53,18 +53,26 @@ impl Clock for FaultyClock {
     }
 }
 
+impl GateConfig {
+    /// A gate at an office where nobody is, which asks for one-time passwords.
+    pub(crate) fn of_an_office() -> Self {
+        let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
+        let mut config = Self::new(
+            "office".parse().unwrap(),
+            PrivateKey::generate().unwrap(),
+            ring,
+            Arc::new(MemoryStore::new()),
+            Arc::new(FakeInterface::new()),
+        );
+        config.verifiers.push(Arc::new(TotpVerifier::new()));
+        config
+    }
+}
+
 /// What the process does that is to end. It ends well only if the fault does not end it.
 async fn go_on(fault: &str) {
-    let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
     let clock = FaultyClock::default();
-    let mut config = GateConfig::new(
-        "office".parse().unwrap(),
-        PrivateKey::generate().unwrap(),
-        ring,
-        Arc::new(MemoryStore::new()),
-        Arc::new(FakeInterface::new()),
-    );
-    config.verifiers.push(Arc::new(TotpVerifier::new()));
+    let mut config = GateConfig::of_an_office();
     config.clock = Arc::new(clock.clone());
     let gate = Gate::start(config).await.unwrap();
     let (_, bring_about) = FAULTS.into_iter().find(|(name, _)| *name == fault).unwrap();

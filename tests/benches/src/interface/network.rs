@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -119,7 +119,8 @@ impl WireguardGo {
             .spawn()?;
         let started = Self { name, program };
         for _ in 0..500 {
-            if Path::new(&started.socket()).exists() {
+            // `wg` takes a socket away that does not listen yet.
+            if UnixStream::connect(started.socket()).is_ok() {
                 started.configure(key)?;
                 space.ip(&format!("address add 10.0.0.1/8 dev {}", started.name))?;
                 space.ip(&format!("link set {} up", started.name))?;
