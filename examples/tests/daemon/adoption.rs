@@ -71,7 +71,7 @@ fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
         let leased = interface.shows(alice);
 
         // A crash, strangers on the interface, and a start in the middle of a stream.
-        let flow = Pings::start(&host, "0.01", 8);
+        let flow = Pings::start(&host, 10, 8);
         daemon.kill();
         let stranger = ["preshared-key", psk, "allowed-ips", "10.9.0.77/32"];
         interface.set(ORPHAN, &stranger);

@@ -34,10 +34,10 @@ fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> (WgQuick<'a>, Timest
 }
 
 /// Holds the database's one writer up, until it is dropped.
-struct Writer(Child);
+pub(crate) struct Writer(Child);
 
 impl Writer {
-    fn hold(database: &Path) -> Self {
+    pub(crate) fn hold(database: &Path) -> Self {
         let hold = "import sqlite3, sys\n\
             db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
             db.execute('BEGIN IMMEDIATE')\n\
@@ -99,7 +99,7 @@ fn a_lease_ends_on_time_while_the_store_does_not_answer() {
         let _daemon = run_on_a_tun_device(&site);
         let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret, 0));
         let writer = Writer::hold(&site.path().join("state/gate.db"));
-        let last = Pings::start(&host, "0.05", 13).last();
+        let last = Pings::start(&host, 50, 13).last();
         assert!(last < latest_end + Duration::from_secs(1), "cut too late");
         drop(writer);
         ends_in_the_store(&site);
@@ -116,7 +116,7 @@ fn a_lease_ends_on_time_while_the_disk_is_full() {
         let daemon = run_on_a_tun_device(&site);
         let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret, 0));
         disk.fill();
-        let last = Pings::start(&host, "0.05", 13).last();
+        let last = Pings::start(&host, 50, 13).last();
         assert!(last < latest_end + Duration::from_secs(1), "cut too late");
         std::fs::remove_file(disk.0.join("filler")).unwrap();
         ends_in_the_store(&site);

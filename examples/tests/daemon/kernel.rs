@@ -73,7 +73,7 @@ fn a_lease_of_the_kernel_s_ends_on_time_after_the_gate_was_killed() {
         let latest_end = SystemClock::new().now().timestamp + LEASE;
         assert!(host.reaches(INSIDE, 10));
         daemon.kill();
-        let last = Pings::start(&host, "0.05", 30).last();
+        let last = Pings::start(&host, 50, 30).last();
         println!(
             "the last reply came {:?} before the latest end",
             latest_end.saturating_since(last)
@@ -103,7 +103,7 @@ fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
         let _tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 20));
         let leased = peers();
-        let flow = Pings::start(&host, "0.05", 12);
+        let flow = Pings::start(&host, 50, 12);
         daemon.kill();
         // Any 32 bytes are a public key.
         let orphan = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";

@@ -99,7 +99,7 @@ fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
         let latest_end = SystemClock::new().now().timestamp + LEASE;
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 5));
-        let last = Pings::start(&host, "0.05", 15).last();
+        let last = Pings::start(&host, 50, 15).last();
         assert!(
             last + Duration::from_secs(1) > earliest_end,
             "cut too early"
@@ -122,7 +122,7 @@ fn a_killed_gate_takes_its_tun_device_with_it() {
         connect.wait_for("is good for");
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 5));
-        let flow = Pings::start(&host, "0.05", 4);
+        let flow = Pings::start(&host, 50, 4);
         std::thread::sleep(Duration::from_secs(1));
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
@@ -151,7 +151,7 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 3));
 
-        let flow = Pings::start(&host, "0.05", 9);
+        let flow = Pings::start(&host, 50, 9);
         daemon.child.kill().unwrap();
         let last = flow.last();
         assert!(last + Duration::from_secs(2) > latest_end, "cut too early");
@@ -178,10 +178,12 @@ pub(crate) fn lasts(text: String, lease: Duration) -> String {
 pub(crate) struct Pings(Child);
 
 impl Pings {
-    pub(crate) fn start(host: &Host, every: &str, seconds: u32) -> Self {
+    /// One every so many milliseconds, for so many seconds; then it waits for the last reply.
+    pub(crate) fn start(host: &Host, every: u32, seconds: u32) -> Self {
         let mut ping = host.command("ping");
-        let seconds = seconds.to_string();
-        ping.args(["-D", "-n", "-i", every, "-w", &seconds]);
+        let (count, every) = (seconds * 1000 / every, f64::from(every) / 1000.0);
+        let (count, every) = (count.to_string(), every.to_string());
+        ping.args(["-D", "-n", "-i", &every, "-c", &count, "-W", "1"]);
         Self(
             ping.arg(INSIDE.to_string())
                 .stdout(Stdio::piped())
