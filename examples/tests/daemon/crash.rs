@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use mfagate::enrol::Registrar;
 use mfagate::http::HttpTransport;
 use mfagate::id::{LocationId, SessionId};
@@ -17,7 +18,9 @@ use mfagate::store::{PeerStore, SqliteStore};
 use tokio::sync::Mutex;
 
 use crate::device::Device;
-use crate::site::{Running, Site};
+use crate::network::{in_new_network, run};
+use crate::site::{PAGE, Running, Site, serve_page};
+use crate::system::ForeignInterface;
 
 const KILLS: usize = 100;
 /// Enough for a code whenever one is wanted: each is good once, and there is one every 30 s.
@@ -45,14 +48,36 @@ struct Fleet {
     transport: HttpTransport,
     /// A worker holds a device while it acts for it.
     devices: Vec<Mutex<(Device, Known)>>,
+    /// One that outlives the daemon, in the place of the daemon's own.
+    interface: Option<ForeignInterface>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_acknowledged_is_lost_by_a_hundred_kills() {
+    kill_again_and_again(Fleet::enrol(Site::new(), None).await).await;
+}
+
+/// What the killed daemon left on the interface is there when the next one starts.
+#[test]
+fn a_hundred_kills_leave_nobody_on_an_interface_that_outlives_the_gate() {
+    in_new_network(|| async {
+        let site = Site::at("127.0.0.1");
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, false);
+        run(
+            "ip",
+            &["route", "add", "10.9.0.0/16", "dev", &interface.name],
+        );
+        serve_page(PAGE);
+        kill_again_and_again(Fleet::enrol(site, Some(interface)).await).await;
+    });
+}
+
+async fn kill_again_and_again(fleet: Fleet) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     fastrand::seed(seed);
-    let fleet = Arc::new(Fleet::enrol().await);
+    let fleet = Arc::new(fleet);
     let mut daemon = fleet.site.run();
     let mut head = fleet.head("0:0000000000000000000000000000000000000000000000000000000000000000");
     let (mut admitted, mut revoked) = (0, 0);
@@ -76,8 +101,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_hundred_kills() {
 }
 
 impl Fleet {
-    async fn enrol() -> Self {
-        let site = Site::new();
+    async fn enrol(site: Site, interface: Option<ForeignInterface>) -> Self {
         let state = site.path().join("state");
         let key: PrivateKey = std::fs::read_to_string(state.join("gate.key"))
             .unwrap()
@@ -101,6 +125,7 @@ impl Fleet {
             store,
             transport,
             devices,
+            interface,
         }
     }
 
@@ -173,10 +198,23 @@ impl Fleet {
         let stored = self.store.live_sessions(&self.location).await.unwrap();
         let stored: BTreeMap<_, _> = stored.iter().map(|one| (one.peer, one.id)).collect();
         assert_eq!(listed, stored, "the gate holds what the store holds");
+        let installed = self.interface.as_ref().map(installed);
+        if let Some(installed) = &installed {
+            let installed: Vec<_> = installed.keys().collect();
+            assert_eq!(installed, listed.keys().collect::<Vec<_>>());
+        }
         for device in &self.devices {
             let mut held = device.lock().await;
             let (device, known) = &mut *held;
-            let found = listed.get(&device.key.public_key()).copied();
+            let key = device.key.public_key();
+            let found = listed.get(&key).copied();
+            if let (Known::Live(_, Some(psk)), Some(installed)) = (&*known, &installed) {
+                let is_its = installed.get(&key) == Some(psk);
+                assert!(
+                    is_its,
+                    "{known:?} has another preshared key on the interface"
+                );
+            }
             match (&*known, found) {
                 (Known::Ended(_), None) => {}
                 (Known::Live(session, _), Some(found)) => assert_eq!(*session, found),
@@ -263,4 +301,16 @@ impl Fleet {
         }
         panic!("no device has a code left")
     }
+}
+
+/// Whom `wg` shows on an interface, each with its preshared key.
+fn installed(interface: &ForeignInterface) -> BTreeMap<PublicKey, PresharedKey> {
+    let dump = run("wg", &["show", &interface.name, "preshared-keys"]);
+    let peers = dump.lines().map(|line| {
+        let (peer, psk) = line.split_once('\t').unwrap();
+        let psk = BASE64.decode(psk.as_bytes()).unwrap();
+        let psk = PresharedKey::from_bytes(psk.try_into().unwrap());
+        (peer.parse().unwrap(), psk)
+    });
+    peers.collect()
 }

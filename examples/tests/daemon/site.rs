@@ -20,7 +20,10 @@ impl Site {
     /// What `init` wrote, at ports that are free, with a page inside.
     pub(crate) fn new() -> Self {
         let site = Self::at("127.0.0.1");
-        let forward = format!("[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n", page());
+        let forward = format!(
+            "[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n",
+            serve_page("127.0.0.1:0")
+        );
         site.configure(|text| text + &forward);
         site
     }
@@ -165,9 +168,9 @@ impl Drop for Running {
     }
 }
 
-/// Serves one page to whoever asks.
-fn page() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// Serves one page to whoever asks, at this address.
+pub(crate) fn serve_page(at: &str) -> SocketAddr {
+    let listener = TcpListener::bind(at).unwrap();
     let at = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
