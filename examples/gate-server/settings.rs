@@ -150,6 +150,14 @@ where
         .map_err(de::Error::custom)
 }
 
+/// What is wrong with a TOML text, and where. The line itself is not repeated, as it is in the error's
+/// own text: a password may be in it, though none belongs there.
+fn fault(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("{}{}", line.unwrap_or_default(), error.message())
+}
+
 impl Settings {
     pub(crate) fn read(config: &Path) -> Result<Self, Box<dyn Error>> {
         let text = std::fs::read_to_string(config).map_err(|error| {
@@ -161,8 +169,8 @@ impl Settings {
         // First, since it knows the line of a fault where serde knows that of the table.
         Policy::from_toml_table(&text, "policy")
             .map_err(|error| format!("{}: {error}", config.display()))?;
-        let mut settings: Self =
-            toml::from_str(&text).map_err(|error| format!("{}: {error}", config.display()))?;
+        let mut settings: Self = toml::from_str(&text)
+            .map_err(|error| format!("{}: {}", config.display(), fault(&text, &error)))?;
         settings.folder = config.parent().unwrap_or(Path::new(".")).to_owned();
         settings.state = settings.folder.join(&settings.state);
         Ok(settings)

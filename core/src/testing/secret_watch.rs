@@ -32,8 +32,9 @@ use tracing::{Event, Metadata, Subscriber};
 /// ```
 ///
 /// A secret may be named after it was logged: all that came in is kept until the watch is dropped,
-/// and dropping it is one more [`assert_clean`](Self::assert_clean). It sees what goes through
-/// `tracing`; not what is printed otherwise, nor a secret that was cut up or encrypted.
+/// and dropping it is one more [`assert_clean`](Self::assert_clean). What is written otherwise, by
+/// another program for instance, it sees where [`read`](Self::read) is given it; a secret that was
+/// cut up or encrypted it never sees.
 #[derive(Default)]
 pub struct SecretWatch(Arc<Log>);
 
@@ -44,12 +45,18 @@ struct Log {
     spans: AtomicU64,
 }
 
-/// The value of one field.
+/// The value of one field, or another text.
 struct Line {
-    /// The event or span; unknown where a span was given a value after it began.
-    metadata: Option<&'static Metadata<'static>>,
+    origin: Origin,
     field: &'static str,
     text: String,
+}
+
+#[derive(Clone, Copy)]
+enum Origin {
+    /// An event or span; unknown where a span was given a value after it began.
+    Traced(Option<&'static Metadata<'static>>),
+    Written(&'static str),
 }
 
 /// A secret in a log. It does not repeat the secret.
@@ -60,9 +67,10 @@ pub struct Leak {
     pub secret: String,
     /// How it was written: "hexadecimal".
     pub form: &'static str,
-    /// The event or span, by the place in the source that it comes from.
+    /// The event or span, by the place in the source that it comes from; or the name that
+    /// [`SecretWatch::read`] was given.
     pub place: String,
-    /// The field of it. The text of an event is in its field `message`.
+    /// The field of it. The text of an event is in its field `message`, and so is any other text.
     pub field: &'static str,
 }
 
@@ -110,6 +118,16 @@ impl SecretWatch {
         assert!(installed.is_ok(), "another subscriber is installed");
     }
 
+    /// Takes in a text that did not come through `tracing`: what a program wrote to its standard
+    /// error, a file, a page. `source` says where it is from.
+    pub fn read(&self, source: &'static str, text: impl Into<String>) {
+        locked(&self.0.lines).push(Line {
+            origin: Origin::Written(source),
+            field: "message",
+            text: text.into(),
+        });
+    }
+
     /// Whether this text is in anything that was logged: shows that the watch is listening.
     pub fn has_seen(&self, text: &str) -> bool {
         locked(&self.0.lines)
@@ -155,9 +173,11 @@ impl fmt::Debug for SecretWatch {
 
 impl Line {
     fn leak(&self, secret: &str, form: &'static str) -> Leak {
-        let place = self
-            .metadata
-            .map_or_else(|| "a span that had begun before".to_owned(), place);
+        let place = match self.origin {
+            Origin::Traced(Some(metadata)) => place(metadata),
+            Origin::Traced(None) => "a span that had begun before".to_owned(),
+            Origin::Written(source) => source.to_owned(),
+        };
         Leak {
             secret: secret.to_owned(),
             form,
@@ -221,7 +241,7 @@ struct Visitor<'a> {
 impl Visitor<'_> {
     fn take(&self, field: &Field, text: String) {
         locked(&self.log.lines).push(Line {
-            metadata: self.metadata,
+            origin: Origin::Traced(self.metadata),
             field: field.name(),
             text,
         });

@@ -2,7 +2,7 @@
 //! nobody else's, and none for ever.
 //!
 //! All of it is in one virtual time, which passes only while everything waits: a time-out takes
-//! none, and who was not held up has seen none pass.
+//! none, and who was not held up has seen none pass. None of it writes a secret to the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::authorise::{Admission, AuthoriseError, Authoriser, Permit};
-use mfagate::channel::message::{Answer, Hello, Refusal, Reply, Request};
+use mfagate::channel::message::{Answer, Code, Hello, Refusal, Reply, Request};
 use mfagate::channel::{DecapsulationSecret, Initiator};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
@@ -25,8 +25,9 @@ use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey, Sealed};
 use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore, UserChange};
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
-use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
+use mfagate::testing::{FaultyStore, SecretWatch, StoreCall, StoreFault};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
+use tracing::subscriber::{DefaultGuard, set_default};
 
 const MOMENT: Duration = Duration::from_millis(1);
 const STEP: Duration = Duration::from_secs(30);
@@ -98,6 +99,9 @@ struct Site {
     authoriser: Arc<Doubtful>,
     alice: Visitor,
     bob: Visitor,
+    /// Of this thread, which is all that the test has.
+    _log: DefaultGuard,
+    watch: SecretWatch,
 }
 
 /// A device, its owner's authenticator app, and the gate that it knows.
@@ -107,6 +111,7 @@ pub(crate) struct Visitor {
     key: PrivateKey,
     app: TotpSecret,
     clock: Arc<dyn Clock>,
+    used: Arc<Mutex<Vec<Code>>>,
 }
 
 impl Site {
@@ -127,8 +132,11 @@ impl Site {
         backend: Arc<dyn InterfaceBackend>,
         is_guarded: bool,
     ) -> Self {
+        let watch = SecretWatch::new();
+        let log = set_default(watch.subscriber());
         let store = FaultyStore::new(MemoryStore::new());
         let (mut config, clock) = config(&store, backend);
+        watch.secret("the gate's private key", config.private_key.expose_secret());
         let verifier = Arc::new(Moody::default());
         config.verifiers.push(verifier.clone());
         let authoriser = Arc::new(Doubtful::default());
@@ -150,6 +158,8 @@ impl Site {
             interface,
             verifier,
             authoriser,
+            _log: log,
+            watch,
         }
     }
 
@@ -161,6 +171,25 @@ impl Site {
     async fn live(&self) -> Vec<PublicKey> {
         let records = self.store.live_sessions(&location()).await.unwrap();
         records.into_iter().map(|record| record.peer).collect()
+    }
+}
+
+impl Drop for Site {
+    /// The watch looks through the log when it goes.
+    fn drop(&mut self) {
+        for visitor in [&self.alice, &self.bob] {
+            let key = visitor.key.expose_secret();
+            self.watch.secret("a device's private key", key);
+            let app = visitor.app.expose_base32();
+            self.watch.secret("an app's secret", app.as_bytes());
+            for code in visitor.used.lock().unwrap().iter() {
+                self.watch.secret("a code", code.expose_secret());
+            }
+        }
+        for peer in self.interface.installed().into_values() {
+            let psk = peer.psk.expect("the gate installs none without");
+            self.watch.secret("a preshared key", psk.expose_secret());
+        }
     }
 }
 
@@ -207,6 +236,7 @@ impl Visitor {
             key,
             app,
             clock,
+            used: Arc::default(),
         }
     }
 
@@ -230,9 +260,9 @@ impl Visitor {
             return reply;
         };
         let at = if is_right { now } else { now + STEP * 100 };
-        let answer = Answer::Code {
-            code: self.app.code(at).unwrap(),
-        };
+        let code = self.app.code(at).unwrap();
+        self.used.lock().unwrap().push(code.clone());
+        let answer = Answer::Code { code };
         let body = channel.request(&attempt, &Request::Answer { answer });
         let body = self.gate.handle(body.unwrap(), None).await.unwrap();
         channel.reply(&body).unwrap().reply

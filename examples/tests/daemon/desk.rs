@@ -11,7 +11,7 @@ pub(crate) fn connect_with(site: &Site, more: &[&str]) -> Running {
     Running::start(command(site).args(more))
 }
 
-fn command(site: &Site) -> Command {
+pub(crate) fn command(site: &Site) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connect"));
     command.current_dir(site.path());
     let forward = format!("127.0.0.1:0={PAGE}");

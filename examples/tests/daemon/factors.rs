@@ -9,7 +9,7 @@ use crate::mail::{MailServer, Security};
 use crate::site::{PAGE, Running, Site, fetch};
 use crate::story::{code, enrol};
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A site with a user and a device's profile, where these factors are asked for.
 pub(crate) fn site(steps: &str) -> Site {
@@ -28,7 +28,7 @@ pub(crate) fn token(site: &Site, kind: &str) -> String {
 }
 
 /// Sets alice's password, after two that may not be chosen.
-fn set_password(site: &Site) {
+pub(crate) fn set_password(site: &Site) {
     let add = ["factor", "add-password", "--user", "alice"];
     let mut adding = Running::start(&mut site.server(&add));
     adding.enter("short");
@@ -55,7 +55,7 @@ pub(crate) fn reaches_the_page(connect: &mut Running) {
 }
 
 /// The last id in what `factor list` says of a kind.
-fn factor(site: &Site, kind: &str) -> String {
+pub(crate) fn factor(site: &Site, kind: &str) -> String {
     let list = site.admin(&["factor", "list", "--user", "alice"]);
     let line = list.lines().find(|line| line.contains(kind)).unwrap();
     line.split(' ').next().unwrap().to_owned()

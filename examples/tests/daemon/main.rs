@@ -14,6 +14,7 @@ mod policy;
 mod programs;
 mod quickstart;
 mod roaming;
+mod secrets;
 mod settings;
 mod site;
 mod story;

@@ -208,3 +208,21 @@ fn a_watch_adds_nothing_to_a_test_that_fails_already() {
 fn a_secret_that_would_be_anywhere_is_refused() {
     SecretWatch::new().secret("short", "123");
 }
+
+#[test]
+fn a_text_from_elsewhere_is_looked_through_too() {
+    let watch = SecretWatch::new();
+    watch.read(
+        "a program's standard error",
+        "started\nthe code is 431925\n",
+    );
+    assert!(watch.has_seen("started"));
+    watch.secret("the code", "431925");
+    let leaks = watch.leaks();
+    std::mem::forget(watch); // it would panic, rightly
+    assert_eq!(leaks.len(), 1);
+    assert_eq!(
+        leaks[0].to_string(),
+        "the code, as it is, in the field `message` at a program's standard error"
+    );
+}
