@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mfagate::factor::VerifyError;
-use mfagate::factor::oidc::{Identity, Vouched};
+use mfagate::factor::oidc::{Identity, OidcVerifier, Vouched};
 use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
 
 use crate::browser::{Arrived, Browser, Page};
@@ -94,7 +94,8 @@ async fn alice(keycloak: &Keycloak) -> (Attempt, Browser) {
     let by_address = Identity::email(&keycloak.issuer, "alice@example.com");
     let provider = at(&keycloak.issuer, "mfagate")
         .scope("email")
-        .and_then(|provider| provider.acr_proves("1", Vouched::UserVerified))
+        // As the preset has it, which is for servers with TLS alone.
+        .and_then(|provider| provider.amr_proves("mfa", Vouched::UserVerified))
         .unwrap();
     let mut attempt = Attempt::of(&by_address, provider);
     let login = attempt.begin().await;
@@ -119,6 +120,7 @@ async fn alice(keycloak: &Keycloak) -> (Attempt, Browser) {
     let proof = attempt.verify(&answer).await.unwrap();
     let age = now().saturating_since(proof.assurance.authenticated_at);
     assert!(age < Duration::from_secs(300), "{age:?}");
+    assert!(proof.assurance.user_verified, "by the method `mfa`");
     let again = attempt.verify(&answer).await;
     assert!(matches!(again, Err(VerifyError::Wrong)), "{again:?}");
     attempt.secret = proof.update.expect("the subject is pinned");
@@ -140,7 +142,8 @@ async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_d
         // Confirms the code, and then that the device may know who it is.
         arrived = browser.submit(&page, &[("accept", "Yes")]).await;
     }
-    attempt.poll().await.unwrap();
+    let proof = attempt.poll().await.unwrap();
+    assert!(proof.assurance.user_verified, "by the method `mfa`");
 
     let mut stranger = Attempt::of(
         &Identity::subject(&keycloak.issuer, "somebody else"),
@@ -150,4 +153,11 @@ async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_d
     let back = browser.open(login.url()).await.back();
     let verdict = stranger.verify(&login.returned(&back).unwrap()).await;
     assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
+
+    // A provider that is trusted for nothing has verified nobody, whatever it says.
+    attempt.verifier = OidcVerifier::new([at(&keycloak.issuer, "mfagate")]).unwrap();
+    let login = attempt.begin().await;
+    let back = browser.open(login.url()).await.back();
+    let proof = attempt.verify(&login.returned(&back).unwrap()).await.unwrap();
+    assert!(!proof.assurance.user_verified);
 }

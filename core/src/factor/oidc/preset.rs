@@ -65,7 +65,8 @@ impl OidcProvider {
     /// are numbers whose meaning the realm gives them: require the one for a second factor
     /// ([`require_acr`](Self::require_acr)), and say what it proves
     /// ([`acr_proves`](Self::acr_proves)). Its methods are there once the client has the mapper
-    /// *Authentication Method Reference*; of them, `mfa` vouches for more than one factor.
+    /// *Authentication Method Reference (AMR)* and the steps of the login have a reference value: give
+    /// `mfa` to the one that comes after another factor. `mfa` vouches for more than one factor here.
     ///
     /// # Errors
     /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].
