@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::ErrorMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
+#[cfg(feature = "uapi")]
+use rtnetlink::packet_route::link::{InfoKind, LinkInfo, LinkMessage};
 use rtnetlink::{
     Handle, LinkGetRequest, LinkHandle, LinkUnspec, RouteMessageBuilder, new_connection,
 };
@@ -16,6 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) struct Link {
     handle: Handle,
     index: u32,
+    #[cfg(feature = "uapi")]
+    kind: Option<InfoKind>,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -41,6 +45,8 @@ impl Link {
             Ok(Some(message)) => Ok(Some(Self {
                 handle,
                 index: message.header.index,
+                #[cfg(feature = "uapi")]
+                kind: kind_of(message),
                 _connection: connection,
             })),
             Ok(None) => Ok(None),
@@ -53,6 +59,12 @@ impl Link {
     #[cfg(feature = "uapi")]
     pub(super) const fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Whether a program is behind it: a TUN device.
+    #[cfg(feature = "uapi")]
+    pub(super) fn is_tun(&self) -> bool {
+        self.kind == Some(InfoKind::Tun)
     }
 
     /// Makes sure that no other interface of this machine is in the networks that a new one is to
@@ -119,6 +131,25 @@ impl Link {
         let added = self.handle.route().add(route).replace().execute().await;
         Ok(added?)
     }
+}
+
+/// The driver behind an interface, where it has one of its own.
+#[cfg(feature = "uapi")]
+fn kind_of(message: LinkMessage) -> Option<InfoKind> {
+    let infos = message.attributes.into_iter().find_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute {
+            Some(infos)
+        } else {
+            None
+        }
+    });
+    infos?.into_iter().find_map(|info| {
+        if let LinkInfo::Kind(kind) = info {
+            Some(kind)
+        } else {
+            None
+        }
+    })
 }
 
 /// An interface's address with its network; `None` where that concerns the interface alone.

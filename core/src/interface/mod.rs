@@ -18,6 +18,19 @@ pub mod netstack;
     any(target_os = "freebsd", target_os = "linux", target_os = "macos")
 ))]
 pub mod portable;
+#[cfg(any(
+    all(
+        feature = "kernel",
+        any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+    ),
+    all(feature = "uapi", unix)
+))]
+mod stage;
+#[cfg(all(
+    feature = "kernel",
+    any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+))]
+mod turns;
 #[cfg(all(feature = "uapi", unix))]
 pub mod uapi;
 #[cfg(all(feature = "userspace", target_os = "linux"))]
@@ -169,10 +182,12 @@ pub trait InterfaceBackend: Send + Sync + 'static {
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError>;
 
     /// Takes the whole interface down: no packet of any peer passes after it returns. The last
-    /// resort when removals keep failing.
+    /// resort when removals keep failing. From the call on, and also where it fails, no peer is let on
+    /// any more.
     ///
     /// # Errors
-    /// [`InterfaceError`], and then a person is needed.
+    /// [`InterfaceError`], and then a person is needed. Those who were there may pass packets; they
+    /// are listed as before, can be removed, and the fence can be asked for again.
     async fn fence(&self) -> Result<(), InterfaceError>;
 }
 

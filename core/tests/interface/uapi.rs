@@ -147,8 +147,50 @@ fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_bef
         program.signal("STOP");
         assert!(interface.fence().await.is_err(), "nothing was taken down");
         program.signal("CONT");
+        // It is not down, so that it says who is there; but nobody is let on any more.
+        interface.remove(&[peer(1).key]).await.unwrap();
+        assert!(interface.install(vec![peer(2)]).await.is_err());
+        assert!(interface.renew(vec![peer(1)]).await.is_err());
+        assert_eq!(interface.list().await.unwrap(), []);
         interface.fence().await.unwrap();
         assert_eq!(program.peers(), "");
+    });
+}
+
+/// What hangs may pass packets wherever it was moved to.
+#[test]
+fn an_interface_that_was_moved_away_is_not_gone() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let program = up("mfgn").await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+        run("ip", &["link", "set", &program.name, "netns", &host.pid()]);
+        program.signal("STOP");
+        let fenced = interface.fence().await;
+        program.signal("CONT");
+        assert!(fenced.is_err(), "it is up elsewhere");
+        interface.fence().await.unwrap();
+        assert_eq!(program.peers(), "");
+    });
+}
+
+#[test]
+fn an_interface_of_the_same_name_here_is_not_taken_down_for_it() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let program = WireguardGo::start("mfgo", &GATE, host.command("wireguard-go")).await;
+        let tun = ["tuntap", "add", "dev", &program.name, "mode", "tun"];
+        run("ip", &tun);
+        run("ip", &["link", "set", &program.name, "up"]);
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        interface.install(vec![peer(1)]).await.unwrap();
+        program.signal("STOP");
+        let fenced = interface.fence().await;
+        program.signal("CONT");
+        assert!(fenced.is_err(), "it is another's");
+        let shown = run("ip", &["link", "show", "dev", &program.name]);
+        assert!(shown.contains(",UP"), "{shown}");
     });
 }
 

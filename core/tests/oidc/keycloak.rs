@@ -158,6 +158,9 @@ async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_d
     attempt.verifier = OidcVerifier::new([at(&keycloak.issuer, "mfagate")]).unwrap();
     let login = attempt.begin().await;
     let back = browser.open(login.url()).await.back();
-    let proof = attempt.verify(&login.returned(&back).unwrap()).await.unwrap();
+    let proof = attempt
+        .verify(&login.returned(&back).unwrap())
+        .await
+        .unwrap();
     assert!(!proof.assurance.user_verified);
 }

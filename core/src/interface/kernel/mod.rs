@@ -10,13 +10,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-use tokio::sync::Mutex;
 
 use crate::interface::link::{Link, LinkError};
+use crate::interface::turns::{NotDone, Turns};
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use device::{Device, Identity};
@@ -31,8 +30,7 @@ const TURN: usize = 256;
 #[derive(Clone)]
 pub struct KernelInterface {
     identity: Arc<Identity>,
-    device: Arc<Mutex<Device>>,
-    is_down: Arc<AtomicBool>,
+    device: Turns<Device>,
 }
 
 /// What a [`KernelInterface`] is made of.
@@ -98,44 +96,11 @@ impl KernelInterface {
     /// # Errors
     /// [`KernelError::System`].
     pub async fn close(&self) -> Result<(), KernelError> {
-        self.is_down.store(true, Ordering::SeqCst);
-        let closed = self.turn(Device::close).await;
-        closed.map_err(|source| KernelError::System {
+        let closed = self.device.take_down(Device::close).await;
+        closed.map_err(|fault| KernelError::System {
             doing: "remove",
-            source,
+            source: source(fault),
         })
-    }
-
-    /// One turn of blocking calls. Turns are taken one after the other, in the order in which they
-    /// were asked for, even when whoever asked has given up: so what a dropped call still does, it
-    /// has done before the next begins.
-    async fn turn<T: Send + 'static>(
-        &self,
-        calls: impl FnOnce(&mut Device) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let mut device = Arc::clone(&self.device).lock_owned().await;
-        let done = tokio::task::spawn_blocking(move || calls(&mut device)).await;
-        done.map_err(io::Error::other)?
-    }
-
-    /// A turn, unless the interface was taken down.
-    async fn turn_if_up<T: Send + 'static>(
-        &self,
-        calls: impl FnOnce(&mut Device) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, InterfaceError> {
-        let is_down = Arc::clone(&self.is_down);
-        let done = self.turn(move |device| {
-            if is_down.load(Ordering::SeqCst) {
-                return Ok(None);
-            }
-            calls(device).map(Some)
-        });
-        match done.await {
-            Ok(Some(done)) => Ok(done),
-            Ok(None) => Err(InterfaceError::Down),
-            Err(error) if link::is_gone(&error) => Err(InterfaceError::Down),
-            Err(source) => Err(failed("change or read", source)),
-        }
     }
 
     /// The kernel says that it has put a peer with the interface's own key, and has not.
@@ -224,16 +189,18 @@ impl std::fmt::Debug for KernelInterface {
 impl InterfaceBackend for KernelInterface {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         self.refuse_own_key(&peers)?;
-        for turn in turns(peers) {
-            self.turn_if_up(move |device| device.install(&turn)).await?;
+        for part in parts(peers) {
+            let installed = self.device.add(move |device| device.install(&part));
+            installed.await.map_err(fault)?;
         }
         Ok(())
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         self.refuse_own_key(&peers)?;
-        for turn in turns(peers) {
-            self.turn_if_up(move |device| device.renew(&turn)).await?;
+        for part in parts(peers) {
+            let renewed = self.device.add(move |device| device.renew(&part));
+            renewed.await.map_err(fault)?;
         }
         Ok(())
     }
@@ -243,28 +210,30 @@ impl InterfaceBackend for KernelInterface {
         // meanwhile.
         if peers.len() > 1 {
             let keys = peers.to_vec();
-            self.turn_if_up(move |device| device.shut(&keys)).await?;
+            let shut = self.device.ask(move |device| device.shut(&keys));
+            shut.await.map_err(fault)?;
         }
-        for turn in peers.chunks(TURN) {
-            let turn = turn.to_vec();
-            self.turn_if_up(move |device| device.remove(&turn)).await?;
+        for part in peers.chunks(TURN) {
+            let part = part.to_vec();
+            let removed = self.device.ask(move |device| device.remove(&part));
+            removed.await.map_err(fault)?;
         }
         Ok(())
     }
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        self.turn_if_up(Device::list).await
+        self.device.ask(Device::list).await.map_err(fault)
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         let keys: BTreeSet<_> = peers.iter().copied().collect();
-        self.turn_if_up(move |device| device.activity(&keys)).await
+        let told = self.device.ask(move |device| device.activity(&keys));
+        told.await.map_err(fault)
     }
 
     async fn fence(&self) -> Result<(), InterfaceError> {
-        self.is_down.store(true, Ordering::SeqCst);
-        let fenced = self.turn(Device::fence).await;
-        fenced.map_err(|source| failed("take down", source))
+        let fenced = self.device.take_down(Device::fence).await;
+        fenced.map_err(|fault| failed("take down", source(fault)))
     }
 }
 
@@ -279,17 +248,33 @@ async fn opened(
     })??;
     Ok(KernelInterface {
         identity: Arc::new(identity),
-        device: Arc::new(Mutex::new(device)),
-        is_down: Arc::new(AtomicBool::new(false)),
+        device: Turns::at(device),
     })
 }
 
+/// Why a turn came to nothing.
+fn fault(fault: NotDone<io::Error>) -> InterfaceError {
+    match fault {
+        NotDone::Down => InterfaceError::Down,
+        NotDone::Failed(error) if link::is_gone(&error) => InterfaceError::Down,
+        NotDone::Failed(_) | NotDone::Panicked(_) => failed("change or read", source(fault)),
+    }
+}
+
+fn source(fault: NotDone<io::Error>) -> io::Error {
+    match fault {
+        NotDone::Down => io::Error::other(InterfaceError::Down),
+        NotDone::Failed(error) => error,
+        NotDone::Panicked(panic) => io::Error::other(panic),
+    }
+}
+
 /// A batch in parts, each of which is forgotten when it is done.
-fn turns(mut peers: Vec<PeerConfig>) -> impl Iterator<Item = Vec<PeerConfig>> {
+fn parts(mut peers: Vec<PeerConfig>) -> impl Iterator<Item = Vec<PeerConfig>> {
     std::iter::from_fn(move || {
         let rest = peers.split_off(peers.len().min(TURN));
-        let turn = std::mem::replace(&mut peers, rest);
-        (!turn.is_empty()).then_some(turn)
+        let part = std::mem::replace(&mut peers, rest);
+        (!part.is_empty()).then_some(part)
     })
 }
 

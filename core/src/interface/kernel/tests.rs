@@ -107,10 +107,10 @@ fn a_peer_that_a_dump_tells_of_in_parts_is_one() {
 #[test]
 fn a_batch_is_taken_in_turns_and_whole() {
     let batch: Vec<_> = (0..=255).chain(0..=44).map(|n| peer(n, 0)).collect();
-    let turned: Vec<_> = turns(batch.clone()).collect();
+    let turned: Vec<_> = parts(batch.clone()).collect();
     assert_eq!(turned.iter().map(Vec::len).collect::<Vec<_>>(), [TURN, 45]);
     assert!(turned.concat() == batch);
-    assert_eq!(turns(Vec::new()).count(), 0);
+    assert_eq!(parts(Vec::new()).count(), 0);
 }
 
 #[test]

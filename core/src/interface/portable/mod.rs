@@ -3,12 +3,10 @@
 mod device;
 mod peer;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use ipnet::IpNet;
-use tokio::sync::Mutex;
 
+use super::turns::{NotDone, Turns};
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use device::Device;
@@ -19,7 +17,7 @@ use device::Device;
 pub struct PortableInterface {
     name: String,
     key: PublicKey,
-    device: Arc<Mutex<Device>>,
+    device: Turns<Device>,
 }
 
 /// What a [`PortableInterface`] is made of.
@@ -58,7 +56,8 @@ impl PortableInterface {
     /// # Errors
     /// [`InterfaceError`].
     pub async fn listen_port(&self) -> Result<u16, InterfaceError> {
-        self.turn(|device| device.listen_port()).await
+        let port = self.device.ask(|device| device.listen_port());
+        port.await.map_err(fault)
     }
 
     /// Removes the interface, with all that is on it. Cancel safe: once begun, it is done.
@@ -66,24 +65,16 @@ impl PortableInterface {
     /// # Errors
     /// [`InterfaceError`].
     pub async fn close(&self) -> Result<(), InterfaceError> {
-        self.turn(Device::close).await
+        self.device.take_down(Device::close).await.map_err(fault)
     }
+}
 
-    /// One turn of blocking calls. Turns are taken one after the other, in the order in which they
-    /// were asked for, even when whoever asked has given up.
-    async fn turn<T: Send + 'static>(
-        &self,
-        calls: impl FnOnce(&mut Device) -> Result<T, PortableError> + Send + 'static,
-    ) -> Result<T, InterfaceError> {
-        let mut device = Arc::clone(&self.device).lock_owned().await;
-        let done = tokio::task::spawn_blocking(move || calls(&mut device)).await;
-        match done {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(PortableError::Closed)) => Err(InterfaceError::Down),
-            Ok(Err(error)) => Err(InterfaceError::Backend(Box::new(error))),
-            // The crate may panic.
-            Err(panic) => Err(InterfaceError::Backend(Box::new(panic))),
-        }
+fn fault(fault: NotDone<PortableError>) -> InterfaceError {
+    match fault {
+        NotDone::Down | NotDone::Failed(PortableError::Closed) => InterfaceError::Down,
+        NotDone::Failed(error) => InterfaceError::Backend(Box::new(error)),
+        // The crate may panic.
+        NotDone::Panicked(panic) => InterfaceError::Backend(Box::new(panic)),
     }
 }
 
@@ -125,7 +116,7 @@ impl Builder {
         Ok(PortableInterface {
             name,
             key,
-            device: Arc::new(Mutex::new(device)),
+            device: Turns::at(device),
         })
     }
 }
@@ -133,16 +124,19 @@ impl Builder {
 #[async_trait]
 impl InterfaceBackend for PortableInterface {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.turn(move |device| device.install(&peers)).await
+        let installed = self.device.add(move |device| device.install(&peers));
+        installed.await.map_err(fault)
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.turn(move |device| device.renew(&peers)).await
+        let renewed = self.device.add(move |device| device.renew(&peers));
+        renewed.await.map_err(fault)
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
         let peers = peers.to_vec();
-        match self.turn(move |device| device.remove(&peers)).await {
+        let removed = self.device.ask(move |device| device.remove(&peers));
+        match removed.await.map_err(fault) {
             // What was taken down has no peers.
             Err(InterfaceError::Down) => Ok(()),
             done => done,
@@ -150,16 +144,17 @@ impl InterfaceBackend for PortableInterface {
     }
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        self.turn(|device| device.list()).await
+        self.device.ask(|device| device.list()).await.map_err(fault)
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         let peers = peers.iter().copied().collect();
-        self.turn(move |device| device.activity(&peers)).await
+        let told = self.device.ask(move |device| device.activity(&peers));
+        told.await.map_err(fault)
     }
 
     async fn fence(&self) -> Result<(), InterfaceError> {
-        self.turn(Device::fence).await
+        self.device.take_down(Device::fence).await.map_err(fault)
     }
 }
 

@@ -4,7 +4,6 @@ mod protocol;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use super::stage::Stage;
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use protocol::Device;
@@ -48,7 +48,7 @@ struct Shared {
     patience: Duration,
     /// Held by the exchange that is under way.
     turn: Arc<Mutex<()>>,
-    is_down: AtomicBool,
+    stage: Stage,
 }
 
 /// Which interface, and what is known of the program behind it.
@@ -78,22 +78,25 @@ impl Uapi {
     /// Sends one request over a connection of its own; gives the response. Requests are sent one
     /// after the other, in the order in which they were asked for, even when whoever asked has given
     /// up: what a dropped call still does, the program has answered before the next is sent.
-    async fn ask(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, InterfaceError> {
+    async fn ask(
+        &self,
+        request: Zeroizing<String>,
+        check: fn(&Stage) -> Result<(), InterfaceError>,
+    ) -> Result<Zeroizing<String>, InterfaceError> {
         let Shared {
             socket, patience, ..
         } = &*self.shared;
-        let answer = tokio::time::timeout(*patience, self.take_turn(request)).await;
+        let answer = tokio::time::timeout(*patience, self.take_turn(request, check)).await;
         answer.unwrap_or_else(|_| Err(backend(unanswered(socket, *patience))))
     }
 
     async fn take_turn(
         &self,
         request: Zeroizing<String>,
+        check: fn(&Stage) -> Result<(), InterfaceError>,
     ) -> Result<Zeroizing<String>, InterfaceError> {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
-        if self.shared.is_down.load(Ordering::Acquire) {
-            return Err(InterfaceError::Down);
-        }
+        check(&self.shared.stage)?;
         let shared = Arc::clone(&self.shared);
         let exchange = tokio::spawn(async move {
             let response = exchange(&shared.socket, &request).await;
@@ -104,20 +107,26 @@ impl Uapi {
     }
 
     async fn device(&self) -> Result<Device, InterfaceError> {
-        let response = self.ask(fixed(protocol::GET)).await?;
+        let response = self.ask(fixed(protocol::GET), Stage::check_up).await?;
         protocol::parse(&response).map_err(backend)
     }
 
-    /// Makes one change. Requests hold one peer each: some programs let the next peer of a request
-    /// inherit from the one before.
-    async fn set(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
-        let response = self.ask(request).await?;
+    /// Lets a peer on, or changes it. Requests hold one peer each: some programs let the next peer of
+    /// a request inherit from the one before.
+    async fn put(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
+        let response = self.ask(request, Stage::check_open).await?;
+        protocol::check(&response).map_err(backend)
+    }
+
+    /// Takes peers off.
+    async fn take(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
+        let response = self.ask(request, Stage::check_up).await?;
         protocol::check(&response).map_err(backend)
     }
 
     /// Removes every peer, and reads back that none is left.
     async fn empty(&self) -> Result<(), InterfaceError> {
-        self.set(fixed(protocol::EMPTY)).await?;
+        self.take(fixed(protocol::EMPTY)).await?;
         if self.device().await?.peers.is_empty() {
             Ok(())
         } else {
@@ -126,7 +135,7 @@ impl Uapi {
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
-        self.set(Zeroizing::new(protocol::remove(peer))).await
+        self.take(Zeroizing::new(protocol::remove(peer))).await
     }
 }
 
@@ -183,14 +192,14 @@ impl Builder {
         }
         Ok(Uapi {
             shared: Arc::new(Shared {
-                link: find_link(&self.name).await,
+                link: find_link(&self.name, &self.socket).await,
                 name: self.name,
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
                 believes_removals: self.believes_removals,
                 patience: self.patience,
                 turn: Arc::default(),
-                is_down: AtomicBool::new(false),
+                stage: Stage::default(),
             }),
         })
     }
@@ -202,7 +211,7 @@ impl InterfaceBackend for Uapi {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         for peer in &peers {
             self.remove_one(&peer.key).await?;
-            self.set(protocol::add(peer)).await?;
+            self.put(protocol::add(peer)).await?;
         }
         Ok(())
     }
@@ -212,7 +221,7 @@ impl InterfaceBackend for Uapi {
         for mut peer in peers {
             let known = device.find(&peer.key);
             if known.is_some() && self.shared.renews_in_place {
-                self.set(protocol::update(&peer)).await?;
+                self.put(protocol::update(&peer)).await?;
                 continue;
             }
             // The client believes in its old session until it hears otherwise. With the endpoint
@@ -228,7 +237,7 @@ impl InterfaceBackend for Uapi {
     /// Reads back that the peers are gone: what a program answers is not proof enough, unless the
     /// embedder says so.
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        if self.shared.is_down.load(Ordering::Acquire) {
+        if self.shared.stage.is_down() {
             return Ok(());
         }
         for peer in peers {
@@ -261,36 +270,86 @@ impl InterfaceBackend for Uapi {
     /// An interface that this process did not see when it was built, as one of another network
     /// namespace, can't be taken down: the program must then do its part.
     async fn fence(&self) -> Result<(), InterfaceError> {
-        if self.shared.is_down.load(Ordering::Acquire) {
+        let Shared {
+            stage,
+            socket,
+            name,
+            ..
+        } = &*self.shared;
+        if stage.is_down() {
             return Ok(());
         }
+        stage.close();
         let emptied = tokio::time::timeout(FENCE, self.empty());
         let (downed, emptied) = tokio::join!(take_down(&self.shared), emptied);
         // Either is enough: without peers, or down, it passes nothing.
-        // Where neither was done, what a person needs to know is why it could not be taken down.
-        emptied.unwrap_or(Err(InterfaceError::Down)).or(downed)?;
-        self.shared.is_down.store(true, Ordering::Release);
+        if !matches!(emptied, Ok(Ok(()))) {
+            let found = downed?;
+            // One that is in no place here may have been moved to another, by a program that lives.
+            if found == Found::Nothing && is_served(socket).await {
+                let name = name.clone();
+                return Err(backend(UapiError::Elsewhere { name }));
+            }
+        }
+        stage.go_down();
         Ok(())
     }
 }
 
-/// The number of the interface of this name, if there is one in this network namespace. Where the
-/// system does not say, it is as if there were none.
-#[cfg(target_os = "linux")]
-async fn find_link(name: &str) -> Option<u32> {
-    use super::link::Link;
+/// What there was to be taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The interface, which is down now.
+    Interface,
+    /// No interface any more.
+    Nothing,
+}
 
-    let found = Link::find(name).await.ok().flatten();
+/// Whether a program is behind the socket, be it one that hangs. Where that can't be known, there is.
+async fn is_served(socket: &Path) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+
+    let connected = UnixStream::connect(socket).await;
+    !connected.is_err_and(|error| matches!(error.kind(), ConnectionRefused | NotFound))
+}
+
+/// The number of the interface that the program made in this network namespace, if that is where it
+/// is. Where the system does not say, it is as if there were none.
+#[cfg(target_os = "linux")]
+async fn find_link(name: &str, socket: &Path) -> Option<u32> {
+    if !is_here(socket).await {
+        return None;
+    }
+    let found = super::link::Link::find(name).await.ok().flatten();
+    // Another program's interface may have the name.
+    let found = found.filter(super::link::Link::is_tun);
     found.map(|link| link.index())
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn find_link(_: &str) -> Option<u32> {
+async fn find_link(_: &str, _: &Path) -> Option<u32> {
     std::future::ready(None).await
 }
 
+/// Whether the program behind the socket is in the network namespace of this thread. Where the system
+/// does not say, as it does not of another user's program, it is.
 #[cfg(target_os = "linux")]
-async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+async fn is_here(socket: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let namespace = |of: &str| {
+        let metadata = std::fs::metadata(format!("/proc/{of}/ns/net")).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let connected = UnixStream::connect(socket).await.ok();
+    let program = connected.and_then(|stream| stream.peer_cred().ok()?.pid());
+    let theirs = program.and_then(|program| namespace(&program.to_string()));
+    let ours = namespace("thread-self");
+    theirs.is_none_or(|theirs| Some(theirs) == ours)
+}
+
+#[cfg(target_os = "linux")]
+async fn take_down(shared: &Shared) -> Result<Found, InterfaceError> {
     use super::link::Link;
 
     let Some(index) = shared.link else {
@@ -300,15 +359,16 @@ async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
     let same = Link::numbered(index).await.map_err(backend)?;
     // The program may have been started anew.
     let again = Link::find(&shared.name).await.map_err(backend)?;
-    // An interface that was here and is gone passes nothing.
-    for link in [same, again].into_iter().flatten() {
+    let mut found = Found::Nothing;
+    for link in [same, again].into_iter().flatten().filter(Link::is_tun) {
         link.set_down().await.map_err(backend)?;
+        found = Found::Interface;
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn take_down(shared: &Shared) -> Result<(), InterfaceError> {
+async fn take_down(shared: &Shared) -> Result<Found, InterfaceError> {
     let name = shared.name.clone();
     std::future::ready(Err(backend(UapiError::Elsewhere { name }))).await
 }

@@ -110,6 +110,10 @@ pub(super) fn parse(response: &str) -> Result<Device, UapiError> {
     let mut errno = None;
     for line in response.lines().take_while(|line| !line.is_empty()) {
         let (name, value) = line.split_once('=').ok_or(UapiError::Malformed)?;
+        // It is the last line. What comes after could take back what was said before.
+        if errno.is_some() {
+            return Err(UapiError::Malformed);
+        }
         match (name, device.peers.last_mut()) {
             ("errno", _) => errno = Some(number(value)?),
             ("private_key", None) => {
@@ -236,6 +240,9 @@ mod tests {
             "private_key=07\nerrno=0\n\n",
             "no sense\nerrno=0\n\n",
             "errno=zero\n\n",
+            "errno=5\nerrno=0\n\n",
+            "errno=0\nerrno=0\n\n",
+            "errno=0\nlisten_port=1\n\n",
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
