@@ -2,6 +2,7 @@
 //! what is leased by difference, so that live traffic is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -17,6 +18,9 @@ use crate::interface::PeerConfig;
 use crate::key::PublicKey;
 use crate::store::{EndReason, SessionRecord};
 use crate::time::Now;
+
+/// How far off an interface may be with the end of a lease.
+const SLACK: Duration = Duration::from_millis(500);
 
 impl Machine {
     /// Brings the interface in line with the sessions of earlier runs. Until every operation has
@@ -38,7 +42,7 @@ impl Machine {
         }
         let mut present: BTreeMap<PublicKey, PeerConfig> =
             installed.into_iter().map(|peer| (peer.key, peer)).collect();
-        let mut missing = Vec::new();
+        let (mut missing, mut mistimed) = (Vec::new(), Vec::new());
         for Restored {
             grant,
             session,
@@ -57,18 +61,18 @@ impl Machine {
                 lease: Some(terms.left(now)),
                 ..Self::config(terms, psk)
             };
-            let is_there = present
+            let there = present
                 .remove(&peer)
-                .is_some_and(|there| is_same(&there, &config));
+                .filter(|there| is_same(there, &config));
             self.hold(now, Lease::new(grant, session, generation), None);
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
             };
-            if is_there {
-                slot.place = Place::Present;
-            } else {
-                slot.place = Place::Installing;
-                missing.push(config);
+            slot.place = Place::Installing;
+            match there {
+                None => missing.push(config),
+                Some(there) if is_mistimed(&there, &config) => mistimed.push(config),
+                Some(_) => slot.place = Place::Present,
             }
             // What changed in the store while no gate was there to hear of it.
             self.check(peer);
@@ -83,11 +87,10 @@ impl Machine {
         let under_way = |slot: &super::slot::Slot| slot.place != Place::Present;
         let pending = self.slots.iter().filter(|(_, slot)| under_way(slot));
         self.phase = Phase::Reconciling(pending.map(|(peer, _)| *peer).collect());
-        if !missing.is_empty() {
-            self.actions.push_back(Action::Install {
-                peers: missing,
-                in_place: false,
-            });
+        for (peers, in_place) in [(missing, false), (mistimed, true)] {
+            if !peers.is_empty() {
+                self.actions.push_back(Action::Install { peers, in_place });
+            }
         }
         self.reconciled(&[]);
     }
@@ -207,4 +210,10 @@ fn is_same(there: &PeerConfig, wanted: &PeerConfig) -> bool {
         config.allowed_ips.iter().map(IpNet::trunc).collect()
     };
     there.key == wanted.key && there.psk == wanted.psk && networks(there) == networks(wanted)
+}
+
+/// Whether what ends leases by itself has another time for this one, which it has to be told.
+fn is_mistimed(there: &PeerConfig, wanted: &PeerConfig) -> bool {
+    let times = there.lease.zip(wanted.lease);
+    times.is_some_and(|(there, wanted)| there.abs_diff(wanted) > SLACK)
 }

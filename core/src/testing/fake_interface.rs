@@ -192,7 +192,14 @@ impl InterfaceBackend for FakeInterface {
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
         self.run(Operation::List, Vec::new(), |key| *key, |_, _| ())
             .await?;
-        Ok(self.lock().installed.values().cloned().collect())
+        // Like most, it does not know of leases.
+        let installed = self.lock().installed.clone().into_values();
+        Ok(installed
+            .map(|peer| PeerConfig {
+                lease: None,
+                ..peer
+            })
+            .collect())
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {

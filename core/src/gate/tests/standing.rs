@@ -136,6 +136,47 @@ fn two_leases_never_share_a_session_and_with_it_their_end() {
     assert_eq!(machine.leases().count(), 1);
 }
 
+/// What ends leases by itself may have been told of another end: the clock was set, say.
+#[test]
+fn a_lease_that_the_interface_would_end_at_another_time_is_told_it_anew_and_in_place() {
+    let minute = Duration::from_secs(60);
+    let mut world = admitted();
+    world.admit(BOBS);
+    for (off, is_told) in [(minute, true), (Duration::from_millis(100), false)] {
+        let is_listed = |mut peer: PeerConfig| {
+            peer.lease = peer.lease.map(|left| match peer.key {
+                LAPTOP => left - off,
+                _ => left + off,
+            });
+            peer
+        };
+        let rules = std::sync::Arc::new(world.policy.clone());
+        let restored = |record: SessionRecord| {
+            Grant::reseal(&record, &world.ring, rules.clone(), world.now).unwrap()
+        };
+        let start = Input::Start {
+            sessions: world.live().into_iter().map(restored).collect(),
+            unreadable: Vec::new(),
+            installed: world.installed().into_values().map(is_listed).collect(),
+        };
+        let mut machine = Machine::new(location(), world.policy.clone(), world.now).unwrap();
+        machine.handle_input(world.now, start);
+        let actions = std::iter::from_fn(|| machine.poll_action());
+        let told = actions.filter_map(|action| {
+            if let Action::Install { peers, in_place } = action {
+                Some((peers, in_place))
+            } else {
+                None
+            }
+        });
+        let told: Vec<_> = told.collect();
+        let expected: Vec<PeerConfig> = world.installed().into_values().collect();
+        let expected = is_told.then_some((expected, true));
+        assert_eq!(told, Vec::from_iter(expected), "{off:?}");
+        assert_eq!(machine.is_open(), !is_told);
+    }
+}
+
 #[test]
 fn a_gate_that_can_not_read_its_store_clears_the_interface() {
     let mut world = admitted();

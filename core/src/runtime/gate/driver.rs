@@ -148,8 +148,10 @@ async fn read_interface(shared: &Arc<Shared>) -> Result<Vec<PeerConfig>, StartEr
 async fn read_sessions(
     shared: &Arc<Shared>,
     policy: &Policy,
-    installed: Vec<PeerConfig>,
+    mut installed: Vec<PeerConfig>,
 ) -> Result<Input, StartError> {
+    // Foreign code, whose panic the caller of this takes for a failed start.
+    let listed = shared.clock.now();
     let (store, location) = (Arc::clone(&shared.store), shared.location.clone());
     let read = async move { store.live_sessions(&location).await };
     let read = guarded(shared.timeouts.start, read).await;
@@ -163,8 +165,11 @@ async fn read_sessions(
         .map_err(StartError::Store)?;
     let groups: BTreeMap<_, _> = users.iter().map(|user| (&user.id, &user.groups)).collect();
     let mut rules = Rules::new(policy.clone());
-    // Foreign code, whose panic the caller of this takes for a failed start.
     let now = shared.clock.now();
+    let passed = now.instant.saturating_since(listed.instant);
+    for lease in installed.iter_mut().filter_map(|peer| peer.lease.as_mut()) {
+        *lease = lease.saturating_sub(passed);
+    }
     let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
     for record in records {
         if shared.unmanaged.contains(&record.peer) {
