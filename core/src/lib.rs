@@ -30,7 +30,7 @@ pub mod prove;
 pub mod signature;
 pub mod time;
 
-#[cfg(any(feature = "gate", feature = "device-key"))]
+#[cfg(any(feature = "gate", feature = "device-key", feature = "runtime"))]
 mod private_file;
 
 #[cfg(feature = "gate")]

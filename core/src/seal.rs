@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -55,6 +55,26 @@ impl KeyRing {
         if self.key(&id).is_none() {
             self.older.push((id, key));
         }
+        self
+    }
+
+    /// The ring with a new key that seals from now on; those that it had still open.
+    ///
+    /// # Errors
+    /// [`getrandom::Error`] when the system has no randomness to give.
+    pub fn rotated(mut self) -> Result<Self, getrandom::Error> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id)?;
+        let id = KeyId(HEXLOWER.encode(&id));
+        let before = std::mem::replace(&mut self.active, (id, RingKey::generate()?));
+        self.older.insert(0, before);
+        Ok(self)
+    }
+
+    /// The ring with the key alone that seals.
+    #[must_use]
+    pub fn without_older(mut self) -> Self {
+        self.older.clear();
         self
     }
 

@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     };
     if outcome.is_err() {
         let left = match left {
-            Left::Interface(_) => left,
+            Left::Interface(..) => left,
             // It may have come, or begun to answer, since.
             Left::Nothing | Left::Others(_) | Left::Unknown(_) => Left::reach(&settings).await,
         };
@@ -82,6 +82,7 @@ async fn prepare(
 ) -> Result<(), Box<dyn Error>> {
     settings.check()?;
     left.is_known()?;
+    left.give_up(settings).await?;
     // Made once to see that they can be.
     drop(settings.factors.verifiers(settings.folder())?);
     let control = listen(settings.control_listen).await?;
@@ -137,7 +138,8 @@ async fn serve(
     };
     if served.is_err() {
         // Before the guard goes: it stays where there are peers.
-        Left::Interface(interface).shut(settings).await;
+        let backend = settings.interface.backend;
+        Left::Interface(backend, interface).shut(settings).await;
     }
     if let Some(guard) = guard {
         match guard.close().await {

@@ -14,7 +14,9 @@ use mfagate::store::{FactorRecord, FactorState, Peer, User};
 use serde_json::json;
 
 use crate::output::Output;
+use crate::sessions;
 use crate::settings::{self, Settings};
+use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
@@ -61,6 +63,7 @@ pub(crate) async fn user(
         UserCommand::Groups { user, groups } => {
             let registrar = settings.registrar()?;
             registrar.put_groups(&user, groups.clone()).await?;
+            sessions::settle(settings, &Target::User(user.clone())).await?;
             let line = json!({"type": "groups", "user": user, "groups": groups});
             output.say(
                 format_args!("User {user} is in {}.", in_groups(&groups)),
@@ -80,6 +83,9 @@ pub(crate) async fn user(
         }
     };
     settings.registrar()?.put_user(&user, enabled).await?;
+    if !enabled {
+        sessions::settle(settings, &Target::User(user.clone())).await?;
+    }
     let state = state_of(enabled);
     let line = json!({"type": "user", "user": user, "state": state});
     output.say(format_args!("User {user} is {state}."), &line);
@@ -206,5 +212,9 @@ async fn switch_peer(
         .find(|peer| peer.key == key)
         .ok_or_else(|| format!("no peer {key} is enrolled: `peer list` shows which are"))?;
     peer.enabled = enabled;
-    Ok(registrar.put_peer(peer).await?)
+    registrar.put_peer(peer).await?;
+    if !enabled {
+        sessions::settle(settings, &Target::Peer(key)).await?;
+    }
+    Ok(())
 }

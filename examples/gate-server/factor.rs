@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 use crate::enrolment;
 use crate::output::Output;
+use crate::sessions;
 use crate::settings::Settings;
+use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FactorCommand {
@@ -178,7 +180,8 @@ pub(crate) async fn factor(
                 keep_a_way_in(settings, &which).await?;
                 registrar.suspend_factor(user, *factor).await
             };
-            done(suspended, "suspended", &which, output)
+            done(suspended, "suspended", &which, output)?;
+            sessions::settle(settings, &Target::User(which.user)).await
         }
         FactorCommand::Resume { which } => {
             let resumed = registrar.resume_factor(&which.user, which.factor);
@@ -195,11 +198,13 @@ pub(crate) async fn factor(
                 keep_a_way_in(settings, &which).await?;
                 registrar.remove_factor(user, *factor).await
             };
-            done(removed, "removed", &which, output)
+            done(removed, "removed", &which, output)?;
+            sessions::settle(settings, &Target::User(which.user)).await
         }
         FactorCommand::Reset { which } => {
             let reset = registrar.reset_failures(&which.user, which.factor);
-            done(reset.await, "reset", &which, output)
+            done(reset.await, "reset", &which, output)?;
+            sessions::settle(settings, &Target::User(which.user)).await
         }
     }
 }

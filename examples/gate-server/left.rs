@@ -22,7 +22,7 @@ pub(crate) enum Left {
     /// There is none: nobody passes.
     Nothing,
     /// It has the gate's key.
-    Interface(Arc<dyn InterfaceBackend>),
+    Interface(Backend, Arc<dyn InterfaceBackend>),
     /// It has another key.
     Others(String),
     /// It may be the gate's, and can't be reached.
@@ -45,7 +45,7 @@ impl Left {
                 Err(_) => Err(Unreached::Hangs),
             };
             match found {
-                Ok(Some(interface)) => return Self::Interface(interface),
+                Ok(Some(interface)) => return Self::Interface(outliving, interface),
                 Ok(None) => {}
                 // Nothing says that this one was ever the gate's.
                 Err(_) if outliving != backend => {}
@@ -78,8 +78,24 @@ impl Left {
     /// An error where it can't be told who passes.
     pub(crate) fn is_known(&self) -> Result<(), String> {
         match self {
-            Self::Nothing | Self::Interface(_) => Ok(()),
+            Self::Nothing | Self::Interface(..) => Ok(()),
             Self::Others(why) | Self::Unknown(why) => Err(why.clone()),
+        }
+    }
+
+    /// Takes everybody off whom the settings don't leave alone, where another interface is served from
+    /// now on.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub(crate) async fn give_up(&self, settings: &Settings) -> Result<(), String> {
+        let on = &settings.interface;
+        match self {
+            Self::Interface(backend, _) if *backend != on.backend => {
+                let is_meant = |peer: &PublicKey| !on.danger_unmanaged_peers.contains(peer);
+                self.remove(&on.name, is_meant).await
+            }
+            Self::Nothing | Self::Interface(..) | Self::Others(_) | Self::Unknown(_) => Ok(()),
         }
     }
 
@@ -89,7 +105,7 @@ impl Left {
         let name = &settings.interface.name;
         let done = match self {
             Self::Nothing => return,
-            Self::Interface(interface) => {
+            Self::Interface(_, interface) => {
                 let unmanaged = &settings.interface.danger_unmanaged_peers;
                 let all = |peer: &PublicKey| !unmanaged.contains(peer);
                 match take_off(interface.as_ref(), all).await {
@@ -129,7 +145,7 @@ impl Left {
     ) -> Result<(), String> {
         let removed = match self {
             Self::Nothing => return Ok(()),
-            Self::Interface(interface) => match take_off(interface.as_ref(), are_meant).await {
+            Self::Interface(_, interface) => match take_off(interface.as_ref(), are_meant).await {
                 Ok(_) => return Ok(()),
                 Err(why) => fence(interface.as_ref(), name, why).await,
             },

@@ -11,6 +11,7 @@ mod left;
 mod openid;
 mod output;
 mod policy;
+mod ring;
 mod sessions;
 mod settings;
 mod socket;
@@ -72,6 +73,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Seal all that is in the store with a new key, and drop the old ones: every so often, and when
+    /// somebody may have seen the key ring. While no daemon runs.
+    Rotate,
     /// Have the lease guard shut the interface, there or not, until `run` opens it: for a boot that
     /// brings up an interface with peers of its own.
     Shut,
@@ -115,6 +119,7 @@ async fn perform(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         // A policy in a file of its own needs no configuration.
         Command::Policy(command) => policy::policy(config, command).await,
         Command::Audit(command) => audit::audit(&settings()?, command).await,
+        Command::Rotate => ring::rotate(&settings()?, output).await,
         Command::Shut => daemon::shut(&settings()?).await,
         Command::Run { backend } => {
             let mut settings = settings()?;

@@ -8,7 +8,7 @@ use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::id::{SessionId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::runtime::SystemClock;
-use mfagate::store::{EndReason, Peer, PeerStore, SessionRecord};
+use mfagate::store::{EndReason, PeerStore, SessionRecord};
 use mfagate::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -127,11 +127,9 @@ async fn revoke_stored(settings: &Settings, target: &Target) -> Result<usize, Bo
     // No daemon can begin to serve what is being revoked.
     let _alone = settings.lock()?;
     let store = settings.store()?;
-    let mut records = store.live_sessions(&settings.location).await?;
-    records.retain(|record| target.covers(record));
-    let peers = store.peers(&settings.location).await?;
     // First, so that what could not be removed is found again when this is repeated.
-    remove(settings, target, &records, &peers).await?;
+    let removed = remove(settings, target, &*store).await;
+    let records = removed.map_err(|why| format!("nothing was revoked: {why}, and revoke again"))?;
     let mut ended = 0;
     for record in records {
         let event = end_of(&record);
@@ -141,26 +139,39 @@ async fn revoke_stored(settings: &Settings, target: &Target) -> Result<usize, Bo
     Ok(ended)
 }
 
-/// Takes those with these sessions off the interface, and whoever is there without one and is meant.
+/// After a change that can end sessions of these: where no daemon sees to it, takes them off the
+/// interface that it may have left. Whose session is still good is let on when a daemon starts.
+pub(crate) async fn settle(settings: &Settings, target: &Target) -> Result<(), Box<dyn Error>> {
+    if socket::sessions(settings).await?.is_some() {
+        return Ok(());
+    }
+    let removed = remove(settings, target, &*settings.store()?).await;
+    removed.map_err(|why| format!("the change is made, but {why}, or repeat this command"))?;
+    Ok(())
+}
+
+/// Takes those who are meant off the interface, with a session or without; gives the sessions.
 async fn remove(
     settings: &Settings,
     target: &Target,
-    records: &[SessionRecord],
-    peers: &[Peer],
-) -> Result<(), String> {
-    let unmanaged = &settings.interface.danger_unmanaged_peers;
-    let mut revoked: BTreeSet<_> = records.iter().map(|record| record.peer).collect();
+    store: &dyn PeerStore,
+) -> Result<Vec<SessionRecord>, Box<dyn Error>> {
+    let mut records = store.live_sessions(&settings.location).await?;
+    records.retain(|record| target.covers(record));
+    let mut meant: BTreeSet<_> = records.iter().map(|record| record.peer).collect();
     if let Target::User(user) = target {
-        let own = peers.iter().filter(|peer| peer.user == *user);
-        revoked.extend(own.map(|peer| peer.key));
+        let peers = store.peers(&settings.location).await?;
+        let own = peers.into_iter().filter(|peer| peer.user == *user);
+        meant.extend(own.map(|peer| peer.key));
     }
+    let unmanaged = &settings.interface.danger_unmanaged_peers;
     let left = Left::reach(settings).await;
     let removed = left.remove(&settings.interface.name, |peer| {
-        let is_meant = target.names(peer) || revoked.contains(peer);
+        let is_meant = target.names(peer) || meant.contains(peer);
         is_meant && !unmanaged.contains(peer)
     });
-    let refused = |why| format!("nothing was revoked: {why}, and revoke again");
-    removed.await.map_err(refused)
+    removed.await?;
+    Ok(records)
 }
 
 fn end_of(record: &SessionRecord) -> AuditEvent {

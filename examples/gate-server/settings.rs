@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use mfagate::enrol::Registrar;
@@ -100,6 +100,9 @@ pub(crate) struct Settings {
     /// Where the configuration file is, and its relative paths begin.
     #[serde(skip)]
     folder: PathBuf,
+    /// Held by whoever uses the key ring.
+    #[serde(skip)]
+    ring_in_use: OnceLock<File>,
     pub(crate) control_listen: SocketAddr,
     pub(crate) control_url: String,
     pub(crate) wireguard_listen: SocketAddr,
@@ -217,8 +220,35 @@ impl Settings {
         Ok(text.trim().parse()?)
     }
 
+    /// The key ring. From here on, until this process ends, nobody changes it.
     pub(crate) fn ring(&self) -> Result<KeyRing, Box<dyn Error>> {
-        Ok(KeyRing::read(&self.state.join(RING))?)
+        let lock = self.ring_lock()?;
+        lock.lock_shared()?;
+        _ = self.ring_in_use.set(lock); // one is enough
+        Ok(KeyRing::read(&self.ring_file())?)
+    }
+
+    /// The key ring, to change it: no daemon and no command knows the keys that it has now.
+    pub(crate) fn ring_alone(&self) -> Result<(File, KeyRing), Box<dyn Error>> {
+        let lock = self.ring_lock()?;
+        match lock.try_lock() {
+            Ok(()) => Ok((lock, KeyRing::read(&self.ring_file())?)),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "a daemon or a command uses the key ring of {}, and would go on with the keys that it knows: stop the daemon, whose sessions go on when it runs again, or wait for the command to end",
+                self.state.display()
+            )
+            .into()),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn ring_lock(&self) -> Result<File, String> {
+        let path = self.state.join("ring.lock");
+        File::create(&path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    pub(crate) fn ring_file(&self) -> PathBuf {
+        self.state.join(RING)
     }
 
     pub(crate) fn store(&self) -> Result<Arc<SqliteStore>, Box<dyn Error>> {
@@ -226,11 +256,11 @@ impl Settings {
     }
 
     pub(crate) fn registrar(&self) -> Result<Registrar, Box<dyn Error>> {
-        Ok(Registrar::new(
-            self.store()?,
-            self.ring()?,
-            Arc::new(SystemClock::new()),
-        ))
+        Ok(Registrar::new(self.store()?, self.ring()?, self.clock()))
+    }
+
+    pub(crate) fn clock(&self) -> Arc<SystemClock> {
+        Arc::new(SystemClock::new())
     }
 
     pub(crate) fn folder(&self) -> &Path {

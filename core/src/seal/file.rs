@@ -5,9 +5,9 @@
 //! 2026-11 pbkoCGt7yVHbAcPwDrbTq+KVtNlBhKp0Awy5rzzXGxQ=
 //! 2025-11 q5Hr0P3nXsN1+0FYCjTgVYgl0Mqst8iULJqMpDYT5Bs=
 //! ```
-//! To rotate, put a new line on top, restart every gate, and seal anew what the older keys sealed
-//! ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go when no envelope names it
-//! any more.
+//! To rotate, put a new line on top ([`KeyRing::rotated`]), restart every gate, and seal anew what the
+//! older keys sealed ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go when no
+//! envelope names it any more ([`KeyRing::without_older`]).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -51,7 +51,7 @@ impl KeyRing {
     /// Writes the ring to a new file that only its owner may read, and flushes it.
     ///
     /// # Errors
-    /// [`KeyRingError::Unwritable`], also when the file exists: a ring is never overwritten.
+    /// [`KeyRingError::Unwritable`], also when the file exists: no ring is overwritten by mistake.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyRingError> {
         let unwritable = |source| KeyRingError::Unwritable {
             path: path.to_owned(),
@@ -61,6 +61,19 @@ impl KeyRing {
         file.write_all(self.expose_lines().as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(unwritable)
+    }
+
+    /// Writes the ring to a file that only its owner may read, in place of the one that was there: all
+    /// of it or nothing, and durably. Comments are not kept.
+    ///
+    /// # Errors
+    /// [`KeyRingError::Unwritable`].
+    pub fn replace(&self, path: &Path) -> Result<(), KeyRingError> {
+        let replaced = private_file::replace(path, self.expose_lines().as_bytes());
+        replaced.map_err(|source| KeyRingError::Unwritable {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// The ring as the lines of a key file. Zeroized on drop.

@@ -356,7 +356,45 @@ fn a_ring_that_others_may_read_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_ring_is_never_overwritten() {
+fn a_rotated_ring_opens_what_it_sealed_before_and_takes_the_place_of_the_file() {
+    let dir = TempDir::new();
+    let path = dir.0.join("ring");
+    ring().write_new(&path).unwrap();
+    let before = KeyRing::read(&path).unwrap();
+    let row = SessionRow {
+        id: SessionId::from_bytes([1; 16]),
+        location: "office".parse().unwrap(),
+        peer: PublicKey::from_bytes([2; 32]),
+        user: "ada".parse().unwrap(),
+        allowed_ips: Vec::new(),
+        verified_at: Timestamp::from_millis(1),
+        not_after: Timestamp::from_millis(2),
+        renewable_until: Timestamp::from_millis(3),
+        factors: Vec::new(),
+    };
+    let row = row.row();
+    let sealed = before.seal(&row, b"secret").unwrap();
+
+    before.rotated().unwrap().replace(&path).unwrap();
+    let both = KeyRing::read(&path).unwrap();
+    assert!(!both.is_current(&sealed));
+    let opened = both.open(&row, &sealed).unwrap();
+    assert_eq!(opened.expose_secret(), b"secret");
+    let anew = both.seal(&row, b"secret").unwrap();
+
+    both.without_older().replace(&path).unwrap();
+    let new = KeyRing::read(&path).unwrap();
+    assert!(matches!(
+        new.open(&row, &sealed),
+        Err(SealError::UnknownKey { .. })
+    ));
+    assert!(new.open(&row, &anew).is_ok());
+    let files = std::fs::read_dir(&dir.0).unwrap().count();
+    assert_eq!(files, 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_ring_is_never_overwritten_by_mistake() {
     let dir = TempDir::new();
     let path = dir.0.join("ring");
     ring().write_new(&path).unwrap();

@@ -8,7 +8,7 @@ use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::Profile;
 
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::Site;
+use crate::site::{Running, Site};
 use crate::story::{code, code_ahead, enrol};
 use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
 
@@ -216,6 +216,59 @@ fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
         drop(interface);
         assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
         assert!(!host.reaches(INSIDE, 2));
+    });
+}
+
+/// Whatever ends sessions leaves nobody on an interface that outlived its daemon.
+#[test]
+fn a_change_without_a_daemon_takes_those_off_whom_it_shuts_out() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let (site, _, interface) = site();
+        let profile = Profile::read(site.path().join("profile.toml")).unwrap();
+        let peer = profile.private_key.public_key().to_string();
+        let list = site.admin(&["factor", "list", "--user", "alice"]);
+        let app = list.split(' ').next().unwrap();
+        let factor = |what| ["factor", what, "--user", "alice", app, "--even-the-last"];
+        for change in [
+            ["user", "groups", "alice", "staff"].as_slice(),
+            &["peer", "disable", &peer],
+            &["peer", "enable", &peer],
+            &["factor", "reset", "--user", "alice", app],
+            &factor("suspend"),
+            &factor("remove"),
+            &["user", "disable", "alice"],
+        ] {
+            run("wg", &["set", &interface.name, "peer", &peer]);
+            site.admin(change);
+            let shuts_out = change[1] != "enable";
+            assert_eq!(interface.has_somebody(), !shuts_out, "{change:?}");
+        }
+
+        run("wg", &["set", &interface.name, "peer", &peer]);
+        interface.signal("-STOP");
+        let complaint = site.refused(&["user", "disable", "alice"]);
+        interface.signal("-CONT");
+        assert!(complaint.contains("may still pass"), "{complaint}");
+        assert!(complaint.contains("repeat this command"), "{complaint}");
+    });
+}
+
+#[test]
+fn a_daemon_on_another_backend_takes_those_off_whom_the_last_one_left() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        daemon.kill();
+        assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
+
+        // Its own network needs the port.
+        run("ip", &["link", "set", "dev", &interface.name, "down"]);
+        let mut daemon = Running::start(&mut site.server(&["run", "--backend", "netstack"]));
+        daemon.wait_for("is up");
+        assert!(!interface.has_somebody());
     });
 }
 

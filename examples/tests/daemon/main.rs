@@ -13,6 +13,7 @@ mod openid;
 mod policy;
 mod programs;
 mod quickstart;
+mod ring;
 mod roaming;
 mod secrets;
 mod settings;

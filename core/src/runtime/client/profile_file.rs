@@ -1,7 +1,6 @@
 //! A profile as a TOML file that only its owner may read. No error repeats a value: any of them
 //! may be the private key in the wrong place.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use toml::{Table, Value};
 use zeroize::Zeroizing;
 
 use super::Profile;
+use crate::private_file;
 
 impl Profile {
     /// Reads a profile from a TOML file.
@@ -90,9 +90,11 @@ impl Profile {
     /// [`ProfileError::File`].
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ProfileError> {
         let path = path.as_ref();
-        write_private(path, self.expose_toml().as_bytes()).map_err(|source| ProfileError::File {
-            path: path.to_owned(),
-            source,
+        private_file::replace(path, self.expose_toml().as_bytes()).map_err(|source| {
+            ProfileError::File {
+                path: path.to_owned(),
+                source,
+            }
         })
     }
 }
@@ -214,28 +216,6 @@ fn parse<T: FromStr>(value: Value) -> Option<T> {
         return None;
     };
     Zeroizing::new(text).parse().ok()
-}
-
-/// Private from its first byte on: written beside, then put in place.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut suffix = [0; 8];
-    getrandom::fill(&mut suffix).map_err(std::io::Error::other)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", data_encoding::HEXLOWER.encode(&suffix)));
-    let beside = PathBuf::from(beside);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        _ = std::fs::remove_file(&beside); // it may not be there
-    }
-    written
 }
 
 #[cfg(test)]
