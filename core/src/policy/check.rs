@@ -12,6 +12,18 @@ impl Policy {
     /// The longest `max_age`: 30 days (NIST SP 800-63B-4, section 2.1.3).
     pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+    /// The longest `attempt_ttl`: what was asked for once is no proof of who is there now.
+    pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(15 * 60);
+
+    /// The greatest `clock_skew`: for so long a first message that was recorded can be sent again.
+    pub const MOST_SKEW: Duration = Duration::from_secs(10 * 60);
+
+    /// The longest `fence_after`: for so long those who were to leave may pass.
+    pub const LONGEST_TO_FENCE: Duration = Duration::from_secs(5 * 60);
+
+    /// The greatest `throttle.disable_at` (NIST SP 800-63B-4, section 3.2.2).
+    pub const MOST_FAILURES: u32 = 100;
+
     /// How many steps a policy may have.
     pub const MOST_STEPS: usize = 8;
 
@@ -81,6 +93,18 @@ impl Policy {
         }
         if self.max_age > Self::LONGEST {
             return Err(InvalidPolicy::TooLong);
+        }
+        for (field, span, most) in [
+            ("attempt_ttl", self.attempt_ttl, Self::LONGEST_ATTEMPT),
+            ("clock_skew", self.clock_skew, Self::MOST_SKEW),
+            ("fence_after", self.fence_after, Self::LONGEST_TO_FENCE),
+        ] {
+            if span > most {
+                return Err(InvalidPolicy::TooLongFor { field, most });
+            }
+        }
+        if self.throttle.disable_at > Self::MOST_FAILURES {
+            return Err(InvalidPolicy::TooManyFailures);
         }
         let most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let counts = [
@@ -236,6 +260,19 @@ pub enum InvalidPolicy {
     /// The lease would, in effect, never end.
     #[error("`max_age` is over 30 days, the longest that NIST SP 800-63B-4 allows: shorten it")]
     TooLong,
+    /// A span is longer than is safe.
+    #[error("`{field}` is over {}, the longest that is safe: shorten it", humantime::format_duration(*.most))]
+    TooLongFor {
+        /// The span's name.
+        field: &'static str,
+        /// The longest that it may be.
+        most: Duration,
+    },
+    /// A factor could be tried more often than is safe.
+    #[error(
+        "`throttle.disable_at` is over 100, the most consecutive failures that NIST SP 800-63B-4 allows: lower it"
+    )]
+    TooManyFailures,
     /// It can't be written. Nothing is known that leads to this.
     #[error("the policy can't be written: report this")]
     Unwritable,
@@ -276,7 +313,8 @@ impl InvalidPolicy {
             | Self::Kind { step, place, .. }
             | Self::TooManyKinds { step, place } => Place::field("steps").at(*step).kind(*place),
             Self::Unprovable { property } => Place::field("require").then(property.as_str()),
-            Self::Zero { field } | Self::TooMany { field } => {
+            Self::TooManyFailures => Place::field("throttle").then("disable_at"),
+            Self::Zero { field } | Self::TooMany { field } | Self::TooLongFor { field, .. } => {
                 let mut names = field.split('.');
                 let first = Place::field(names.next().unwrap_or_default());
                 names.fold(first, Place::then)

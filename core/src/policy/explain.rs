@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::step::Ways;
-use super::{Ability, Claim, Policy, Property, RenewalRule, Step};
+use super::{Ability, Claim, EndpointChange, Policy, Property, RenewalRule, Step, Throttle};
 use crate::assurance::FactorKind;
 use crate::id::GroupId;
 
@@ -183,7 +183,8 @@ impl fmt::Display for Explanation {
                 writeln!(f, "They can't pass: enrol a factor that is missing above.")?
             }
         }
-        self.lease(f)
+        self.lease(f)?;
+        self.failures(f)
     }
 }
 
@@ -245,6 +246,15 @@ impl Explanation {
         if let Some(idle) = policy.inactivity {
             writeln!(f, "It ends after {} without traffic.", span(idle))?;
         }
+        match policy.endpoint_change {
+            EndpointChange::Off => {}
+            EndpointChange::Warn => {
+                writeln!(f, "Going on from another address is told and recorded.")?;
+            }
+            EndpointChange::Reauthenticate => {
+                writeln!(f, "It ends when the device goes on from another address.")?;
+            }
+        }
         if policy.end_on_wake {
             writeln!(f, "It ends when the device wakes or is unlocked.")?;
         }
@@ -255,6 +265,29 @@ impl Explanation {
             writeln!(f, "Open: {window}.")?;
         }
         Ok(())
+    }
+
+    fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Throttle {
+            free,
+            first_wait,
+            longest_wait,
+            disable_at,
+        } = self.policy.throttle;
+        let span = humantime::format_duration;
+        if free < disable_at {
+            writeln!(
+                f,
+                "Wrong answers, for each factor by itself: from number {} on each costs a wait, of {} at first, doubled each time up to {}.",
+                free.max(1),
+                span(first_wait.min(longest_wait)),
+                span(longest_wait)
+            )?;
+        }
+        writeln!(
+            f,
+            "After {disable_at} of them without a right one, an administrator has to reset the factor."
+        )
     }
 }
 

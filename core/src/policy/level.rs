@@ -14,7 +14,6 @@ use crate::assurance::FactorKind;
 use crate::id::GroupId;
 
 const HOUR: Duration = Duration::from_secs(3600);
-const MOST_FAILURES: u32 = 100;
 
 /// An authentication assurance level (section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,9 +125,6 @@ pub enum Gap {
         /// Where that is said.
         section: &'static str,
     },
-    /// Too many failures in a row are allowed.
-    #[error("`throttle.disable_at` is over {MOST_FAILURES} (section 3.2.2): lower it")]
-    Failures,
 }
 
 impl Gap {
@@ -227,9 +223,6 @@ fn wrong_figures(policy: &Policy, level: Aal) -> Vec<Gap> {
         && policy.inactivity.is_none_or(|span| span > most)
     {
         gaps.push(Gap::Inactivity { most, section });
-    }
-    if policy.throttle.disable_at > MOST_FAILURES {
-        gaps.push(Gap::Failures);
     }
     gaps
 }

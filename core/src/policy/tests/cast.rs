@@ -64,11 +64,12 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn span() -> impl Strategy<Value = Duration> + Clone {
-    // From nothing to a little over what is allowed, to the nanosecond.
-    (
-        0..=31 * 24 * 3600_u64,
-        select(vec![0, 0, 0, 1, 999_999_999]),
-    )
+    up_to(31 * 24 * 3600)
+}
+
+/// From nothing to a little over what is allowed, to the nanosecond.
+fn up_to(secs: u64) -> impl Strategy<Value = Duration> + Clone {
+    (0..=secs, select(vec![0, 0, 0, 1, 999_999_999]))
         .prop_map(|(secs, nanos)| Duration::new(secs, nanos))
 }
 
@@ -148,7 +149,8 @@ fn rule() -> impl Strategy<Value = GroupRule> {
 
 /// Policies of every sort, many of which are refused.
 pub(super) fn policies() -> impl Strategy<Value = Policy> {
-    let spans = (span(), span(), span(), span(), prop::option::of(span()));
+    let attempt = up_to(16 * 60);
+    let spans = (span(), span(), span(), attempt, prop::option::of(span()));
     let counts = (prop::option::of(0..=9_u32), 0..=9_usize, 0..=9_usize);
     let rules = prop::collection::vec(rule(), 0..=2);
     let rest = (renewal(), any_bool(), windows(), rules);

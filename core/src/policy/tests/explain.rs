@@ -5,8 +5,8 @@ use super::cast::{
     KEY, PASSKEY, PASSWORD, TOTP, all, any, group, kinds, minutes, of_steps, policies,
 };
 use crate::policy::{
-    GroupRule, LeftOut, Next, Policy, Property, RenewalRule, Requirement, Verdict, Weekday, Window,
-    explain,
+    EndpointChange, GroupRule, LeftOut, Next, Policy, Property, RenewalRule, Requirement, Verdict,
+    Weekday, Window, explain,
 };
 
 fn office() -> Policy {
@@ -44,6 +44,9 @@ fn an_explanation_reads_as_people_read() {
     let admins = [group("staff"), group("admins")];
     let mut rigid = of_steps([all([PASSWORD, TOTP])]);
     rigid.renewal = RenewalRule::Off;
+    rigid.endpoint_change = EndpointChange::Reauthenticate;
+    rigid.throttle.free = 3;
+    rigid.throttle.disable_at = 10;
     let texts = [
         explain(&office(), &[], &[TOTP]),
         explain(&office(), &admins, &[PASSWORD, TOTP, KEY]),

@@ -1,8 +1,6 @@
 use super::cast::{CARD, KEY, PASSKEY, PASSWORD, TOTP, all, any, group, minutes, of_steps};
 use crate::assurance::FactorKind;
-use crate::policy::{
-    Aal, Gap, GroupRule, Next, Policy, Requirement, Shortfall, Step, Throttle, meets,
-};
+use crate::policy::{Aal, Gap, GroupRule, Next, Policy, Requirement, Shortfall, Step, meets};
 
 fn gaps(policy: &Policy, level: Aal) -> Vec<Gap> {
     let short = meets(policy, level).err().unwrap_or_default();
@@ -127,10 +125,6 @@ fn aal3_wants_one_key_that_has_everything() {
 fn every_gap_says_what_to_do_and_where_the_standard_says_so() {
     let mut loose = of_steps([any([PASSKEY, TOTP, PASSWORD, FactorKind::EMAIL_CODE])]);
     loose.max_age = Policy::LONGEST;
-    loose.throttle = Throttle {
-        disable_at: 1000,
-        ..Throttle::default()
-    };
     let empty = of_steps([]);
     let mut grouped = Policy::aal2();
     grouped.groups = vec![GroupRule {
