@@ -153,6 +153,7 @@ impl Registrar {
             factor,
             step,
             swap: None,
+            credential: None,
         };
         let throttle = Throttle::default();
         match self.store.activate_factor(consume, throttle, event).await? {

@@ -18,7 +18,7 @@ use crate::channel::message::{DeniedReason, Refusal};
 use crate::id::{AttemptId, GroupId, SessionId};
 use crate::key::PresharedKey;
 use crate::policy::Hours;
-use crate::store::{EndReason, Opened};
+use crate::store::{EndReason, FailureReason, Opened};
 use crate::time::{Now, Timestamp};
 
 impl Machine {
@@ -228,6 +228,7 @@ impl Machine {
             | Opened::Locked { .. }
             | Opened::FactorGone { .. }
             | Opened::Overtaken { .. }
+            | Opened::CredentialTaken { .. }
             | Opened::TooMany
             | Opened::PeerGone) => {
                 for ticket in revoked_by {
@@ -285,6 +286,9 @@ impl Machine {
             Opened::Replayed { lock, factor } if Some(factor) == last => {
                 denied(DeniedReason::Replayed, lock, now)
             }
+            Opened::CredentialTaken { lock, factor } if Some(factor) == last => {
+                denied(FailureReason::CredentialTaken.into(), lock, now)
+            }
             Opened::Locked { lock, factor } if Some(factor) == last => locked(lock, now),
             Opened::Overtaken { factor } if Some(factor) == last => {
                 self.give_back(id, grant);
@@ -302,7 +306,8 @@ impl Machine {
             Opened::Opened { .. }
             | Opened::Replayed { .. }
             | Opened::Locked { .. }
-            | Opened::Overtaken { .. } => {
+            | Opened::Overtaken { .. }
+            | Opened::CredentialTaken { .. } => {
                 return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
             }
         };

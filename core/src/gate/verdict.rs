@@ -149,6 +149,7 @@ impl Machine {
                 let mut passed = (**passed).clone();
                 passed.proof.consume = None;
                 passed.proof.update = None;
+                passed.proof.credential = None;
                 passed.is_durable = true;
                 attempt.passed.push(passed);
                 let next = candidate.rules.next(&kinds(&attempt.passed));
@@ -161,6 +162,10 @@ impl Machine {
             Ok(store::Passed::Replayed(lock)) => {
                 let replayed = denied(DeniedReason::Replayed, lock, now);
                 self.deny(now, id, candidate, replayed);
+            }
+            Ok(store::Passed::CredentialTaken(lock)) => {
+                let taken = denied(FailureReason::CredentialTaken.into(), lock, now);
+                self.deny(now, id, candidate, taken);
             }
             Ok(store::Passed::Locked(lock)) => self.deny(now, id, candidate, locked(lock, now)),
             Ok(store::Passed::Overtaken) => self.overtaken(now, id, candidate),

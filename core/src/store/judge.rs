@@ -78,8 +78,12 @@ impl Claim<'_> {
     }
 
     /// Judges all the factors together, before anything is changed. `standings` are those of
-    /// `consume`, in its order.
-    pub(super) fn judge(&self, standings: &[Option<Standing>]) -> Result<(), Refused> {
+    /// `consume`, in its order; `taken` are the factors whose new credential another factor has.
+    pub(super) fn judge(
+        &self,
+        standings: &[Option<Standing>],
+        taken: &[FactorId],
+    ) -> Result<(), Refused> {
         let mut found = Vec::with_capacity(self.consume.len());
         for (n, consume) in self.consume.iter().enumerate() {
             let standing = standings.get(n).and_then(Option::as_ref);
@@ -106,10 +110,18 @@ impl Claim<'_> {
                 spent,
             });
         }
-        match found.iter().find(|(c, s)| s.is_overtaken(c)) {
-            Some((consume, _)) => Err(Refused::Overtaken(consume.factor)),
-            None => Ok(()),
+        if let Some((consume, _)) = found.iter().find(|(c, s)| s.is_overtaken(c)) {
+            return Err(Refused::Overtaken(consume.factor));
         }
+        let taken = found.iter().find(|(c, _)| taken.contains(&c.factor));
+        taken.map_or(Ok(()), |(consume, standing)| {
+            let failures = standing.failures.plus_one(self.at);
+            Err(Refused::CredentialTaken {
+                factor: consume.factor,
+                lock: self.throttle.lock(failures, self.at),
+                count: [(consume.factor, failures)],
+            })
+        })
     }
 }
 
@@ -127,6 +139,12 @@ pub(super) enum Refused {
         spent: Vec<(FactorId, Failures)>,
     },
     Overtaken(FactorId),
+    CredentialTaken {
+        factor: FactorId,
+        lock: Lock,
+        /// Its failures from now on.
+        count: [(FactorId, Failures); 1],
+    },
 }
 
 impl Refused {
@@ -134,6 +152,7 @@ impl Refused {
     pub(super) fn counts(&self) -> &[(FactorId, Failures)] {
         match self {
             Self::Replayed { spent, .. } => spent,
+            Self::CredentialTaken { count, .. } => count,
             Self::PeerGone | Self::FactorGone(_) | Self::Locked(..) | Self::Overtaken(_) => &[],
         }
     }
@@ -147,14 +166,17 @@ impl Refused {
                 refused(AuditKind::NotEligible, Some(*factor))
             }
             Self::Locked(factor, _) => refused(AuditKind::LockedOut, Some(*factor)),
-            Self::Replayed { spent, .. } => {
-                let reason = FailureReason::Replayed;
-                let event = |(factor, _): &(FactorId, Failures)| {
-                    attribution::claimed(claim, AuditKind::Denied { reason }, Some(*factor))
-                };
-                spent.iter().map(event).collect()
-            }
+            Self::Replayed { .. } => self.denials(claim, FailureReason::Replayed),
+            Self::CredentialTaken { .. } => self.denials(claim, FailureReason::CredentialTaken),
         }
+    }
+
+    /// A record for each factor that the refusal counts against.
+    fn denials(&self, claim: &Claim<'_>, reason: FailureReason) -> Vec<AuditEvent> {
+        let denied = |(factor, _): &(FactorId, Failures)| {
+            attribution::claimed(claim, AuditKind::Denied { reason }, Some(*factor))
+        };
+        self.counts().iter().map(denied).collect()
     }
 }
 
@@ -166,6 +188,7 @@ impl From<Refused> for Opened {
             Refused::Locked(factor, lock) => Self::Locked { factor, lock },
             Refused::Replayed { factor, lock, .. } => Self::Replayed { factor, lock },
             Refused::Overtaken(factor) => Self::Overtaken { factor },
+            Refused::CredentialTaken { factor, lock, .. } => Self::CredentialTaken { factor, lock },
         }
     }
 }
@@ -178,6 +201,7 @@ impl From<Refused> for Enrolled {
             Refused::Locked(factor, lock) => Self::Locked { factor, lock },
             Refused::Replayed { factor, lock, .. } => Self::Replayed { factor, lock },
             Refused::Overtaken(factor) => Self::Overtaken { factor },
+            Refused::CredentialTaken { .. } => Self::CredentialTaken,
         }
     }
 }
@@ -189,6 +213,7 @@ impl From<Refused> for Passed {
             Refused::Locked(_, lock) => Self::Locked(lock),
             Refused::Replayed { lock, .. } => Self::Replayed(lock),
             Refused::Overtaken(_) => Self::Overtaken,
+            Refused::CredentialTaken { lock, .. } => Self::CredentialTaken(lock),
         }
     }
 }

@@ -241,18 +241,20 @@ pub trait PeerStore: Send + Sync + 'static {
 
     /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
     /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each
-    /// step by compare-and-set (greater than the factor's last) and makes each [`Swap`] by another,
-    /// clears the counts of those factors and no others, ends the peer's older session as
+    /// step by compare-and-set (greater than the factor's last), makes each [`Swap`] by another and
+    /// sets each credential, clears the counts of those factors and no others, ends the peer's older session as
     /// superseded at `session.event.at`, inserts the new one with the next generation, and appends
     /// the audit records: the end of the older session, if there was one, then the admission.
     ///
     /// A step that is not greater than the last counts as a failure of its factor in this same
     /// transaction ([`Opened::Replayed`]; the audit says
-    /// [`Denied`](crate::audit::AuditKind::Denied)); any other refusal changes nothing but the
+    /// [`Denied`](crate::audit::AuditKind::Denied)), and so does a credential that another factor of
+    /// the kind has ([`Opened::CredentialTaken`]); any other refusal changes nothing but the
     /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
     /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
     /// factor that is gone, that before a lock, that before a step that was used, that before a
-    /// secret that was changed, and that before too many sessions.
+    /// secret that was changed, that before a credential that is taken, and that before too many
+    /// sessions.
     ///
     /// A session counts towards `session.most_per_user` while it is not closed and its `not_after`
     /// is after `session.verified_at`.

@@ -52,6 +52,14 @@ pub enum Opened {
         /// The factor.
         factor: FactorId,
     },
+    /// A factor was to have a credential that another factor of the kind has, perhaps another user's.
+    /// It counted as a failure; this is the factor's lock now.
+    CredentialTaken {
+        /// The factor.
+        factor: FactorId,
+        /// Its lock.
+        lock: Lock,
+    },
     /// The peer or its owner is gone or disabled.
     PeerGone,
     /// The user has as many sessions as may be.
@@ -69,6 +77,9 @@ pub enum Passed {
     Locked(Lock),
     /// The factor's secret is not the one any more that the answer would put another in place of.
     Overtaken,
+    /// The factor was to have a credential that another factor of the kind has. It counted as a
+    /// failure; this is the factor's lock now.
+    CredentialTaken(Lock),
     /// The factor is gone or not active, or the peer or its owner is gone or disabled.
     Gone,
 }
@@ -108,7 +119,8 @@ pub enum Enrolled {
     /// The token was used, is another user's, over or not for this kind; or there was neither a
     /// token nor a factor that was passed.
     TokenGone,
-    /// Another factor of the kind, perhaps another user's, has the credential.
+    /// Another factor of the kind, perhaps another user's, has the credential: that of the new factor,
+    /// or one that a factor that was passed was to have, which counted as a failure of it.
     CredentialTaken,
 }
 

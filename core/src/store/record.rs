@@ -141,6 +141,8 @@ pub struct Consume {
     pub step: Option<u64>,
     /// Its secret from now on, where the answer changes it; `None` leaves it.
     pub swap: Option<Swap>,
+    /// Its credential from now on, where the answer shows that it is this one; `None` leaves it.
+    pub credential: Option<CredentialId>,
 }
 
 /// One envelope in the place of another, if that is still there.
@@ -176,12 +178,15 @@ pub enum FailureReason {
     Replayed,
     /// The answer came too late for its challenge.
     Expired,
+    /// The answer was right, and by a credential that another factor has, perhaps another user's.
+    CredentialTaken,
 }
 
 impl From<FailureReason> for DeniedReason {
     fn from(reason: FailureReason) -> Self {
         match reason {
-            FailureReason::Wrong => Self::Wrong,
+            // Whose credential it is is nobody's business but the audit's.
+            FailureReason::Wrong | FailureReason::CredentialTaken => Self::Wrong,
             FailureReason::Replayed => Self::Replayed,
             FailureReason::Expired => Self::Expired,
         }

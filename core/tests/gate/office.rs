@@ -142,12 +142,17 @@ impl Office {
     }
 
     pub(crate) async fn device(&self, address: &str) -> Device {
+        self.device_of(&self.user, address).await
+    }
+
+    /// A device of another user, who is there.
+    pub(crate) async fn device_of(&self, user: &UserId, address: &str) -> Device {
         let private_key = PrivateKey::generate().unwrap();
         let addresses = vec![address.parse().unwrap()];
         let peer = Peer {
             location: self.gate().location().clone(),
             key: private_key.public_key(),
-            user: self.user.clone(),
+            user: user.clone(),
             allowed_ips: addresses.clone(),
             label: address.to_owned(),
             enabled: true,

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
+use mfagate::audit::AuditKind;
 use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden, Redirect};
 use mfagate::client::{Question, Response};
+use mfagate::enrol::EnrolError;
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
 use mfagate::gate::Scope;
+use mfagate::id::UserId;
 use mfagate::policy::Step;
 use mfagate::prove::oidc::{DeviceLogin, Login, Loopback, bring_token};
 use mfagate::runtime::{GateConfig, Prompt, SystemClock};
+use mfagate::store::FailureReason;
 use mfagate::time::Clock;
 
 use crate::office::Office;
@@ -187,6 +191,49 @@ async fn an_address_binds_until_the_first_login_pins_its_subject() {
     provider.acts().lies = serde_json::json!({ "email": "new@example.com" });
     client.connect(&mut browser).await.unwrap();
     assert!(browser.denied.is_empty(), "{:?}", browser.denied);
+    assert!(laptop.reach().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_was_pinned_is_nobody_elses() {
+    let (provider, office) = open().await;
+    let laptop = office.device("10.9.0.2/32").await;
+    let issuer = provider.issuer();
+    bind(&office, &Identity::email(&issuer, "alice@example.com")).await;
+    let lies = |email| serde_json::json!({ "email": email, "email_verified": true });
+    provider.acts().lies = lies("alice@example.com");
+    let client = laptop.client();
+    client.connect(&mut Browser::at(&provider)).await.unwrap();
+
+    // The address is free, and she has another now, which an administrator takes for Bob's.
+    let bob: UserId = "bob".parse().unwrap();
+    office.registrar.put_user(&bob, true).await.unwrap();
+    let subject = Identity::subject(&issuer, "alice-at-provider");
+    let bound = office.registrar.bind_identity(&bob, "work", &subject).await;
+    assert!(
+        matches!(bound, Err(EnrolError::CredentialTaken)),
+        "{bound:?}"
+    );
+    let address = Identity::email(&issuer, "bob@example.com");
+    let bound = office.registrar.bind_identity(&bob, "work", &address).await;
+    let factor = bound.unwrap();
+    provider.acts().lies = lies("bob@example.com");
+    let his = office.device_of(&bob, "10.9.0.3/32").await;
+    let mut browser = Browser::at(&provider);
+    let admitted = his.client().connect(&mut browser).await;
+    assert!(admitted.is_err(), "{admitted:?}");
+    assert_eq!(browser.reasons(), [DeniedReason::Wrong; 3]);
+    assert!(his.reach().await.is_err());
+
+    let reason = FailureReason::CredentialTaken;
+    let denied = office.audit().await.into_iter().filter(|record| {
+        record.event.kind == AuditKind::Denied { reason } && record.event.factor == Some(factor)
+    });
+    assert_eq!(denied.count(), 3);
+    let factors = office.registrar.factors(&bob).await.unwrap();
+    assert_eq!(factors[0].failures.count, 3);
+    assert_eq!(factors[0].credential, Some(address.credential()));
+    office.verify_audit().await;
 }
 
 /// A client without a browser: a code for another device, or a token of its own.

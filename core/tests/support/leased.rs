@@ -133,6 +133,7 @@ impl Leased {
                 factor: self.factor,
                 step: Some(nth),
                 swap: None,
+                credential: None,
             }],
             throttle: Throttle::default(),
             most_per_user: None,

@@ -114,6 +114,9 @@ impl MfaVerifier for OidcVerifier {
         let pinned = pinned.map_err(|fault| provider.refused(fault))?;
         let mut proof = Proof::new(context.factor.id, assurance(provider, &login, means, scene));
         proof.update = pinned.as_ref().map(Identity::to_secret);
+        let is_now = pinned.as_ref().unwrap_or(&identity).credential();
+        // Also where an earlier version pinned the subject, and left the credential of the address.
+        proof.credential = (context.factor.credential.as_ref() != Some(&is_now)).then_some(is_now);
         // A workload can bring another token: what it is let in by is good for no longer than it.
         proof.not_after = (means == Means::Workload).then_some(login.expires);
         Ok(proof.into())

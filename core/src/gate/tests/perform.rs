@@ -30,6 +30,7 @@ fn consume(proof: &Proof, from: &Sealed) -> Consume {
         factor: proof.factor,
         step: proof.consume,
         swap,
+        credential: proof.credential.clone(),
     }
 }
 
@@ -223,6 +224,7 @@ impl World {
             factor,
             step: None,
             swap: None,
+            credential: None,
         };
         let new = NewFactor {
             factor: FactorRecord {

@@ -33,6 +33,7 @@ mod workload;
 use std::fmt;
 use std::io;
 
+use subtle::ConstantTimeEq;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -94,7 +95,8 @@ impl Login {
         let mut to = returned.clone();
         to.set_query(None);
         to.set_fragment(None);
-        let is_ours = parameter(&returned, "state").is_some_and(|said| *said == *self.state);
+        let is_ours = parameter(&returned, "state")
+            .is_some_and(|said| said.as_bytes().ct_eq(self.state.as_bytes()).into());
         if to.as_str() != self.redirect_uri || !is_ours {
             return Err(LoginError::Foreign);
         }

@@ -140,6 +140,7 @@ impl Shared {
             factor: proof.factor,
             step: proof.consume,
             swap: proof.update.as_ref().map(seal).transpose()?,
+            credential: proof.credential.clone(),
         })
     }
 
@@ -178,6 +179,7 @@ impl Shared {
             factor,
             step: None,
             swap: None,
+            credential: None,
         };
         let new = NewFactor {
             factor,

@@ -71,7 +71,9 @@ impl State {
         let judged = if self.is_eligible(claim.location, claim.peer, claim.user) {
             let consume = claim.consume.iter();
             let standings: Vec<_> = consume.map(|c| self.standing(c.factor)).collect();
-            claim.judge(&standings)
+            let taken = claim.consume.iter().filter(|c| self.takes_anothers(c));
+            let taken: Vec<_> = taken.map(|c| c.factor).collect();
+            claim.judge(&standings, &taken)
         } else {
             Err(Refused::PeerGone)
         };

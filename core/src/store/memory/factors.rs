@@ -31,12 +31,15 @@ impl State {
         }
     }
 
-    /// Takes the step, makes the swap and clears the count.
+    /// Takes the step, makes the swap, sets the credential and clears the count.
     pub(super) fn take(&mut self, consume: &Consume) {
         self.change_factor(consume.factor, |factor| {
             factor.last_step = consume.step.or(factor.last_step);
             if let Some(swap) = &consume.swap {
                 factor.sealed = swap.to.clone();
+            }
+            if let Some(credential) = &consume.credential {
+                factor.credential = Some(credential.clone());
             }
             factor.failures = Failures::default();
         });
@@ -48,6 +51,17 @@ impl State {
                 .factors
                 .iter()
                 .any(|other| other.kind == factor.kind && other.credential == factor.credential)
+    }
+
+    /// Whether another factor has the credential that an answer gives its own.
+    pub(super) fn takes_anothers(&self, consume: &Consume) -> bool {
+        let kind = self.factor(consume.factor).map(|factor| &factor.kind);
+        consume.credential.is_some()
+            && self.factors.iter().any(|other| {
+                other.id != consume.factor
+                    && Some(&other.kind) == kind
+                    && other.credential == consume.credential
+            })
     }
 
     pub(super) fn add_factor(
@@ -90,6 +104,9 @@ impl State {
                 factor.failures = failures.unwrap_or(factor.failures);
             });
             return Ok(outcome);
+        }
+        if self.takes_anothers(consume) {
+            return Err(StoreError::CredentialTaken);
         }
         self.append(vec![event])?;
         self.take(consume);

@@ -88,6 +88,7 @@ pub(super) async fn a_step_admits_once(store: Store) {
             factor: factor_id(1),
             step: None,
             swap: None,
+            credential: None,
         }],
         ..new_session(6, 1, 0)
     };

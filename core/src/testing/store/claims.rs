@@ -28,6 +28,7 @@ fn swapping(factor: u8, from: &str, to: &str) -> Consume {
             from: sealed(from),
             to: sealed(to),
         }),
+        credential: None,
     }
 }
 
@@ -204,6 +205,7 @@ fn limited(id: u8, n: u8, most: u32) -> NewSession {
         factor: factor_id(1),
         step: None,
         swap: None,
+        credential: None,
     };
     NewSession {
         user: user(1),

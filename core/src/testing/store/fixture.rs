@@ -115,6 +115,7 @@ pub(super) const fn consume(factor: u8, step: u64) -> Consume {
         factor: factor_id(factor),
         step: Some(step),
         swap: None,
+        credential: None,
     }
 }
 
@@ -248,6 +249,7 @@ pub(super) async fn admit(store: &Store, new: NewSession) -> u64 {
         | Opened::Locked { .. }
         | Opened::FactorGone { .. }
         | Opened::Overtaken { .. }
+        | Opened::CredentialTaken { .. }
         | Opened::PeerGone
         | Opened::TooMany) => panic!("should have been opened: {refused:?}"),
     }

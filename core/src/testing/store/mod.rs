@@ -15,6 +15,7 @@
 
 mod admission;
 mod claims;
+mod credentials;
 mod durability;
 mod enrolment;
 mod factors;
@@ -93,6 +94,10 @@ where
         claims::a_secret_is_swapped_with_its_admission,
         claims::a_secret_is_swapped_once_in_parallel,
         claims::a_pending_factors_secret_is_swapped_as_it_is_activated,
+        credentials::an_answer_sets_its_factors_credential_with_what_it_lets_in,
+        credentials::a_credential_that_another_factor_has_counts_as_a_failure,
+        credentials::a_credential_is_taken_after_all_that_is_wrong_with_a_factor,
+        credentials::a_credential_is_given_once_in_parallel,
         claims::refusals_have_an_order_and_are_an_enrolments_too,
         claims::a_user_has_only_so_many_sessions,
         claims::a_user_has_only_so_many_sessions_in_parallel,

@@ -34,6 +34,7 @@ const fn taken(factor: u8) -> Consume {
         factor: factor_id(factor),
         step: None,
         swap: None,
+        credential: None,
     }
 }
 

@@ -69,6 +69,7 @@ async fn act(store: Store, caller: u8, rounds: u8) -> Told {
             }
             Opened::FactorGone { .. }
             | Opened::Overtaken { .. }
+            | Opened::CredentialTaken { .. }
             | Opened::PeerGone
             | Opened::TooMany => {
                 panic!("nobody has been disabled, removed or limited")

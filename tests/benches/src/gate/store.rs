@@ -137,6 +137,7 @@ fn new_session(caller: u32, step: u64) -> NewSession {
             factor: factor(caller).id,
             step: Some(step),
             swap: None,
+            credential: None,
         }],
         throttle: Throttle::default(),
         most_per_user: None,

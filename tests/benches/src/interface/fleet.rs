@@ -158,6 +158,7 @@ fn new_session(
             factor,
             step: Some(u64::from(number) + 1),
             swap: None,
+            credential: None,
         }],
         throttle: Throttle::default(),
         most_per_user: None,

@@ -94,11 +94,21 @@ async fn an_address_is_good_once_it_is_verified_and_pins_the_subject() {
     let proof = desk.admit().await.unwrap();
     let pinned = Identity::subject(&issuer, "alice-at-provider").to_secret();
     assert_eq!(proof.update.as_ref(), Some(&pinned));
+    let subject = Identity::subject(&issuer, "alice-at-provider").credential();
+    assert_eq!(proof.credential.as_ref(), Some(&subject));
 
     desk.stage.secret = pinned;
     desk.provider.acts().lies = json!({});
     let proof = desk.admit().await.unwrap();
     assert_eq!(proof.update, None);
+    assert_eq!(
+        proof.credential.as_ref(),
+        Some(&subject),
+        "it was not set then"
+    );
+    desk.stage.factor.credential = Some(subject);
+    let proof = desk.admit().await.unwrap();
+    assert_eq!((proof.update, proof.credential), (None, None));
     desk.provider.acts().lies =
         json!({ "sub": "mallory", "email": "alice@example.com", "email_verified": true });
     let verdict = desk.admit().await;

@@ -109,6 +109,7 @@ async fn a_right_code_proves_possession_and_takes_its_step() {
             },
             consume: Some(phone.totp.step(NOW)),
             update: None,
+            credential: None,
             not_after: None,
         }
     );

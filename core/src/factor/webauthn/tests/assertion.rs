@@ -23,6 +23,7 @@ async fn an_assertion_proves_a_verified_user_and_no_hardware() {
         },
         consume: None,
         update: None,
+        credential: None,
         not_after: None,
     };
     assert_eq!(proof.unwrap(), expected);

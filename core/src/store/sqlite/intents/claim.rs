@@ -3,7 +3,7 @@
 
 use super::super::rows::{self, all, one, to_json, token_columns};
 use super::super::writer::Tx;
-use super::factors::{insert, is_credential_taken};
+use super::factors::{insert, is_credential_taken, takes_anothers};
 use super::{eligible, end, execute, exists, next_generation, set_failures, standing, take};
 use crate::audit::AuditKind;
 use crate::id::{Generation, TokenId};
@@ -86,10 +86,14 @@ fn judge(tx: &mut Tx<'_>, claim: &Claim<'_>) -> Result<Result<Generation, Refuse
     let judged = match eligible(tx, claim.location, claim.peer, claim.user)? {
         Some(last) => {
             let mut standings = Vec::with_capacity(claim.consume.len());
+            let mut taken = Vec::new();
             for consume in claim.consume {
                 standings.push(standing(tx, consume.factor)?);
+                if takes_anothers(tx, consume)? {
+                    taken.push(consume.factor);
+                }
             }
-            claim.judge(&standings).map(|()| last)
+            claim.judge(&standings, &taken).map(|()| last)
         }
         None => Err(Refused::PeerGone),
     };

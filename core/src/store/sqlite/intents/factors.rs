@@ -189,6 +189,19 @@ pub(super) fn is_credential_taken(tx: &Tx<'_>, factor: &FactorRecord) -> Result<
     )
 }
 
+/// Whether another factor has the credential that an answer gives its own.
+pub(super) fn takes_anothers(tx: &Tx<'_>, consume: &Consume) -> Result<bool, StoreError> {
+    let Some(credential) = &consume.credential else {
+        return Ok(false);
+    };
+    exists(
+        tx,
+        "SELECT 1 FROM factors AS own JOIN factors AS other USING (kind)
+         WHERE own.id = ? AND other.id <> own.id AND other.credential = ?",
+        (consume.factor.as_bytes(), credential.as_bytes()),
+    )
+}
+
 fn set_state(tx: &Tx<'_>, id: FactorId, state: FactorState) -> Result<(), StoreError> {
     let sql = "UPDATE factors SET state = ? WHERE id = ?";
     execute(tx, sql, (state_name(state), id.as_bytes())).map(drop)

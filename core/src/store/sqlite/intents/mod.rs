@@ -21,7 +21,7 @@ use super::error::engine;
 use super::rows::{self, one, standing_columns, variant_name};
 use super::writer::Tx;
 use crate::audit::AuditEvent;
-use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
+use crate::id::{CredentialId, FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
 use crate::store::judge::Standing;
@@ -80,7 +80,7 @@ fn set_failures(tx: &Tx<'_>, factor: FactorId, failures: Failures) -> Result<(),
     .map(drop)
 }
 
-/// Takes the step, makes the swap and clears the count. That the step is greater than the last and
+/// Takes the step, makes the swap, sets the credential and clears the count. That the step is greater than the last and
 /// the secret the one that was read has been judged in this same transaction, which is the only one
 /// that writes.
 fn take(tx: &Tx<'_>, consume: &Consume) -> Result<(), StoreError> {
@@ -88,11 +88,12 @@ fn take(tx: &Tx<'_>, consume: &Consume) -> Result<(), StoreError> {
     execute(
         tx,
         "UPDATE factors SET last_step = coalesce(?, last_step), sealed = coalesce(?, sealed),
-           failures = 0, last_failure = ?
+           credential = coalesce(?, credential), failures = 0, last_failure = ?
          WHERE id = ?",
         (
             consume.step.map(u64::cast_signed),
             consume.swap.as_ref().map(|swap| swap.to.as_bytes()),
+            consume.credential.as_ref().map(CredentialId::as_bytes),
             last,
             consume.factor.as_bytes(),
         ),
