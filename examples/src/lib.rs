@@ -44,7 +44,9 @@ pub fn explain(denied: &Denied) -> String {
         DeniedReason::Disabled => {
             "Too many wrong answers: an administrator has to reset the factor"
         }
-        DeniedReason::Unfit => "That is not an answer to this question, such as a code too short",
+        DeniedReason::Unfit => {
+            "That is not an answer to this question, such as a code too short, or a factor that is not on offer"
+        }
         DeniedReason::Expired => "That came too late: ask anew",
         DeniedReason::Busy => "That was asked for too often",
         DeniedReason::Overtaken => "Another sign-in came in between: answer again",

@@ -68,7 +68,10 @@ impl Program {
         loop {
             match self.line().await? {
                 Line::Answer { answer } => return Some(Wish::Respond(answer.into())),
-                Line::Choose { factor } => return Some(Wish::Respond(Response::Choose(factor))),
+                Line::Choose { factor } if is_offered(question, factor) => {
+                    return Some(Wish::Respond(Response::Choose(factor)));
+                }
+                Line::Choose { .. } => say_error("that factor is not among the others"),
                 Line::Retry {} => return Some(Wish::Retry),
                 Line::Cancel {} => return None,
                 Line::Pin { .. } => say_error("no PIN was asked for"),
@@ -103,6 +106,13 @@ impl Program {
             }
         }
     }
+}
+
+fn is_offered(question: &Question, factor: FactorId) -> bool {
+    let others = question.others.iter();
+    others
+        .chain(&question.factor)
+        .any(|offer| offer.factor == factor)
 }
 
 fn say_error(error: &str) {

@@ -239,17 +239,23 @@ impl Machine {
             Reaction::Choose(factor) => *factor,
         };
         let factors = self.usable(id, &candidate.enrolment, &candidate.rules);
-        let Some(factor) = factors.into_iter().find(|factor| factor.id == wanted) else {
-            return self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
+        let find = |wanted| factors.iter().find(|factor| factor.id == wanted).copied();
+        let (chosen, at_hand) = (find(wanted), find(candidate.subject.factor.id));
+        let (chosen, at_hand) = (chosen.cloned(), at_hand.cloned());
+        let Some(factor) = chosen else {
+            // Where it was not on offer, or is not any more, the question that stands goes on.
+            let Some(at_hand) = at_hand.filter(|_| matches!(reaction, Reaction::Choose(_))) else {
+                return self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
+            };
+            candidate.subject.factor = at_hand;
+            let unfit = self.unfit(now, &candidate);
+            return self.deny(now, id, candidate, unfit);
         };
-        let factor = factor.clone();
         match reaction {
             Reaction::Choose(_) => {
                 // Should the question that stands go on, it is to say how many tries are left now.
-                let at_hand = candidate.subject.factor.id;
-                let mut factors = candidate.enrolment.factors.iter();
-                if let Some(standing) = factors.find(|factor| factor.id == at_hand) {
-                    candidate.subject.factor = standing.clone();
+                if let Some(standing) = at_hand {
+                    candidate.subject.factor = standing;
                 }
                 let asked = self.candidate(&candidate.enrolment, &candidate.rules, factor);
                 self.challenge(id, asked, Some(candidate));

@@ -151,6 +151,9 @@ fn a_passkey_signs_in_or_another_factor_that_the_program_chooses() {
     assert_eq!(again["attempt"], question["attempt"]);
     let other = again["others"][0].clone();
     assert_eq!(other["kind"], "recovery-codes");
+    desk.say(&json!({"type": "choose", "factor": "00000000000000000000000000000000"}));
+    let error = desk.heard("error")["error"].to_string();
+    assert!(error.contains("not among the others"), "{error}");
     desk.say(&json!({"type": "choose", "factor": other["factor"]}));
     let question = desk.heard("question");
     assert_eq!(

@@ -215,7 +215,8 @@ pub enum DeniedReason {
     Locked,
     /// The factor is disabled until an administrator resets it.
     Disabled,
-    /// The answer does not fit the challenge. Not counted.
+    /// The answer does not fit the challenge, or the factor that was chosen is not on offer: the
+    /// challenge stands. Not counted.
     Unfit,
     /// It came too late for its challenge: choose the factor again for a fresh one.
     Expired,

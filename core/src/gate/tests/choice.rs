@@ -111,19 +111,33 @@ fn invariant_5_choosing_resets_no_count() {
 }
 
 #[test]
-fn what_is_not_on_offer_can_not_be_chosen() {
+fn what_is_not_on_offer_can_not_be_chosen_and_the_question_that_stands_goes_on() {
+    let (mut world, attempt) = asked();
+    world.suspend_factor(factor_of("ada", &FactorKind::TOTP));
     for factor in [
         factor_of("bob", &FactorKind::TOTP),
         factor_of("ada", &FactorKind::RECOVERY_CODES),
+        factor_of("ada", &FactorKind::TOTP),
     ] {
-        let (mut world, attempt) = asked();
         world.request(attempt, Request::Choose { factor });
         world.settle();
-        assert_eq!(world.refused(attempt), Some(&Refusal::NoFactor {}));
+        assert_eq!(world.denied(attempt), Some(DeniedReason::Unfit));
     }
+    assert_eq!(world.failures_of("ada", &FactorKind::DEVICE_KEY), 0);
+    assert_eq!(world.failures_of("bob", &FactorKind::TOTP), 0);
+    // The device key's question, with what is remembered of it.
+    for _ in 0..2 {
+        world.pass_one(attempt);
+    }
+    assert!(world.is_granted(attempt));
+}
+
+#[test]
+fn a_choice_that_is_not_on_offer_does_not_keep_a_question_whose_factor_is_gone() {
     let (mut world, attempt) = asked();
-    world.suspend_factor(factor_of("ada", &FactorKind::TOTP));
-    world.choose(attempt, &FactorKind::TOTP);
+    world.suspend_factor(factor_of("ada", &FactorKind::DEVICE_KEY));
+    let factor = factor_of("bob", &FactorKind::TOTP);
+    world.request(attempt, Request::Choose { factor });
     world.settle();
     assert_eq!(world.refused(attempt), Some(&Refusal::NoFactor {}));
 }

@@ -65,7 +65,11 @@ fn a_factor_of_a_later_step_is_not_taken_before_its_turn() {
     world.settle();
     world.choose(attempt, &FactorKind::TOTP);
     world.settle();
-    assert_eq!(world.refused(attempt), NO_FACTOR);
+    assert_eq!(world.denied(attempt), Some(DeniedReason::Unfit));
+    world.answer(attempt, &code_at(world.now.timestamp));
+    world.settle();
+    assert_eq!(world.denied(attempt), Some(DeniedReason::Wrong));
+    assert!(world.live().is_empty());
 }
 
 #[test]
