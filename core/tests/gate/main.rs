@@ -10,6 +10,16 @@ mod adoption;
 mod device_key;
 #[cfg(feature = "email-code")]
 mod email_code;
+#[cfg(all(
+    feature = "device-key",
+    feature = "email-code",
+    feature = "oidc",
+    feature = "oidc-login",
+    feature = "password",
+    feature = "recovery-codes",
+    feature = "webauthn"
+))]
+mod every_factor;
 #[cfg(all(feature = "password", feature = "recovery-codes"))]
 mod knowledge;
 mod office;

@@ -104,6 +104,33 @@ impl Office {
         }
     }
 
+    /// Another location of the same store, with an interface and a key of its own.
+    pub(crate) async fn branch(&self) -> Branch {
+        let key = PrivateKey::generate().unwrap();
+        let interface = inside(&key).await;
+        let configure: Configure = {
+            let configure = Arc::clone(&self.configure);
+            Arc::new(move |config: &mut GateConfig| {
+                configure(config);
+                config.location = "branch".parse().unwrap();
+            })
+        };
+        let (ring, store, clock) = (&self.ring, &self.store, &self.clock);
+        let gate = start(&key, ring, store, &interface, clock, &configure).await;
+        let (control, _server) = serve(gate.clone()).await;
+        Branch {
+            gate,
+            control,
+            interface,
+        }
+    }
+
+    /// Who is on the interface.
+    pub(crate) async fn installed(&self) -> Vec<PublicKey> {
+        let peers = self.interface.list().await.unwrap();
+        peers.into_iter().map(|peer| peer.key).collect()
+    }
+
     pub(crate) async fn disable_user(&self) {
         self.registrar.put_user(&self.user, false).await.unwrap();
     }
@@ -132,8 +159,18 @@ impl Office {
 
     /// What the user is to enrol, with a token for it.
     pub(crate) async fn new_factor(&self, kind: FactorKind, label: &str) -> NewFactor {
+        self.new_factor_of(&self.user, kind, label).await
+    }
+
+    /// The same for another user.
+    pub(crate) async fn new_factor_of(
+        &self,
+        user: &UserId,
+        kind: FactorKind,
+        label: &str,
+    ) -> NewFactor {
         let (kinds, ttl) = (vec![kind.clone()], Duration::from_secs(600));
-        let issued = self.registrar.issue_token(&self.user, kinds, ttl).await;
+        let issued = self.registrar.issue_token(user, kinds, ttl).await;
         NewFactor {
             kind,
             label: label.to_owned(),
@@ -237,6 +274,37 @@ impl Office {
         tokio::time::timeout(Duration::from_secs(20), wait)
             .await
             .expect("it did not come true");
+    }
+}
+
+/// A second gate on an office's store, at another location.
+pub(crate) struct Branch {
+    pub(crate) gate: Gate,
+    control: String,
+    interface: Netstack,
+}
+
+impl Branch {
+    /// An office's device, enrolled here as well, with the key that it has.
+    pub(crate) async fn device(&self, office: &Office, device: &Device) -> Device {
+        let profile = Profile {
+            location: self.gate.location().clone(),
+            location_key: self.gate.public_key(),
+            control: vec![self.control.clone()],
+            endpoint: self.interface.local_addr().into(),
+            ..device.profile.clone()
+        };
+        let peer = Peer {
+            location: profile.location.clone(),
+            key: device.key(),
+            user: office.user.clone(),
+            allowed_ips: profile.addresses.clone(),
+            label: "branch".to_owned(),
+            enabled: true,
+        };
+        office.registrar.put_peer(peer).await.unwrap();
+        let netstack = device.netstack.clone();
+        Device { profile, netstack }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::office::Office;
 
 #[path = "../support/oidc_provider.rs"]
 #[expect(dead_code, reason = "the verifier's own tests need more of it")]
-mod oidc_provider;
+pub(crate) mod oidc_provider;
 
 use oidc_provider::{CLIENT, HostileProvider};
 

@@ -16,7 +16,7 @@ use crate::office::Office;
 
 #[path = "../support/passkey.rs"]
 #[expect(dead_code, reason = "the verifier's own tests need more of it")]
-mod passkey;
+pub(crate) mod passkey;
 
 use passkey::{SoftwareKey, with_a_bit_changed};
 
