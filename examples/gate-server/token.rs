@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use mfagate::assurance::FactorKind;
-use mfagate::id::{TokenId, UserId};
+use mfagate::id::{FactorId, TokenId, UserId};
 use mfagate::store::EnrolmentToken;
 use serde_json::json;
 
@@ -21,6 +21,9 @@ pub(crate) enum TokenCommand {
         /// A kind of factor that it enrols; any kind without, several if given more than once.
         #[arg(long = "kind", value_parser = kind)]
         kinds: Vec<FactorKind>,
+        /// A factor that goes when the token is used, as of a device that was lost.
+        #[arg(long, value_name = "FACTOR")]
+        replaces: Option<FactorId>,
         /// How long it is good.
         #[arg(long, default_value = "1day")]
         ttl: humantime::Duration,
@@ -57,9 +60,21 @@ pub(crate) async fn token(
 ) -> Result<(), Box<dyn Error>> {
     let registrar = settings.registrar()?;
     match command {
-        TokenCommand::Create { user, kinds, ttl } => {
+        TokenCommand::Create {
+            user,
+            kinds,
+            replaces,
+            ttl,
+        } => {
             let ttl: Duration = ttl.into();
-            let issued = registrar.issue_token(&user, kinds, ttl).await?;
+            let issued = match replaces {
+                Some(factor) => {
+                    registrar
+                        .issue_replacement(&user, factor, kinds, ttl)
+                        .await?
+                }
+                None => registrar.issue_token(&user, kinds, ttl).await?,
+            };
             let line = json!({
                 "type": "token",
                 "id": issued.id,
@@ -75,6 +90,7 @@ pub(crate) async fn token(
                     "id": token.id,
                     "kinds": token.kinds,
                     "not_after_ms": token.not_after.as_millis(),
+                    "replaces": token.replaces,
                 });
                 output.say(in_words(&token), &line);
             }
@@ -95,5 +111,9 @@ fn in_words(token: &EnrolmentToken) -> String {
     } else {
         kinds.join(",")
     };
-    format!("{} {kinds} until {}", token.id, token.not_after)
+    let replaces = token
+        .replaces
+        .map(|factor| format!(", in the place of {factor}"));
+    let replaces = replaces.unwrap_or_default();
+    format!("{} {kinds} until {}{replaces}", token.id, token.not_after)
 }

@@ -160,7 +160,7 @@ impl Registrar {
     }
 
     /// A factor of someone else's is no factor of this user's. A factor's owner never changes.
-    async fn owned(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
+    pub(super) async fn owned(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
         let factors = self.store.factors(user).await?;
         done(factors.iter().any(|record| record.id == factor))
     }

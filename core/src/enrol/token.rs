@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{EnrolError, Registrar};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
-use crate::id::{TokenId, UserId};
+use crate::id::{FactorId, TokenId, UserId};
 use crate::policy::Policy;
 use crate::store::EnrolmentToken;
 use crate::time::Timestamp;
@@ -55,6 +55,34 @@ impl Registrar {
         kinds: Vec<FactorKind>,
         ttl: Duration,
     ) -> Result<IssuedToken, EnrolError> {
+        self.issue(user, kinds, ttl, None).await
+    }
+
+    /// Issues a token for a factor in the place of another, of which the user has lost the device,
+    /// say: using it removes that one and ends the sessions that it opened, in the same transaction.
+    /// Until then the old one is what it was: suspend it if it may be in the wrong hands.
+    ///
+    /// # Errors
+    /// [`EnrolError::NoFactor`] when it is none of the user's; else as
+    /// [`issue_token`](Self::issue_token).
+    pub async fn issue_replacement(
+        &self,
+        user: &UserId,
+        factor: FactorId,
+        kinds: Vec<FactorKind>,
+        ttl: Duration,
+    ) -> Result<IssuedToken, EnrolError> {
+        self.owned(user, factor).await?;
+        self.issue(user, kinds, ttl, Some(factor)).await
+    }
+
+    async fn issue(
+        &self,
+        user: &UserId,
+        kinds: Vec<FactorKind>,
+        ttl: Duration,
+        replaces: Option<FactorId>,
+    ) -> Result<IssuedToken, EnrolError> {
         if !(Duration::from_secs(1)..=Policy::LONGEST).contains(&ttl) {
             return Err(EnrolError::TokenLifetime);
         }
@@ -66,13 +94,15 @@ impl Registrar {
             kinds: kinds.clone(),
             not_after,
         };
-        let event = self.user_event(kind, user);
+        let mut event = self.user_event(kind, user);
+        event.factor = replaces;
         let token = EnrolmentToken {
             id,
             user: user.clone(),
             digest: EnrolmentToken::digest_of(&text),
             kinds,
             not_after,
+            replaces,
         };
         self.store.put_token(token, event).await?;
         Ok(IssuedToken {

@@ -100,6 +100,11 @@ pub(super) fn enrolled(new: &NewFactor) -> AuditEvent {
     claimed(&Claim::from(new), kind, Some(new.factor.id))
 }
 
+/// A factor that was removed because that one took its place.
+pub(super) fn replaced(new: &NewFactor, old: FactorId) -> AuditEvent {
+    claimed(&Claim::from(new), AuditKind::FactorRemoved, Some(old))
+}
+
 /// The end of a session that a changed factor had opened.
 pub(super) fn factor_changed(event: &AuditEvent, session: &SessionRecord) -> AuditEvent {
     let reason = EndReason::FactorChanged;

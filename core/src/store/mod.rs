@@ -136,7 +136,10 @@ pub trait PeerStore: Send + Sync + 'static {
     /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)
     /// does; uses the token up, which must be the user's, for the factor's kind, and have its end
     /// after `at`; adds the factor; and appends
-    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). All or nothing.
+    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). Where the token names a factor that
+    /// the new one replaces and the user still has it, that one goes and the live sessions that it
+    /// opened end, as with [`remove_factor`](Self::remove_factor), whether it is the last or not. All
+    /// or nothing.
     ///
     /// At least one of `token` and `consume` must name something: else
     /// [`Enrolled::TokenGone`]. A refusal changes nothing but the audit, and the counts of factors

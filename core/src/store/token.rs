@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::assurance::FactorKind;
-use crate::id::{TokenId, UserId};
+use crate::id::{FactorId, TokenId, UserId};
 use crate::time::Timestamp;
 
 /// What every token begins with, so that people and scanners for secrets know one.
@@ -30,6 +30,9 @@ pub struct EnrolmentToken {
     pub kinds: Vec<FactorKind>,
     /// From when on it is no longer good.
     pub not_after: Timestamp,
+    /// The factor that goes when the token is used: the new one takes its place.
+    #[serde(default)]
+    pub replaces: Option<FactorId>,
 }
 
 impl EnrolmentToken {
@@ -74,6 +77,7 @@ mod tests {
             digest: EnrolmentToken::digest_of(&text),
             kinds: Vec::new(),
             not_after: Timestamp::from_millis(10),
+            replaces: None,
         };
         assert!(token.is(&text));
         for other in ["", "mfe_", &text[4..], &text[..46]] {
@@ -92,6 +96,7 @@ mod tests {
             digest: [0; 32],
             kinds: kinds.to_vec(),
             not_after: Timestamp::from_millis(10),
+            replaces: None,
         };
         let [before, after] = [9, 10].map(Timestamp::from_millis);
         let any = token(&[]);

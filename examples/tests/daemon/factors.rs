@@ -333,3 +333,36 @@ fn an_administrator_renames_suspends_resumes_resets_and_removes() {
     let others = site.refused(&["factor", "resume", "--user", "bob", &password]);
     assert!(others.contains("no such factor"), "{others}");
 }
+
+#[test]
+fn a_lost_device_s_key_goes_when_the_new_one_comes_and_its_session_with_it() {
+    let site = site("[{ any_of = [\"device-key\"] }]");
+    let _gate = site.run();
+    let enrol = |token: &str, key: &str| {
+        let mut enrolled = enrolling(&site, "device-key", token, &["--device-key", key]);
+        enrolled.wait_for("Enrolled: factor ");
+        assert_eq!(enrolled.status(), Some(0));
+    };
+    enrol(&token(&site, "device-key"), "lost.pem");
+    let lost = factor(&site, "device-key");
+    let mut connect = connect_with(&site, &["--device-key", "lost.pem"]);
+    reaches_the_page(&mut connect);
+
+    let create = ["token", "create", "--user", "alice", "--replaces"];
+    let stranger = "00000000000000000000000000000000";
+    let complaint = site.refused(&[create.as_slice(), &[stranger]].concat());
+    assert!(complaint.contains("no such factor"), "{complaint}");
+    let once = site.admin(&[create.as_slice(), &[&lost]].concat());
+    let listed = site.admin(&["token", "list", "--user", "alice"]);
+    assert!(listed.contains(&lost), "{listed}");
+    assert!(site.admin(&["sessions"]).contains("alice"), "not yet");
+    enrol(once.trim(), "new.pem");
+    assert_eq!(connect.status(), Some(5), "its session ended");
+    let list = site.admin(&["factor", "list", "--user", "alice"]);
+    assert!(!list.contains(&lost) && list.lines().count() == 1, "{list}");
+
+    let mut without = connect_with(&site, &["--device-key", "lost.pem"]);
+    assert_eq!(without.status(), Some(1));
+    let mut with = connect_with(&site, &["--device-key", "new.pem"]);
+    reaches_the_page(&mut with);
+}

@@ -164,6 +164,7 @@ async fn a_token_is_shown_once_and_kept_as_its_digest() {
         digest: EnrolmentToken::digest_of(issued.expose_text()),
         kinds,
         not_after,
+        replaces: None,
     };
     assert_eq!(tokens, [expected]);
     assert!(tokens[0].is(issued.expose_text()));

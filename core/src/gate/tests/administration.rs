@@ -88,6 +88,7 @@ impl World {
             digest: EnrolmentToken::digest_of(&text),
             kinds: kinds.to_vec(),
             not_after,
+            replaces: None,
         };
         let kind = AuditKind::TokenIssued {
             token: id,

@@ -57,11 +57,15 @@ impl State {
             self.append(vec![refusal])?;
             return Ok(refused);
         }
+        let replaced = token.and_then(|token| token.replaces);
         self.append(vec![attribution::enrolled(&new)])?;
         for consume in &new.consume {
             self.take(consume);
         }
         self.tokens.retain(|token| Some(token.id) != new.token);
+        if let Some(old) = replaced {
+            self.replace(&new, old)?;
+        }
         self.factors.push(new.factor);
         Ok(Enrolled::Enrolled)
     }

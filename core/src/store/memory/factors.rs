@@ -8,7 +8,7 @@ use crate::store::attribution::{self, instead};
 use crate::store::judge::Standing;
 use crate::store::{
     Activated, Consume, EndReason, FactorChange, FactorRecord, FactorState, Failure,
-    FailureRecorded, LastFactor, SessionRecord, StoreError,
+    FailureRecorded, LastFactor, NewFactor, SessionRecord, StoreError,
 };
 
 impl State {
@@ -157,6 +157,17 @@ impl State {
         self.append_and_end_opened_by(id, &factor, event)?;
         self.factors.retain(|factor| factor.id != id);
         Ok(true)
+    }
+
+    /// Makes room for a factor that takes the place of another of its user's, if that is still there.
+    pub(super) fn replace(&mut self, new: &NewFactor, old: FactorId) -> Result<(), StoreError> {
+        let standing = self.standing(old);
+        let Some(factor) = standing.filter(|factor| factor.user == new.factor.user) else {
+            return Ok(());
+        };
+        self.append_and_end_opened_by(old, &factor, attribution::replaced(new, old))?;
+        self.factors.retain(|factor| factor.id != old);
+        Ok(())
     }
 
     pub(super) fn reset_failures(

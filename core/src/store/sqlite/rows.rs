@@ -35,7 +35,7 @@ columns! {
     peer_columns = "location, key, user, allowed_ips, label, enabled";
     factor_columns = "id, user, kind, label, sealed, state, last_step, failures, last_failure, credential";
     standing_columns = "user, state, last_step, failures, last_failure, sealed";
-    token_columns = "id, user, digest, kinds, not_after";
+    token_columns = "id, user, digest, kinds, not_after, replaces";
     session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at, factors, renewable_until";
     audit_columns = "seq, previous, event, hash";
 }
@@ -218,6 +218,7 @@ pub(super) fn token(row: &Row<'_>) -> Result<EnrolmentToken, StoreError> {
         digest: columns.bytes(2)?,
         kinds: columns.json(3)?,
         not_after: columns.time(4)?,
+        replaces: columns.get::<Option<_>>(5)?.map(FactorId::from_bytes),
     })
 }
 

@@ -19,7 +19,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// "mfag": says whose file this is.
 const APPLICATION_ID: i64 = 0x6d66_6167;
 
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -138,6 +138,11 @@ CREATE INDEX tokens_of_user ON tokens (user, ordinal);
 const V3: &str = "
 ALTER TABLE sessions ADD COLUMN renewable_until INTEGER NOT NULL DEFAULT 0;
 UPDATE sessions SET renewable_until = not_after;
+";
+
+/// Which factor goes when a token is used.
+const V4: &str = "
+ALTER TABLE tokens ADD COLUMN replaces BLOB CHECK (length(replaces) = 16);
 ";
 
 /// Opens the file for writing, makes it if it is absent, and brings its tables up to date.

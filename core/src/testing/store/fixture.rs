@@ -164,6 +164,7 @@ pub(super) fn token(n: u8, owner: u8) -> EnrolmentToken {
         digest: [n; 32],
         kinds: Vec::new(),
         not_after: secs(60),
+        replaces: None,
     }
 }
 

@@ -74,6 +74,7 @@ where
         tokens::a_token_is_good_for_its_user_its_kinds_and_its_time,
         tokens::a_token_is_used_once_in_parallel,
         tokens::an_enrolment_takes_what_was_passed,
+        tokens::a_factor_takes_the_place_of_another_and_ends_what_that_opened,
         tokens::a_credential_is_enrolled_once,
         tokens::a_credential_is_enrolled_once_in_parallel,
         tokens::an_enrolment_needs_its_peer_and_new_ids,

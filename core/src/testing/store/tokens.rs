@@ -193,6 +193,56 @@ pub(super) async fn an_enrolment_takes_what_was_passed(store: Store) {
     assert_eq!(factors.len(), 2);
 }
 
+pub(super) async fn a_factor_takes_the_place_of_another_and_ends_what_that_opened(store: Store) {
+    enrol(&store, 1).await;
+    enrol(&store, 2).await;
+    let in_the_place_of = |n: u8, old: u8| EnrolmentToken {
+        replaces: Some(factor_id(old)),
+        ..token(n, 1)
+    };
+    // Another user's, and one that is gone already, stay what they are.
+    for (n, old) in [(1, 2), (2, 99), (3, 1)] {
+        put_token(&store, in_the_place_of(n, old)).await;
+    }
+    assert_eq!(tokens(&store, 1).await.len(), 3);
+    let read = store.tokens(&user(1)).await.expect("tokens are read");
+    assert_eq!(read[2].replaces, Some(factor_id(1)));
+    for n in [1, 2] {
+        let enrolled = enrol_factor(&store, with_token(10 + n, 1, n)).await;
+        assert_eq!(enrolled, Enrolled::Enrolled);
+    }
+    assert_eq!(the_factor(&store, 2).await, factor(2, 2));
+    admit(&store, new_session(1, 1, 7)).await;
+    admit(&store, new_session(2, 2, 7)).await;
+
+    let recorded = trail(&store).await.len();
+    let mut refused = with_token(13, 1, 3);
+    refused.at = secs(60);
+    assert_eq!(enrol_factor(&store, refused).await, Enrolled::TokenGone);
+    assert_eq!(the_factor(&store, 1).await.last_step, Some(7), "it is over");
+    let enrolled = enrol_factor(&store, with_token(13, 1, 3)).await;
+    assert_eq!(enrolled, Enrolled::Enrolled);
+    let factors = store.factors(&user(1)).await.expect("factors are read");
+    let factors: Vec<_> = factors.iter().map(|factor| factor.id).collect();
+    assert_eq!(factors, [11, 12, 13].map(factor_id));
+    let live = store.live_sessions(&location(1)).await.expect("works");
+    let live: Vec<_> = live.iter().map(|session| session.id).collect();
+    assert_eq!(live, [session_id(2)]);
+    let events = events_since(&store, recorded + 1).await;
+    let (kind, token) = (FactorKind::TOTP, Some(token_id(3)));
+    let reason = crate::store::EndReason::FactorChanged;
+    let said: Vec<_> = events.into_iter().map(|it| (it.kind, it.factor)).collect();
+    let expected = [
+        (
+            AuditKind::FactorEnrolled { kind, token },
+            Some(factor_id(13)),
+        ),
+        (AuditKind::FactorRemoved, Some(factor_id(1))),
+        (AuditKind::Ended { reason }, Some(factor_id(1))),
+    ];
+    assert_eq!(said, expected);
+}
+
 pub(super) async fn a_credential_is_enrolled_once(store: Store) {
     enrol(&store, 1).await;
     enrol(&store, 2).await;

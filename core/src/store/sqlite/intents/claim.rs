@@ -3,7 +3,7 @@
 
 use super::super::rows::{self, all, one, to_json, token_columns};
 use super::super::writer::Tx;
-use super::factors::{insert, is_credential_taken, takes_anothers};
+use super::factors::{insert, is_credential_taken, replace, takes_anothers};
 use super::{eligible, end, execute, exists, next_generation, set_failures, standing, take};
 use crate::audit::AuditKind;
 use crate::id::{Generation, TokenId};
@@ -77,6 +77,9 @@ pub(in crate::store::sqlite) fn enrol_factor(
     }
     insert(tx, &new.factor)?;
     tx.append(attribution::enrolled(new))?;
+    if let Some(old) = token.and_then(|token| token.replaces) {
+        replace(tx, new, old)?;
+    }
     Ok(Enrolled::Enrolled)
 }
 

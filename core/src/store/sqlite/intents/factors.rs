@@ -11,7 +11,7 @@ use crate::store::attribution::{self, instead};
 use crate::store::judge::Standing;
 use crate::store::{
     Activated, Consume, EndReason, FactorChange, FactorRecord, FactorState, Failure,
-    FailureRecorded, LastFactor, StoreError,
+    FailureRecorded, LastFactor, NewFactor, StoreError,
 };
 
 pub(in crate::store::sqlite) fn add_factor(
@@ -97,11 +97,30 @@ pub(in crate::store::sqlite) fn remove_factor(
         return Ok(false);
     };
     keep_one(tx, id, &factor, last)?;
-    execute(tx, "DELETE FROM factors WHERE id = ?", [id.as_bytes()])?;
     let event = attribution::of_factor(event, id, &factor.user);
-    tx.append(event.clone())?;
-    end_opened_by(tx, id, &factor, &event)?;
+    delete(tx, id, &factor, &event)?;
     Ok(true)
+}
+
+/// Makes room for a factor that takes the place of another of its user's, if that is still there.
+pub(super) fn replace(tx: &mut Tx<'_>, new: &NewFactor, old: FactorId) -> Result<(), StoreError> {
+    match standing(tx, old)? {
+        Some(factor) if factor.user == new.factor.user => {
+            delete(tx, old, &factor, &attribution::replaced(new, old))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn delete(
+    tx: &mut Tx<'_>,
+    id: FactorId,
+    factor: &Standing,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    execute(tx, "DELETE FROM factors WHERE id = ?", [id.as_bytes()])?;
+    tx.append(event.clone())?;
+    end_opened_by(tx, id, factor, event)
 }
 
 pub(in crate::store::sqlite) fn reset_failures(

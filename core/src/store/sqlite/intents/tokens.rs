@@ -4,7 +4,7 @@ use super::super::rows::{self, one, to_json};
 use super::super::writer::Tx;
 use super::{execute, exists, known_user};
 use crate::audit::AuditEvent;
-use crate::id::TokenId;
+use crate::id::{FactorId, TokenId};
 use crate::store::attribution;
 use crate::store::{EnrolmentToken, StoreError};
 
@@ -20,13 +20,15 @@ pub(in crate::store::sqlite) fn put_token(
     }
     execute(
         tx,
-        "INSERT INTO tokens (id, user, digest, kinds, not_after) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO tokens (id, user, digest, kinds, not_after, replaces)
+         VALUES (?, ?, ?, ?, ?, ?)",
         (
             token.id.as_bytes(),
             token.user.as_str(),
             token.digest,
             to_json(&token.kinds)?,
             token.not_after.as_millis().cast_signed(),
+            token.replaces.as_ref().map(FactorId::as_bytes),
         ),
     )?;
     tx.append(attribution::of_user(event, &token.user))
