@@ -6,6 +6,7 @@ use std::time::Duration;
 use mfagate::runtime::SystemClock;
 use mfagate::time::Clock;
 
+use crate::before::nothing_passes_without_the_session_s_key;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
 use crate::story::{code, enrol};
@@ -56,6 +57,15 @@ fn a_code_opens_the_kernel_s_interface_and_a_revocation_closes_it() {
         daemon.terminate();
         assert_eq!(daemon.status(), Some(0));
         nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn nothing_passes_the_kernel_s_interface_without_the_session_s_key() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        nothing_passes_without_the_session_s_key(&host, &site);
     });
 }
 
