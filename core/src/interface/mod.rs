@@ -10,6 +10,13 @@ pub mod lease_guard;
     any(feature = "kernel", feature = "uapi", feature = "userspace"),
     target_os = "linux"
 ))]
+#[cfg_attr(
+    not(any(feature = "kernel", feature = "userspace")),
+    expect(
+        dead_code,
+        reason = "alone, `uapi` only finds interfaces and takes them down"
+    )
+)]
 mod link;
 #[cfg(feature = "netstack")]
 pub mod netstack;

@@ -2,6 +2,7 @@
 //! stable toolchain.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         "metadata --no-deps --format-version 1 --manifest-path {manifest}"
     )))?;
     let targets = targets(&metadata)?;
+    for target in &targets {
+        let kept = workspace().join(FOLDER).join("corpus").join(target);
+        if !has_seed(&kept) {
+            return Err(Failure(format!(
+                "{target} has no seed, so that little of what it tries gets far: put one at least in {FOLDER}/corpus/{target}, as seed-…"
+            )));
+        }
+    }
     command::run(&mut fuzz("build", ""))?;
     let mut runs = Tally::default();
     for target in &targets {
@@ -57,15 +66,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     runs.verdict()
 }
 
+/// Whether there is an input to begin with.
+fn has_seed(folder: &Path) -> bool {
+    let kept = fs::read_dir(folder).into_iter().flatten().flatten();
+    kept.map(|file| file.file_name())
+        .any(|name| name.to_string_lossy().starts_with("seed-"))
+}
+
 /// Where a target's inputs are: what it finds goes under target/, and it begins with those that are
 /// kept in the repository.
 fn corpora(target: &str) -> Result<String, Failure> {
     let found = format!("target/fuzz/{target}");
     fs::create_dir_all(workspace().join(&found))
         .map_err(|error| Failure(format!("{found} can't be made: {error}")))?;
-    let kept = format!("{FOLDER}/corpus/{target}");
-    let kept = Some(kept).filter(|kept| workspace().join(kept).is_dir());
-    Ok([found, kept.unwrap_or_default()].join(" "))
+    Ok(format!("{found} {FOLDER}/corpus/{target}"))
 }
 
 /// cargo-fuzz asks for unstable flags of the compiler; this is how stable takes them.
@@ -109,6 +123,16 @@ mod tests {
             {"manifest_path":"x/tests/fuzz/Cargo.toml","targets":[
                 {"kind":["lib"],"name":"shared"},{"kind":["bin"],"name":"message"}]}]}"#;
         assert_eq!(targets(metadata).unwrap(), ["message"]);
+    }
+
+    #[test]
+    fn a_target_needs_a_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!has_seed(&folder.path().join("nothing")));
+        std::fs::write(folder.path().join("0a1b"), "found by chance").unwrap();
+        assert!(!has_seed(folder.path()));
+        std::fs::write(folder.path().join("seed-right"), "by us").unwrap();
+        assert!(has_seed(folder.path()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::config::OidcProvider;
 use super::discovery::Known;
 use super::error::{OidcError, ProviderFault};
 use super::provider::{Answered, Ceremony, Means, OidcClient, Provider};
@@ -47,7 +48,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    fn challenge(&self) -> Challenge {
+    pub(super) fn challenge(&self) -> Challenge {
         Challenge::DeviceGrant {
             verification_uri: self.verification_uri.clone(),
             verification_uri_complete: self.verification_uri_complete.clone(),
@@ -69,6 +70,42 @@ impl Grant {
 pub(super) fn endpoint(known: &Known) -> Option<&DeviceAuthorizationUrl> {
     let metadata = known.metadata.additional_metadata();
     metadata.device_authorization_endpoint.as_ref()
+}
+
+/// What the provider answered, if it can be shown to people.
+pub(super) fn grant(
+    settings: &OidcProvider,
+    begun: &CoreDeviceAuthorizationResponse,
+    now: Timestamp,
+) -> Result<Grant, ProviderFault> {
+    let uri = begun.verification_uri().url();
+    if !settings.may_reach(uri) {
+        return Err(ProviderFault::Insecure);
+    }
+    let complete = begun.verification_uri_complete();
+    let complete = complete.map(|uri| uri.secret().clone());
+    if let Some(complete) = &complete {
+        let parsed = complete.parse().map_err(|_| ProviderFault::Malformed)?;
+        if !settings.may_reach(&parsed) {
+            return Err(ProviderFault::Insecure);
+        }
+    }
+    let user_code = begun.user_code().secret();
+    let is_shown = user_code.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if !is_shown || !(1..=LONGEST_USER_CODE).contains(&user_code.len()) {
+        return Err(ProviderFault::Malformed);
+    }
+    let mut grant = Grant {
+        device_code: begun.device_code().secret().clone(),
+        user_code: user_code.clone(),
+        verification_uri: uri.to_string(),
+        verification_uri_complete: complete,
+        interval_ms: 0,
+        next_poll: now,
+        expires: now + begun.expires_in(),
+    };
+    grant.wait(begun.interval(), now);
+    Ok(grant)
 }
 
 impl Provider {
@@ -104,47 +141,10 @@ impl Provider {
         }
         let begun = request.request_async(&self.http).await;
         let begun = begun.map_err(|error| self.request_failed(&error))?;
-        let grant = self.grant(&begun, scene.now)?;
+        let grant = grant(&self.settings, &begun, scene.now).map_err(|fault| self.fault(fault))?;
         let challenge = grant.challenge();
         ceremony.grant = Some(grant);
         Ok(Answered::Ask(self.asked(scene, challenge, ceremony)?))
-    }
-
-    /// What the provider answered, if it can be shown to people.
-    fn grant(
-        &self,
-        begun: &CoreDeviceAuthorizationResponse,
-        now: Timestamp,
-    ) -> Result<Grant, VerifyError> {
-        let malformed = || self.fault(ProviderFault::Malformed);
-        let uri = begun.verification_uri().url();
-        if !self.settings.may_reach(uri) {
-            return Err(self.fault(ProviderFault::Insecure));
-        }
-        let complete = begun.verification_uri_complete();
-        let complete = complete.map(|uri| uri.secret().clone());
-        if let Some(complete) = &complete {
-            let parsed = complete.parse().map_err(|_| malformed())?;
-            if !self.settings.may_reach(&parsed) {
-                return Err(self.fault(ProviderFault::Insecure));
-            }
-        }
-        let user_code = begun.user_code().secret();
-        let is_shown = user_code.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-        if !is_shown || !(1..=LONGEST_USER_CODE).contains(&user_code.len()) {
-            return Err(malformed());
-        }
-        let mut grant = Grant {
-            device_code: begun.device_code().secret().clone(),
-            user_code: user_code.clone(),
-            verification_uri: uri.to_string(),
-            verification_uri_complete: complete,
-            interval_ms: 0,
-            next_poll: now,
-            expires: now + begun.expires_in(),
-        };
-        grant.wait(begun.interval(), now);
-        Ok(grant)
     }
 
     pub(super) async fn poll_grant(

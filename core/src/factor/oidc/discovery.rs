@@ -180,15 +180,7 @@ impl Discovery {
     async fn fetch(&self, now: Timestamp) -> Fetched {
         let metadata = Metadata::discover_async(self.issuer.clone(), &self.http).await;
         let metadata = metadata.map_err(|error| fault(&error))?;
-        let device = &metadata.additional_metadata().device_authorization_endpoint;
-        let endpoints = [
-            Some(metadata.authorization_endpoint().url()),
-            Some(metadata.jwks_uri().url()),
-            metadata.token_endpoint().map(|endpoint| endpoint.url()),
-            device.as_ref().map(|endpoint| endpoint.url()),
-        ];
-        let may_reach = |url: &Url| self.settings.may_reach(url);
-        if !endpoints.into_iter().flatten().all(may_reach) {
+        if !are_secure(&metadata, &self.settings) {
             return Err(ProviderFault::Insecure);
         }
         Ok(Arc::new(Known {
@@ -200,6 +192,19 @@ impl Discovery {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether all endpoints that are used may be reached.
+pub(super) fn are_secure(metadata: &Metadata, settings: &OidcProvider) -> bool {
+    let device = &metadata.additional_metadata().device_authorization_endpoint;
+    let endpoints = [
+        Some(metadata.authorization_endpoint().url()),
+        Some(metadata.jwks_uri().url()),
+        metadata.token_endpoint().map(|endpoint| endpoint.url()),
+        device.as_ref().map(|endpoint| endpoint.url()),
+    ];
+    let may_reach = |url: &Url| settings.may_reach(url);
+    endpoints.into_iter().flatten().all(may_reach)
 }
 
 /// What a fetch brings. One whose task is gone brings nothing.

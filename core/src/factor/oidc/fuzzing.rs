@@ -1,12 +1,15 @@
 //! What the fuzz targets call: the parsers of what comes from outside, without a provider. Not a
 //! part of the crate as it is built elsewhere.
 
+use openidconnect::core::CoreJsonWebKeySet;
 use serde_json::Value;
 
 use super::code::{Returned, offered};
-use super::discovery::{Known, Metadata};
-use super::token::{Expected, IdToken, judge};
-use crate::channel::message::Redirect;
+use super::config::OidcProvider;
+use super::device::grant;
+use super::discovery::{Known, Metadata, are_secure};
+use super::token::{Expected, IdToken, Tokens, judge};
+use crate::channel::message::{Challenge, Redirect};
 use crate::time::Timestamp;
 
 /// What the redirects of the target's login begin with.
@@ -69,6 +72,51 @@ pub fn id_token(text: &str, now: Timestamp, known: &Provider) -> Option<String> 
     assert_eq!(login.issuer, ISSUER);
     assert!(now < login.expires, "a token ends");
     Some(login.subject)
+}
+
+/// What a provider answers: its metadata (`m`), its keys (`k`), its tokens (`t`), or the beginning of a
+/// device grant (`d`). Whether it is taken.
+///
+/// # Panics
+/// When something was taken that must not be.
+pub fn response(kind: u8, text: &[u8]) -> bool {
+    let Ok(settings) = OidcProvider::new(ISSUER, AUDIENCE) else {
+        return false;
+    };
+    match kind {
+        b'm' => serde_json::from_slice::<Metadata>(text).is_ok_and(|metadata| {
+            let is_taken = are_secure(&metadata, &settings);
+            let endpoint = metadata.authorization_endpoint().url();
+            assert!(!is_taken || endpoint.scheme() == "https", "{endpoint}");
+            is_taken
+        }),
+        b'k' => serde_json::from_slice::<CoreJsonWebKeySet>(text).is_ok(),
+        b't' => serde_json::from_slice::<Tokens>(text)
+            .is_ok_and(|tokens| tokens.extra_fields().id_token().is_some()),
+        b'd' => serde_json::from_slice(text).is_ok_and(|begun| {
+            let now = Timestamp::from_millis(u64::MAX / 2);
+            let Ok(grant) = grant(&settings, &begun, now) else {
+                return false;
+            };
+            let Challenge::DeviceGrant {
+                verification_uri,
+                user_code,
+                interval_ms,
+                ..
+            } = grant.challenge()
+            else {
+                return false;
+            };
+            assert!(
+                verification_uri.starts_with("https://"),
+                "{verification_uri}"
+            );
+            assert!(!user_code.contains(char::is_control), "{user_code:?}");
+            assert!((1000..=60_000).contains(&interval_ms), "{interval_ms}");
+            true
+        }),
+        _ => false,
+    }
 }
 
 /// A provider of which everything is known.

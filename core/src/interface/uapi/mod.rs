@@ -1,5 +1,7 @@
 #![doc = include_str!("docs.md")]
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod protocol;
 
 use std::path::{Path, PathBuf};

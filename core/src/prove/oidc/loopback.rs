@@ -113,7 +113,7 @@ impl Loopback {
                 }
                 Some(_) = tasks.join_next() => {}
                 Some((target, stream)) = targets.recv() => {
-                    let judged = self.judge(login, &target);
+                    let judged = judge(&self.redirect_uri, login, &target);
                     let is_lost = matches!(judged, Err(LoginError::Foreign));
                     let told = tell(stream, !is_lost);
                     if is_lost {
@@ -126,16 +126,17 @@ impl Loopback {
             }
         }
     }
+}
 
-    fn judge(&self, login: &Login, target: &str) -> Result<Answer, LoginError> {
-        let mut address = Url::parse(&self.redirect_uri).map_err(|_| LoginError::Foreign)?;
-        let (path, query) = target.split_once('?').ok_or(LoginError::Foreign)?;
-        if path != address.path() {
-            return Err(LoginError::Foreign);
-        }
-        address.set_query(Some(query));
-        login.returned(address.as_str())
+/// What somebody asked a listener for who came back to it, or did not.
+pub(super) fn judge(redirect_uri: &str, login: &Login, target: &str) -> Result<Answer, LoginError> {
+    let mut address = Url::parse(redirect_uri).map_err(|_| LoginError::Foreign)?;
+    let (path, query) = target.split_once('?').ok_or(LoginError::Foreign)?;
+    if path != address.path() {
+        return Err(LoginError::Foreign);
     }
+    address.set_query(Some(query));
+    login.returned(address.as_str())
 }
 
 /// Where an exact redirect is on this device, if it is.
@@ -172,17 +173,34 @@ async fn request(mut stream: TcpStream) -> io::Result<Option<(Zeroizing<String>,
             return Ok(None);
         }
         head.extend_from_slice(chunk.get(..read).unwrap_or_default());
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut request = httparse::Request::new(&mut headers);
-        match request.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => {
-                let target = request.path.filter(|_| request.method == Some("GET"));
-                let target = Zeroizing::new(target.unwrap_or_default().to_owned());
-                return Ok(Some((target, stream)));
-            }
-            Ok(httparse::Status::Partial) => {}
-            Err(_) => return Ok(None),
+        match target(&head) {
+            Head::Target(target) => return Ok(Some((target, stream))),
+            Head::Partial => {}
+            Head::Malformed => return Ok(None),
         }
+    }
+}
+
+/// The head of a request, as far as it has come.
+pub(super) enum Head {
+    /// There is more to come.
+    Partial,
+    /// It is there: what it asks for, or nothing if it is no `GET`.
+    Target(Zeroizing<String>),
+    /// It is no head.
+    Malformed,
+}
+
+pub(super) fn target(head: &[u8]) -> Head {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {
+            let target = request.path.filter(|_| request.method == Some("GET"));
+            Head::Target(Zeroizing::new(target.unwrap_or_default().to_owned()))
+        }
+        Ok(httparse::Status::Partial) => Head::Partial,
+        Err(_) => Head::Malformed,
     }
 }
 

@@ -25,6 +25,8 @@
 //! nothing without what the gate keeps (RFC 7636).
 
 mod device;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod loopback;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@
 //!
 //! All calls block: on a runtime, make them where blocking is allowed (`spawn_blocking`).
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hid;
 
 use std::fmt;

@@ -34,6 +34,30 @@ fn redirects() -> [(&'static str, String); 2] {
     ]
 }
 
+/// What a provider answers, each after the byte that says what it is.
+fn responses() -> [(&'static str, Vec<u8>); 4] {
+    let seed = |kind: u8, body: serde_json::Value| {
+        let mut seed = vec![kind];
+        seed.extend(body.to_string().into_bytes());
+        seed
+    };
+    let tokens = json!({
+        "access_token": "a", "token_type": "Bearer", "expires_in": 300, "scope": "openid",
+        "id_token": token(),
+    });
+    let device = json!({
+        "device_code": "d", "user_code": "WDJB-MJHT", "interval": 5, "expires_in": 600,
+        "verification_uri": format!("{ISSUER}/device"),
+        "verification_uri_complete": format!("{ISSUER}/device?user_code=WDJB-MJHT"),
+    });
+    [
+        ("seed-metadata", seed(b'm', metadata_of(ISSUER))),
+        ("seed-keys", seed(b'k', key_set(&["one"]))),
+        ("seed-tokens", seed(b't', tokens)),
+        ("seed-device", seed(b'd', device)),
+    ]
+}
+
 fn token() -> String {
     let now = NOW.as_secs();
     let claims = json!({
@@ -55,6 +79,11 @@ fn the_fuzz_targets_seeds_are_right() {
             "{name}"
         );
     }
+    for (name, _) in responses() {
+        let seed = read("oidc_response", name);
+        let (kind, text) = seed.split_first().unwrap();
+        assert!(fuzzing::response(*kind, text), "{name}");
+    }
     let known = std::fs::read(keys()).unwrap();
     let keys: serde_json::Value = serde_json::from_slice(&known).unwrap();
     assert_eq!(keys, key_set(&["one"]));
@@ -71,11 +100,14 @@ fn the_fuzz_targets_seeds_are_right() {
 #[test]
 #[ignore = "writes into tests/fuzz/corpus"]
 fn write_the_fuzz_targets_seeds() {
-    for target in ["oidc_redirect", "oidc_id_token"] {
+    for target in ["oidc_redirect", "oidc_id_token", "oidc_response"] {
         std::fs::create_dir_all(corpus(target)).unwrap();
     }
     for (name, seed) in redirects() {
         std::fs::write(corpus("oidc_redirect").join(name), seed).unwrap();
+    }
+    for (name, seed) in responses() {
+        std::fs::write(corpus("oidc_response").join(name), seed).unwrap();
     }
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(corpus("oidc_id_token").join(name), bytes).unwrap();

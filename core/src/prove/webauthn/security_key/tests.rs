@@ -8,13 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use passkey_transports::hid::{ChannelHandler, Command, Message};
 use passkey_types::ctap2::{Ctap2Error, StatusCode};
 
+use super::fuzzing::{CHANNEL, CREATE, GET, RP, Wire, answer};
 use super::hid::CAN_CBOR;
 use super::*;
 
 use crate::passkey::SoftwareKey;
-
-const RP: &str = "gate.example.com";
-const CHANNEL: [u8; 4] = [1, 2, 3, 4];
 
 /// A device on a wire of its own.
 struct Device {
@@ -134,20 +132,6 @@ impl Packets for Device {
             self.say(u32::from_ne_bytes(CHANNEL), Command::KeepAlive, &[2]);
         }
         Ok(self.leaving.pop_front())
-    }
-}
-
-/// Packets as [`Message::send`] writes them.
-struct Wire<'a>(&'a mut VecDeque<[u8; PACKET]>);
-
-impl io::Write for Wire<'_> {
-    fn write(&mut self, packet: &[u8]) -> io::Result<usize> {
-        self.0.push_back(packet.try_into().unwrap());
-        Ok(packet.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -384,4 +368,60 @@ mod at_a_gate {
             "{refused:?}"
         );
     }
+}
+
+/// A device whose packets are kept, from when it has given a channel.
+struct Recorded(Box<Device>, std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Packets for Recorded {
+    fn write(&mut self, packet: &[u8; PACKET]) -> io::Result<()> {
+        self.0.write(packet)
+    }
+
+    fn read(&mut self, wait: Duration) -> io::Result<Option<[u8; PACKET]>> {
+        let packet = self.0.read(wait)?;
+        let of_a_channel = |packet: &[u8; PACKET]| packet[..4] != [0xff; 4];
+        let kept = packet.iter().filter(|packet| of_a_channel(packet));
+        self.1.lock().unwrap().extend(kept.flatten());
+        Ok(packet)
+    }
+}
+
+fn corpus() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/security_key")
+}
+
+#[test]
+fn the_fuzz_targets_seeds_are_right() {
+    for (name, is_enrolment) in [("seed-create", true), ("seed-get", false)] {
+        let answered = answer(&std::fs::read(corpus().join(name)).unwrap());
+        let answered = credential(answered.expect(name));
+        let response = &answered["response"];
+        assert_eq!(response["attestationObject"].is_string(), is_enrolment);
+        assert_eq!(response["signature"].is_string(), !is_enrolment);
+    }
+}
+
+/// Writes them anew, and the question that one of them answers.
+#[test]
+#[ignore = "writes into tests/fuzz/corpus"]
+fn write_the_fuzz_targets_seeds() {
+    let hand = Hand::default();
+    let said = std::sync::Arc::default();
+    let recorded = Recorded(device(Manner::Honest), std::sync::Arc::clone(&said));
+    let mut key = SecurityKey::over(RP, &hand, Box::new(recorded));
+    std::fs::create_dir_all(corpus()).unwrap();
+    let write = |name: &str, first: u8| {
+        let seed = [vec![first], std::mem::take(&mut *said.lock().unwrap())].concat();
+        std::fs::write(corpus().join(name), seed).unwrap();
+    };
+    let created = credential(key.create(CREATE).unwrap());
+    write("seed-create", 1);
+    let get = request(RP, created["id"].as_str().unwrap());
+    key.get(&get).unwrap();
+    write("seed-get", 0);
+    let questions = "src/prove/webauthn/security_key/fuzzing/get.json";
+    let questions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(questions);
+    std::fs::write(questions, get + "\n").unwrap();
+    assert_ne!(GET, "");
 }
