@@ -22,7 +22,7 @@ use crate::store::EndReason;
 use crate::time::{Instant, Now};
 
 /// A handshake message in both directions every five seconds, and a keepalive each way every
-/// second, are the most that an idle tunnel carries.
+/// second, are the most that an idle tunnel carries: for interfaces that do not tell payload from it.
 const IDLE_BYTES_PER_SECOND: u64 = 2 * 148 / 5 + 2 * 32;
 
 /// What is known of a lease's traffic.
@@ -34,6 +34,8 @@ pub(super) struct Watch {
     read: Instant,
     /// Bytes in both directions at that time.
     bytes: u64,
+    /// Of payload, where the interface counts it.
+    payload: u64,
     whereabouts: Whereabouts,
     /// When to look next.
     pub(super) next: Instant,
@@ -48,6 +50,7 @@ impl Watch {
             active: now,
             read: now,
             bytes: 0,
+            payload: 0,
             whereabouts: Whereabouts::new(now),
             next: now,
             is_looking: false,
@@ -82,14 +85,21 @@ impl Watch {
 
     /// Takes a count in.
     fn count(&mut self, now: Instant, seen: &Activity) {
-        let bytes = seen.received.saturating_add(seen.sent);
-        let span = now.saturating_since(self.read).as_secs() + 2;
         // An interface that installed the peer anew counts from zero.
-        let grown = bytes.checked_sub(self.bytes).unwrap_or(bytes);
-        if grown > span.saturating_mul(IDLE_BYTES_PER_SECOND) {
+        let grown = |from: u64, to: u64| to.checked_sub(from).unwrap_or(to);
+        let bytes = seen.received.saturating_add(seen.sent);
+        let is_active = seen.payload.map_or_else(
+            || {
+                let span = now.saturating_since(self.read).as_secs() + 2;
+                grown(self.bytes, bytes) > span.saturating_mul(IDLE_BYTES_PER_SECOND)
+            },
+            |payload| grown(self.payload, payload) > 0,
+        );
+        if is_active {
             self.active = now;
         }
         self.bytes = bytes;
+        self.payload = seen.payload.unwrap_or_default();
         self.read = now;
     }
 }

@@ -120,6 +120,9 @@ pub struct Activity {
     pub received: u64,
     /// Bytes sent to the peer, WireGuard's own included.
     pub sent: u64,
+    /// Bytes of the packets inside the tunnel, in both directions, where the interface counts them:
+    /// without handshakes, keepalives and what encryption adds.
+    pub payload: Option<u64>,
     /// Where the peer's packets come from now, where the interface knows.
     pub endpoint: Option<SocketAddr>,
     /// Whether whoever is at `endpoint` has shown the preshared key, by a packet that decrypted.
@@ -136,6 +139,7 @@ impl Activity {
             last_handshake: None,
             received: 0,
             sent: 0,
+            payload: None,
             endpoint: None,
             is_endpoint_proven: false,
         }

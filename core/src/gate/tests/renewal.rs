@@ -6,6 +6,7 @@ use super::cast::{self, LAPTOP};
 use super::world::World;
 use crate::channel::message::Refusal;
 use crate::gate::{Event, Intent, Outcome};
+use crate::interface::Activity;
 use crate::policy::Policy;
 use crate::store::EndReason;
 use crate::testing::fake_interface::Operation;
@@ -161,6 +162,28 @@ fn payload_keeps_a_lease_from_being_inactive() {
     let mut world = with_inactivity();
     renews_for_sixteen_minutes(&mut world, true);
     assert!(world.is_installed(LAPTOP));
+}
+
+#[test]
+fn payload_is_what_counts_where_the_interface_tells_it() {
+    for (has_payload, stays) in [(false, false), (true, true)] {
+        let mut world = with_inactivity();
+        for minute in 1..=16 {
+            world.pass(Duration::from_secs(60));
+            // Keepalives alone look like payload, and a byte of it looks like a keepalive.
+            let mut seen = Activity::silent(LAPTOP);
+            seen.received = minute * if has_payload { 1 } else { 1_000_000 };
+            seen.payload = Some(if has_payload { minute } else { 0 });
+            if world.is_installed(LAPTOP) {
+                world.interface.set_activity(seen);
+            }
+            world.settle();
+            if minute % 8 == 0 && world.is_installed(LAPTOP) {
+                world.renew(LAPTOP);
+            }
+        }
+        assert_eq!(world.is_installed(LAPTOP), stays);
+    }
 }
 
 #[test]

@@ -90,7 +90,39 @@ async fn the_private_key_alone_completes_no_handshake_and_moves_no_endpoint() {
         .await;
 
     assert!(matches!(tried, Err(NetstackError::TimedOut { .. })));
-    assert_eq!(seen(&gate).await, Activity::silent(public(OWNER)));
+    let silent = Activity {
+        payload: Some(0),
+        ..Activity::silent(public(OWNER))
+    };
+    assert_eq!(seen(&gate).await, silent);
+}
+
+#[tokio::test]
+async fn payload_is_counted_without_handshakes_and_keepalives() {
+    let gate = gate().await;
+    let owner = netstack(OWNER, "10.9.0.2/32").await;
+    let to = PeerConfig::new(public(GATE), psk(1), vec!["10.9.0.0/24".parse().unwrap()])
+        .with_endpoint(gate.local_addr())
+        .with_keepalive(Duration::from_secs(1));
+    owner.install(vec![to]).await.unwrap();
+    let mut stream = owner.connect(echo_at()).await.unwrap();
+    assert!(echoes(&mut stream).await);
+    let before = seen(&gate).await.payload.unwrap();
+    assert!(echoes(&mut stream).await);
+    // A packet each way, with an IPv4 and a TCP header and four bytes.
+    let passed = seen(&gate).await.payload.unwrap() - before;
+    assert!((2 * 44..1000).contains(&passed), "{passed}");
+
+    // Once the last acknowledgement is through, only keepalives are left.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = seen(&gate).await;
+    let keepalives = async {
+        while seen(&gate).await.received < before.received + 2 * 32 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, keepalives).await.unwrap();
+    assert_eq!(seen(&gate).await.payload, before.payload);
 }
 
 #[tokio::test]

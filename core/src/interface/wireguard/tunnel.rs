@@ -39,6 +39,7 @@ pub(super) struct Tunnel {
     proven: Option<Now>,
     received: u64,
     sent: u64,
+    payload: u64,
 }
 
 /// What came of a message.
@@ -73,6 +74,7 @@ impl Tunnel {
             proven: None,
             received: 0,
             sent: 0,
+            payload: 0,
         }
     }
 
@@ -114,6 +116,7 @@ impl Tunnel {
             last_handshake: self.proven.map(|at| at.timestamp),
             received: self.received,
             sent: self.sent,
+            payload: Some(self.payload),
             endpoint: self.endpoint,
             is_endpoint_proven: self.is_endpoint_proven,
         }
@@ -146,7 +149,12 @@ impl Tunnel {
     ) -> Option<(WgKind, SocketAddr)> {
         let to = self.endpoint?;
         let message = if self.is_in_use(now) || self.unproven.is_empty() {
-            self.noise.handle_outgoing_packet(packet, Some(mtu))
+            let len = count(packet.len());
+            let message = self.noise.handle_outgoing_packet(packet, Some(mtu));
+            if matches!(message, Some(WgKind::Data(_))) {
+                self.payload = self.payload.saturating_add(len);
+            }
+            message
         } else {
             // The only sessions are with someone unknown: nothing is encrypted to those.
             self.noise
@@ -242,6 +250,7 @@ impl Tunnel {
             return Taken::default();
         };
         self.received = self.received.saturating_add(len);
+        self.payload = self.payload.saturating_add(count(packet.len()));
         self.believe(from);
         let mut replies = Vec::new();
         let place = self
