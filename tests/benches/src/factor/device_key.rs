@@ -17,37 +17,18 @@ use mfagate::factor::device_key::{DeviceKey, DeviceKeyVerifier};
 use mfagate::id::UserId;
 use mfagate::prove::device_key::{Signer, SoftwareSigner};
 use mfagate::signature::Algorithm;
-use mfagate::store::MemoryStore;
 use mfagate::time::Timestamp;
 
 use super::Factor;
 use crate::floor::Error;
-use crate::gate::admission::Costs;
-use crate::measure::micros;
-use crate::report::{Report, Target};
+use crate::report::Report;
 
 /// How long the message is that a key signs.
 const MESSAGE: usize = 157;
 
 /// Measures what is wanted of this subject.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
-    if !report.wants("factor.device_key") {
-        return Ok(());
-    }
-    let costs = Costs::measure::<Es256>(|| Ok(Arc::new(MemoryStore::new())))?;
-    report.add(
-        "factor.device_key_cpu",
-        micros(costs.gate),
-        "µs",
-        Target::Lower,
-    );
-    report.add(
-        "factor.device_key_cpu_to_primitives",
-        costs.to_primitives(),
-        "ratio",
-        Target::AtMost(1.5),
-    );
-    Ok(())
+    super::row::<Es256>(report, "device_key")
 }
 
 /// A key in software: what it costs its holder is not measured.

@@ -12,7 +12,6 @@ use mfagate::factor::{Enrolling, MfaVerifier, Registration, Scene};
 use mfagate::id::{AttemptId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::prove::webauthn::{asserted, created};
-use mfagate::store::MemoryStore;
 use mfagate::time::Timestamp;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{DerSignature, SigningKey, VerifyingKey};
@@ -21,9 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Factor;
 use crate::floor::Error;
-use crate::gate::admission::Costs;
-use crate::measure::micros;
-use crate::report::{Report, Target};
+use crate::report::Report;
 
 #[path = "../../../../core/tests/support/passkey.rs"]
 #[expect(dead_code, reason = "the verifier's own tests need more of it")]
@@ -39,23 +36,7 @@ const CLIENT_DATA: usize = 138;
 
 /// Measures what is wanted of this subject.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
-    if !report.wants("factor.webauthn") {
-        return Ok(());
-    }
-    let costs = Costs::measure::<Passkey>(|| Ok(Arc::new(MemoryStore::new())))?;
-    report.add(
-        "factor.webauthn_cpu",
-        micros(costs.gate),
-        "µs",
-        Target::Lower,
-    );
-    report.add(
-        "factor.webauthn_cpu_to_primitives",
-        costs.to_primitives(),
-        "ratio",
-        Target::AtMost(1.5),
-    );
-    Ok(())
+    super::row::<Passkey>(report, "webauthn")
 }
 
 /// A passkey in software: what it costs its holder is not measured.

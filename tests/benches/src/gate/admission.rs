@@ -25,7 +25,6 @@ use crate::report::{Report, Target};
 
 /// Admissions per round: all are under way at once.
 const ADMISSIONS: u32 = 64;
-const ROUNDS: usize = 31;
 
 /// Measures what is wanted of this subject.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
@@ -92,7 +91,7 @@ impl Costs {
         let mut primitives = Primitives::new::<F>(messages)?;
         let (mut gate, mut same, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let (mut public, mut agreement, mut ml_kem) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..F::ROUNDS {
             gate.push(runtime.block_on(admit_all(&office))?.0);
             let mut each = |call: fn(&mut Primitives)| {
                 cpu(|| (0..ADMISSIONS).for_each(|_| call(&mut primitives))) / ADMISSIONS
