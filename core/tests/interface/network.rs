@@ -56,16 +56,22 @@ pub(crate) const HERE: &str = "192.0.2.1";
 pub(crate) const THERE: &str = "192.0.2.2";
 
 impl Host {
-    /// The host at the other end of a new cable.
-    pub(crate) fn joined() -> Self {
+    /// A host without a cable.
+    pub(crate) fn apart() -> Self {
         let holder = Command::new("unshare")
             .args(["--net", "sleep", "infinity"])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
         let host = Self { holder };
-        let pid = host.pid();
         host.wait_until_apart();
+        host
+    }
+
+    /// The host at the other end of a new cable.
+    pub(crate) fn joined() -> Self {
+        let host = Self::apart();
+        let pid = host.pid();
         run(
             "ip",
             &[

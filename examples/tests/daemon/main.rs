@@ -8,6 +8,7 @@ mod desk;
 mod device;
 mod factors;
 mod faults;
+mod inner;
 mod kernel;
 mod left;
 mod openid;

@@ -1,0 +1,155 @@
+//! A location with a host behind it: what the daemon sets on the system for that, with packets, and that
+//! nothing of it is left.
+
+use std::net::IpAddr;
+
+use crate::network::{HERE, Host, in_new_network, run};
+use crate::site::{Running, Site};
+use crate::story::{code, code_ahead, enrol};
+use crate::system::{FORWARDING, WgQuick, export};
+
+/// The host behind, and this end of the cable to it.
+const INNER: &str = "198.51.100.2";
+const NEAR: &str = "198.51.100.1";
+
+/// Puts the tunnel's network behind the gate, or nothing: with masquerade the host behind needs no
+/// route to it.
+fn inner_host(knows_the_tunnel: bool) -> Host {
+    let inner = Host::apart();
+    run(
+        "ip",
+        &[
+            "link",
+            "add",
+            "inner0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "inner1",
+            "netns",
+            &inner.pid(),
+        ],
+    );
+    run(
+        "ip",
+        &["address", "add", &format!("{NEAR}/24"), "dev", "inner0"],
+    );
+    run("ip", &["link", "set", "inner0", "up"]);
+    inner.run("ip", &["link", "set", "lo", "up"]);
+    inner.run(
+        "ip",
+        &["address", "add", &format!("{INNER}/24"), "dev", "inner1"],
+    );
+    inner.run("ip", &["link", "set", "inner1", "up"]);
+    if knows_the_tunnel {
+        inner.run("ip", &["route", "add", "10.9.0.0/24", "via", NEAR]);
+    }
+    inner
+}
+
+/// All that the daemon may have changed; of IPv6 less, since the cables' own addresses come when they
+/// like.
+fn system() -> Vec<String> {
+    vec![
+        run("cat", &[FORWARDING]),
+        run("cat", &["/proc/sys/net/ipv6/conf/all/forwarding"]),
+        run("nft", &["list", "ruleset"]),
+        run("ip", &["-o", "rule"]),
+        run("ip", &["-4", "-o", "route", "show", "table", "all"]),
+        run("ip", &["-4", "-o", "address"]),
+        run("ip", &["-br", "link"]),
+    ]
+}
+
+fn site(masquerade: bool) -> Site {
+    run("sysctl", &["-qw", "net.ipv4.ip_forward=0"]);
+    let site = Site::at(HERE);
+    site.configure(|text| {
+        text.replace("\"netstack\"", "\"userspace\"")
+            .replace("forward = false", "forward = true")
+            .replace("masquerade = false", &format!("masquerade = {masquerade}"))
+            .replace(
+                "networks = [\"10.9.0.0/24\"]",
+                "networks = [\"10.9.0.0/24\", \"198.51.100.0/24\"]",
+            )
+            .replace("# dns = [\"10.9.0.1\"]", "dns = [\"198.51.100.53\"]")
+            .replace("# mtu = 1420", "mtu = 1300")
+    });
+    site
+}
+
+/// A packet of that many bytes, which may not be cut, reaches the host behind.
+fn passes(host: &Host, bytes: u32) -> bool {
+    let payload = (bytes - 28).to_string();
+    let mut ping = host.command("ping");
+    ping.args([
+        "-q", "-c", "1", "-w", "3", "-M", "do", "-s", &payload, INNER,
+    ]);
+    ping.stdout(std::process::Stdio::null());
+    ping.status().unwrap().success()
+}
+
+fn reaches(host: &Host, seconds: u32) -> bool {
+    let inner: IpAddr = INNER.parse().unwrap();
+    host.reaches(inner, seconds)
+}
+
+/// Whom the host behind sees: the source of a connection to it.
+fn seen_by(inner: &Host, host: &Host) -> String {
+    let serve = "import socket\n\
+        server = socket.create_server(('198.51.100.2', 7000))\n\
+        print('listens', flush=True)\n\
+        print(server.accept()[1][0], flush=True)";
+    let mut server = Running::start(inner.command("python3").args(["-c", serve]));
+    server.wait_for("listens");
+    let connect = "import socket; socket.create_connection(('198.51.100.2', 7000), 10)";
+    host.run("python3", &["-c", connect]);
+    server.wait_for(".").trim().to_owned()
+}
+
+#[test]
+fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_back() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        for masquerade in [false, true] {
+            let site = site(masquerade);
+            let inner = inner_host(!masquerade);
+            let secret = enrol(&site);
+            let before = system();
+            let mut daemon = site.run();
+            let (mut connect, file) = export(&host, &site);
+            connect.enter(&code(&secret, 0));
+            connect.wait_for("is good for");
+            let text = std::fs::read_to_string(&file).unwrap();
+            for line in ["DNS = 198.51.100.53", "MTU = 1300"] {
+                assert!(text.contains(line), "{line}");
+            }
+            // There is no resolver here to tell of it.
+            std::fs::write(&file, text.replace("DNS = 198.51.100.53\n", "")).unwrap();
+
+            let tunnel = WgQuick::up(&host, &file);
+            assert!(reaches(&host, 20), "masquerade: {masquerade}");
+            assert!(passes(&host, 1300) && !passes(&host, 1301));
+            let seen = if masquerade { NEAR } else { "10.9.0.2" };
+            assert_eq!(seen_by(&inner, &host), seen);
+            site.admin(&["revoke", "--user", "alice"]);
+            assert!(!reaches(&host, 2), "masquerade: {masquerade}");
+            drop(tunnel);
+
+            // By SIGTERM, while somebody is in.
+            let (mut connect, file) = export(&host, &site);
+            connect.enter(&code_ahead(&secret));
+            connect.wait_for("is good for");
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text.replace("DNS = 198.51.100.53\n", "")).unwrap();
+            let _tunnel = WgQuick::up(&host, &file);
+            assert!(reaches(&host, 20), "masquerade: {masquerade}");
+            daemon.terminate();
+            assert_eq!(daemon.status(), Some(0));
+            assert!(!reaches(&host, 2), "masquerade: {masquerade}");
+            assert_eq!(system(), before, "masquerade: {masquerade}");
+            run("ip", &["link", "delete", "inner0"]);
+        }
+    });
+}
