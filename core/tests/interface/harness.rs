@@ -85,7 +85,10 @@ impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
 
     fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig {
         let inside = format!("10.9.0.{}/32", 10 + slot).parse().unwrap();
-        PeerConfig::new(key, psk, vec![inside])
+        let mut peer = PeerConfig::new(key, psk, vec![inside]);
+        // A gate always says, and a lease guard wants to know.
+        peer.lease = Some(Duration::from_secs(3600));
+        peer
     }
 }
 

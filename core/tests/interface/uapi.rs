@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::uapi::{Uapi, UapiError};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey};
@@ -82,6 +83,18 @@ fn wireguard_go_keeps_the_backends_contract() {
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.build(&GATE).await.unwrap();
         let report = conformance(&Harness::new(interface, endpoint()).await).await;
+        println!("{report:?}");
+    });
+}
+
+#[test]
+fn wireguard_go_keeps_it_behind_a_lease_guard() {
+    in_new_network(|| async {
+        let program = up("mfgp").await;
+        let interface = Uapi::builder(&program.name).renews_in_place();
+        let interface = Arc::new(interface.build(&GATE).await.unwrap());
+        let guard = LeaseGuard::around(interface, &program.name).await.unwrap();
+        let report = conformance(&Harness::new(guard, endpoint()).await).await;
         println!("{report:?}");
     });
 }

@@ -1,5 +1,8 @@
 //! WireGuard in the process on a TUN device.
 
+use std::sync::Arc;
+
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::userspace::{Userspace, UserspaceError};
 use mfagate::testing::interface::conformance;
 
@@ -21,6 +24,19 @@ fn it_keeps_the_backends_contract() {
         let interface = up().await;
         let endpoint = interface.local_addr();
         let report = conformance(&Harness::new(interface, endpoint).await).await;
+        println!("{report:?}");
+    });
+}
+
+#[test]
+fn it_keeps_the_contract_behind_a_lease_guard() {
+    in_new_network(|| async {
+        let interface = up().await;
+        let endpoint = interface.local_addr();
+        let guard = LeaseGuard::around(Arc::new(interface), "wg0")
+            .await
+            .unwrap();
+        let report = conformance(&Harness::new(guard, endpoint).await).await;
         println!("{report:?}");
     });
 }
