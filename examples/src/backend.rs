@@ -166,26 +166,25 @@ pub async fn is_wireguard(name: &str) -> bool {
 }
 
 /// The kernel's interface: a new one, or the one that a killed process left.
-async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, Box<dyn Error>> {
-    let Wanted { name, key, .. } = wanted;
-    match KernelInterface::adopt(*name).await {
-        Err(KernelError::Missing { .. }) => {}
-        Ok(left) if left.public_key() == key.public_key() => return Ok(left),
-        Ok(_) => return Err(other_key(name).into()),
-        Err(error) => return Err(error.into()),
+async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, KernelError> {
+    let builder = || {
+        let mut builder = KernelInterface::builder(wanted.name, wanted.key.clone());
+        builder = builder.listen_port(wanted.listen.port());
+        for address in wanted.addresses {
+            builder = builder.address(*address);
+        }
+        for route in wanted.routes {
+            builder = builder.route(*route);
+        }
+        match wanted.mtu {
+            Some(mtu) => builder.mtu(mtu.into()),
+            None => builder,
+        }
+    };
+    match builder().adopt().await {
+        Err(KernelError::Missing { .. }) => builder().create().await,
+        adopted => adopted,
     }
-    let mut builder = KernelInterface::builder(*name, key.clone());
-    builder = builder.listen_port(wanted.listen.port());
-    for address in wanted.addresses {
-        builder = builder.address(*address);
-    }
-    for route in wanted.routes {
-        builder = builder.route(*route);
-    }
-    if let Some(mtu) = wanted.mtu {
-        builder = builder.mtu(mtu.into());
-    }
-    Ok(builder.create().await?)
 }
 
 fn other_key(name: &str) -> String {

@@ -100,8 +100,8 @@ impl Link {
         Ok(())
     }
 
-    pub(super) async fn set_mtu(&self, mtu: u16) -> Result<(), LinkError> {
-        let change = LinkUnspec::new_with_index(self.index).mtu(mtu.into());
+    pub(super) async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
+        let change = LinkUnspec::new_with_index(self.index).mtu(mtu);
         Ok(self.handle.link().set(change.build()).execute().await?)
     }
 
@@ -119,6 +119,29 @@ impl Link {
         let addresses = self.handle.address();
         let add = addresses.add(self.index, address.addr(), address.prefix_len());
         Ok(add.execute().await?)
+    }
+
+    /// Makes sure that it has these addresses and no others, but for those that it has by itself.
+    #[cfg(feature = "kernel")]
+    pub(super) async fn have_addresses(&self, wanted: &[IpNet]) -> Result<(), LinkError> {
+        let addresses = self.handle.address();
+        let of_link = addresses.get().set_link_index_filter(self.index);
+        let found: Vec<AddressMessage> = of_link.execute().try_collect().await?;
+        let mut missing = wanted.to_vec();
+        for message in found {
+            let Some(found) = network_of(&message) else {
+                continue;
+            };
+            if let Some(known) = missing.iter().position(|wanted| *wanted == found) {
+                missing.swap_remove(known);
+            } else {
+                addresses.del(message).execute().await?;
+            }
+        }
+        for address in missing {
+            self.add_address(address).await?;
+        }
+        Ok(())
     }
 
     /// Has packets to this network leave by the interface. The route goes with the interface.

@@ -133,6 +133,53 @@ fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn what_is_not_as_it_was_about_an_interface_left_behind_is_put_right() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        site.configure(|text| text.replace("# mtu = 1420", "mtu = 1380"));
+        let secret = enrol(&site);
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        assert!(host.reaches(INSIDE, 20));
+        let shown = || {
+            let link = run("ip", &["-o", "link", "show", "dev", "wg0"]);
+            let is_up = link.contains(",UP");
+            let addresses = run("ip", &["-4", "-br", "address", "show", "dev", "wg0"]);
+            let port = run("wg", &["show", "wg0", "listen-port"]);
+            (is_up, link.contains("mtu 1380"), addresses, port)
+        };
+        let (before, leased) = (shown(), peers());
+
+        let differs = || {
+            run("ip", &["address", "add", "10.9.7.1/24", "dev", "wg0"]);
+            run("ip", &["address", "del", "10.9.0.1/24", "dev", "wg0"]);
+            run("ip", &["link", "set", "wg0", "mtu", "1280"]);
+            run("wg", &["set", "wg0", "listen-port", "7"]);
+        };
+        daemon.kill();
+        differs();
+        let daemon = site.run();
+        assert_eq!(shown(), before);
+        assert_eq!(peers(), leased);
+        assert!(host.reaches(INSIDE, 20), "with the session that was live");
+
+        // Whoever is on one that was taken down may have been shut out.
+        daemon.kill();
+        let orphan = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
+        run("wg", &["set", "wg0", "peer", orphan]);
+        run("ip", &["link", "set", "wg0", "down"]);
+        let mut daemon = site.run();
+        assert_eq!(shown(), before);
+        assert_eq!(peers(), leased);
+        assert!(host.reaches(INSIDE, 40), "with a handshake of its own");
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
 fn one_capability_is_enough_for_the_kernel_s_interface() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());

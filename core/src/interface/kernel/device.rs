@@ -65,20 +65,41 @@ impl Device {
         for address in &builder.addresses {
             add_address(name, *address)?;
         }
-        link::set_up(&mut device.route, index, true).map_err(
-            |error| match Errno::from_io_error(&error) {
-                Some(Errno::ADDRINUSE) => KernelError::PortInUse {
-                    port: builder.listen_port,
-                },
-                _ => system("take up", error),
-            },
-        )?;
+        let up = link::set_up(&mut device.route, index, true);
+        up.map_err(|error| not_listening(error, builder.listen_port))?;
         let identity = device.identity(name)?;
         Ok((device, identity))
     }
 
     /// Takes one that is there, with the peers that are on it.
     pub(super) fn adopt(name: &str) -> Result<(Self, Identity), KernelError> {
+        let mut device = Self::find(name)?.0;
+        let identity = device.identity(name)?;
+        Ok((device, identity))
+    }
+
+    /// The same, if it has the builder's key; it then listens where the builder says. From one that is
+    /// down everybody goes: it may have been taken down to shut them out.
+    pub(super) fn adopt_as(builder: &Builder) -> Result<(Self, Identity), KernelError> {
+        let (name, port) = (&builder.name, builder.listen_port);
+        let (mut device, is_up) = Self::find(name)?;
+        let mut identity = device.identity(name)?;
+        if identity.key != builder.key.public_key() {
+            return Err(KernelError::OtherKey { name: name.clone() });
+        }
+        if !is_up {
+            device.clear().map_err(|error| system("empty", error))?;
+        }
+        if port != 0 && port != identity.port {
+            let set = device.set(vec![Attribute::ListenPort(port)]);
+            set.map_err(|error| not_listening(error, port))?;
+            identity.port = port;
+        }
+        Ok((device, identity))
+    }
+
+    /// One that is there, and whether it is up.
+    fn find(name: &str) -> Result<(Self, bool), KernelError> {
         let mut route = route()?;
         let found = link::find(&mut route, name).map_err(|error| {
             if link::is_gone(&error) {
@@ -94,9 +115,7 @@ impl Device {
                 name: name.to_owned(),
             });
         }
-        let mut device = Self::open(found.index, None)?;
-        let identity = device.identity(name)?;
-        Ok((device, identity))
+        Ok((Self::open(found.index, None)?, found.is_up))
     }
 
     fn open(index: u32, made: Option<Made>) -> Result<Self, KernelError> {
@@ -188,9 +207,8 @@ impl Device {
 
     /// Takes the link down, and all peers off, and does the one even when the other fails.
     pub(super) fn fence(&mut self) -> io::Result<()> {
-        self.known.clear();
         let down = link::set_up(&mut self.route, self.index, false);
-        let cleared = self.set(vec![Attribute::Flags(WireguardDeviceFlags::ReplacePeers)]);
+        let cleared = self.clear();
         // An interface that is gone passes nothing.
         for outcome in [down, cleared] {
             outcome.or_else(|error| {
@@ -202,6 +220,12 @@ impl Device {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes all peers off.
+    fn clear(&mut self) -> io::Result<()> {
+        self.known.clear();
+        self.set(vec![Attribute::Flags(WireguardDeviceFlags::ReplacePeers)])
     }
 
     /// Removes an interface that was made here, and leaves one that was adopted.
@@ -282,6 +306,14 @@ fn not_made(error: io::Error, name: &str) -> KernelError {
         },
         Some(Errno::OPNOTSUPP) => KernelError::NoWireGuard,
         _ => system("make", error),
+    }
+}
+
+/// Why an interface does not listen.
+fn not_listening(error: io::Error, port: u16) -> KernelError {
+    match Errno::from_io_error(&error) {
+        Some(Errno::ADDRINUSE) => KernelError::PortInUse { port },
+        _ => system("take up", error),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) index: u32,
     /// Whether it is one of WireGuard's.
     pub(super) is_wireguard: bool,
+    /// Whether it was taken up.
+    pub(super) is_up: bool,
 }
 
 /// A link that this process made. It is removed when this is dropped.
@@ -84,6 +86,7 @@ pub(super) fn find(route: &mut Connection, name: &str) -> io::Result<Found> {
             found = Some(Found {
                 index: link.header.index,
                 is_wireguard: link.attributes.iter().any(is_wireguard),
+                is_up: link.header.flags.contains(LinkFlags::Up),
             });
         }
         Ok(())

@@ -176,6 +176,39 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// Takes over the interface of this name and key that a process left behind which was killed, and
+    /// puts right what is not as it would be made: its port, if one is set, its addresses, its MTU, if one
+    /// is set, its routes, and that it is up. Its peers stay, and their traffic goes on, unless it was
+    /// down: then it comes up without any. Within a tokio runtime.
+    ///
+    /// Not cancel safe: some of it may be done.
+    ///
+    /// # Errors
+    /// [`KernelError::OtherKey`], [`KernelError::PortInUse`]; as [`KernelInterface::adopt`] and
+    /// [`create`](Self::create). Some of it may be done.
+    pub async fn adopt(self) -> Result<KernelInterface, KernelError> {
+        check_name(&self.name)?;
+        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
+        let (addresses, routes, mtu) = (self.addresses.clone(), self.routes.clone(), self.mtu);
+        let interface = opened(move || Device::adopt_as(&self)).await?;
+        let name = interface.name();
+        let link = Link::find(name).await?;
+        let link = link.ok_or_else(|| KernelError::Missing {
+            name: name.to_owned(),
+        })?;
+        link.have_addresses(&addresses).await?;
+        if let Some(mtu) = mtu {
+            link.set_mtu(mtu).await?;
+        }
+        link.set_up().await?;
+        for route in routes {
+            link.add_route(route.trunc()).await?;
+        }
+        Ok(interface)
+    }
+}
+
 impl std::fmt::Debug for KernelInterface {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KernelInterface")
@@ -362,6 +395,14 @@ pub enum KernelError {
         /// What the system says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The interface that was to be taken over has another key.
+    #[error(
+        "there is an interface {name} with another key: pick another name, or remove it (`ip link delete {name}`)"
+    )]
+    OtherKey {
+        /// The name.
+        name: String,
     },
     /// A peer has the interface's own key.
     #[error("a peer can't have the interface's own key: one of the two must make a new key")]

@@ -124,7 +124,7 @@ impl Builder {
                 at: self.listen,
                 source,
             })?;
-        link.set_mtu(self.mtu).await?;
+        link.set_mtu(self.mtu.into()).await?;
         for address in &self.addresses {
             link.add_address(*address).await?;
         }

@@ -403,7 +403,7 @@ fn a_file_that_is_not_ours_is_left_alone() {
         error,
         SqliteError::NewerSchema {
             found: 99,
-            known: 3
+            known: 4
         }
     ));
     assert!(error.to_string().contains("update the program"), "{error}");
