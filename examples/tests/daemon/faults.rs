@@ -1,11 +1,8 @@
 //! What breaks while somebody is inside: access ends all the same, and on time.
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mfagate::runtime::SystemClock;
@@ -157,69 +154,83 @@ fn a_program_that_hangs_does_not_keep_the_interface_up() {
     });
 }
 
-/// Sits in front of a program's configuration socket, and refuses changes once it is told to.
+/// Sits in front of a program's configuration socket, in a process of its own, and refuses changes once
+/// it is told to.
 struct Obstinate {
-    refuses: Arc<AtomicBool>,
+    proxy: Child,
+    refuses: PathBuf,
     socket: PathBuf,
     real: PathBuf,
 }
 
+const PROXY: &str = r"
+import os, socket, sys, threading
+path, real, refuses = sys.argv[1:]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+print('listens', flush=True)
+
+def message(stream):
+    said = b''
+    while not said.endswith(b'\n\n'):
+        more = stream.recv(4096)
+        if not more:
+            break
+        said += more
+    return said
+
+def answer(client):
+    with client:
+        request = message(client)
+        if request.startswith(b'set=1') and os.path.exists(refuses):
+            client.sendall(b'errno=5\n\n')  # EIO
+            return
+        with socket.socket(socket.AF_UNIX) as program:
+            program.connect(real)
+            program.sendall(request)
+            client.sendall(message(program))
+
+while True:
+    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+";
+
 impl Obstinate {
     /// The program goes on with its socket under another name; under the old one is this.
-    fn before(interface: &ForeignInterface) -> Self {
+    fn before(interface: &ForeignInterface, site: &Site) -> Self {
         let folder = Path::new("/var/run/wireguard");
-        let obstinate = Self {
-            refuses: Arc::default(),
-            socket: folder.join(format!("{}.sock", interface.name)),
-            real: folder.join(format!("{}.real", interface.name)),
-        };
-        std::fs::rename(&obstinate.socket, &obstinate.real).unwrap();
-        let listener = UnixListener::bind(&obstinate.socket).unwrap();
-        let (refuses, real) = (Arc::clone(&obstinate.refuses), obstinate.real.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (refuses, real) = (Arc::clone(&refuses), real.clone());
-                std::thread::spawn(move || answer(client.unwrap(), &refuses, &real));
-            }
-        });
-        obstinate
+        let (socket, real) = (
+            folder.join(format!("{}.sock", interface.name)),
+            folder.join(format!("{}.real", interface.name)),
+        );
+        std::fs::rename(&socket, &real).unwrap();
+        let refuses = site.path().join("refuses");
+        let mut proxy = Command::new("python3");
+        proxy.args(["-c", PROXY]).args([&socket, &real, &refuses]);
+        let mut proxy = proxy.stdout(Stdio::piped()).spawn().unwrap();
+        let said = proxy.stdout.as_mut().unwrap();
+        said.read_exact(&mut [0; 7]).unwrap();
+        Self {
+            proxy,
+            refuses,
+            socket,
+            real,
+        }
     }
 
     fn refuse(&self) {
-        self.refuses.store(true, Ordering::SeqCst);
+        std::fs::write(&self.refuses, "").unwrap();
     }
 }
 
 impl Drop for Obstinate {
     fn drop(&mut self) {
+        _ = self.proxy.kill(); // it ends by nothing else
+        _ = self.proxy.wait();
         for path in [&self.socket, &self.real] {
             _ = std::fs::remove_file(path); // the program may have removed its own
         }
     }
-}
-
-/// One request and its response.
-fn answer(mut client: UnixStream, refuses: &AtomicBool, real: &Path) {
-    let request = message(&mut client);
-    if request.starts_with(b"set=1") && refuses.load(Ordering::SeqCst) {
-        _ = client.write_all(b"errno=5\n\n"); // EIO; whoever asked may be gone
-        return;
-    }
-    let mut program = UnixStream::connect(real).unwrap();
-    program.write_all(&request).unwrap();
-    _ = client.write_all(&message(&mut program));
-}
-
-/// Up to the empty line that ends it.
-fn message(stream: &mut UnixStream) -> Vec<u8> {
-    let (mut message, mut chunk) = (Vec::new(), [0; 4096]);
-    while !message.ends_with(b"\n\n") {
-        match stream.read(&mut chunk) {
-            Ok(len @ 1..) => message.extend_from_slice(&chunk[..len]),
-            _ => break,
-        }
-    }
-    message
 }
 
 /// Closed is better than available: what can't be removed is taken down, and said.
@@ -233,7 +244,7 @@ fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
         let secret = enrol(&site);
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
-        let obstinate = Obstinate::before(&interface);
+        let obstinate = Obstinate::before(&interface, &site);
         let log = site.path().join("log");
         let mut daemon = site.server(&["run"]);
         daemon.stderr(std::fs::File::create(&log).unwrap());
