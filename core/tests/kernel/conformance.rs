@@ -1,8 +1,10 @@
 //! The suite for backends: its clients are WireGuard of another implementation, in this process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::{NetStream, Netstack};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -40,6 +42,27 @@ async fn it_keeps_the_backends_contract() {
     println!("{report:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn it_keeps_it_behind_a_lease_guard() {
+    let gate = gate().await;
+    serve_echo().await;
+    let (key, port, name) = (
+        gate.public_key(),
+        gate.listen_port(),
+        gate.name().to_owned(),
+    );
+    let guard = LeaseGuard::around(Arc::new(gate), &name).await.unwrap();
+    let harness = Harness {
+        key,
+        port,
+        backend: guard,
+    };
+    let report = conformance(&harness).await;
+    println!("{report:?}");
+    harness.backend.close().await.unwrap();
+}
+
 pub(crate) async fn serve_echo() {
     let listener = TcpListener::bind(ECHO).await.unwrap();
     tokio::spawn(async move {
@@ -72,7 +95,10 @@ impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
 
     fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig {
         let inner = format!("10.9.0.{}/32", 10 + slot).parse().unwrap();
-        PeerConfig::new(key, psk, vec![inner])
+        let mut peer = PeerConfig::new(key, psk, vec![inner]);
+        // A gate always says, and a lease guard wants to know.
+        peer.lease = Some(Duration::from_secs(3600));
+        peer
     }
 }
 
