@@ -239,9 +239,11 @@ impl Machine {
             Reaction::Choose(factor) => *factor,
         };
         let factors = self.usable(id, &candidate.enrolment, &candidate.rules);
-        let find = |wanted| factors.iter().find(|factor| factor.id == wanted).copied();
-        let (chosen, at_hand) = (find(wanted), find(candidate.subject.factor.id));
-        let (chosen, at_hand) = (chosen.cloned(), at_hand.cloned());
+        let find = |id| factors.iter().copied().find(|factor| factor.id == id);
+        let (chosen, at_hand) = (
+            find(wanted).cloned(),
+            find(candidate.subject.factor.id).cloned(),
+        );
         let Some(factor) = chosen else {
             // Where it was not on offer, or is not any more, the question that stands goes on.
             let Some(at_hand) = at_hand.filter(|_| matches!(reaction, Reaction::Choose(_))) else {

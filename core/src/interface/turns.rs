@@ -36,26 +36,18 @@ impl<D: Send + 'static> Turns<D> {
     }
 
     /// Lets peers on. Not once the device is to go down.
-    pub(super) async fn add<T, E>(
+    pub(super) async fn add<T: Send + 'static, E: Send + 'static>(
         &self,
         calls: impl FnOnce(&mut D) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, NotDone<E>>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
+    ) -> Result<T, NotDone<E>> {
         self.turn(Stage::check_open, calls).await
     }
 
     /// Reads, or takes peers off. Not once the device is down.
-    pub(super) async fn ask<T, E>(
+    pub(super) async fn ask<T: Send + 'static, E: Send + 'static>(
         &self,
         calls: impl FnOnce(&mut D) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, NotDone<E>>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
+    ) -> Result<T, NotDone<E>> {
         self.turn(Stage::check_up, calls).await
     }
 
@@ -75,15 +67,11 @@ impl<D: Send + 'static> Turns<D> {
         self.turn(|_| Ok(()), down).await
     }
 
-    async fn turn<T, E>(
+    async fn turn<T: Send + 'static, E: Send + 'static>(
         &self,
         check: impl FnOnce(&Stage) -> Result<(), InterfaceError> + Send + 'static,
         calls: impl FnOnce(&mut D) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, NotDone<E>>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
+    ) -> Result<T, NotDone<E>> {
         let mut device = Arc::clone(&self.device).lock_owned().await;
         let stage = Arc::clone(&self.stage);
         let done = spawn_blocking(move || {

@@ -156,56 +156,44 @@ impl Builder {
     /// # Errors
     /// [`KernelError`]; the interface is then not there.
     pub async fn create(mut self) -> Result<KernelInterface, KernelError> {
-        check_name(&self.name)?;
-        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
-        let routes = std::mem::take(&mut self.routes);
+        let routes = self.checked_routes().await?;
         // From here on the interface goes with its handle, and its routes with it.
         let interface = opened(move || Device::create(&self)).await?;
-        if routes.is_empty() {
-            return Ok(interface);
-        }
-        let name = interface.name();
-        let link = Link::find(name).await?;
-        let link = link.ok_or_else(|| KernelError::Missing {
-            name: name.to_owned(),
-        })?;
-        for route in routes {
-            link.add_route(route.trunc()).await?;
+        if !routes.is_empty() {
+            add_routes(&link_of(&interface).await?, &routes).await?;
         }
         Ok(interface)
     }
-}
 
-impl Builder {
-    /// Takes over the interface of this name and key that a process left behind which was killed, and
-    /// puts right what is not as it would be made: its port, if one is set, its addresses, its MTU, if one
-    /// is set, its routes, and that it is up. Its peers stay, and their traffic goes on, unless it was
-    /// down: then it comes up without any. Within a tokio runtime.
+    /// Takes over the interface of this name and key that a process left behind which was killed,
+    /// and puts right what is not as it would be made: its port, if one is set, its addresses, its
+    /// MTU, if one is set, its routes, and that it is up. Its peers stay, and their traffic goes on,
+    /// unless it was down: then it comes up without any. Within a tokio runtime.
     ///
     /// Not cancel safe: some of it may be done.
     ///
     /// # Errors
     /// [`KernelError::OtherKey`], [`KernelError::PortInUse`]; as [`KernelInterface::adopt`] and
     /// [`create`](Self::create). Some of it may be done.
-    pub async fn adopt(self) -> Result<KernelInterface, KernelError> {
-        check_name(&self.name)?;
-        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
-        let (addresses, routes, mtu) = (self.addresses.clone(), self.routes.clone(), self.mtu);
+    pub async fn adopt(mut self) -> Result<KernelInterface, KernelError> {
+        let routes = self.checked_routes().await?;
+        let (addresses, mtu) = (self.addresses.clone(), self.mtu);
         let interface = opened(move || Device::adopt_as(&self)).await?;
-        let name = interface.name();
-        let link = Link::find(name).await?;
-        let link = link.ok_or_else(|| KernelError::Missing {
-            name: name.to_owned(),
-        })?;
+        let link = link_of(&interface).await?;
         link.have_addresses(&addresses).await?;
         if let Some(mtu) = mtu {
             link.set_mtu(mtu).await?;
         }
         link.set_up().await?;
-        for route in routes {
-            link.add_route(route.trunc()).await?;
-        }
+        add_routes(&link, &routes).await?;
         Ok(interface)
+    }
+
+    /// Takes the routes out, once it is known that nothing of what is wanted is another's.
+    async fn checked_routes(&mut self) -> Result<Vec<IpNet>, KernelError> {
+        check_name(&self.name)?;
+        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
+        Ok(std::mem::take(&mut self.routes))
     }
 }
 
@@ -283,6 +271,20 @@ async fn opened(
         identity: Arc::new(identity),
         device: Turns::at(device),
     })
+}
+
+async fn link_of(interface: &KernelInterface) -> Result<Link, KernelError> {
+    let name = interface.name();
+    Link::find(name).await?.ok_or_else(|| KernelError::Missing {
+        name: name.to_owned(),
+    })
+}
+
+async fn add_routes(link: &Link, routes: &[IpNet]) -> Result<(), LinkError> {
+    for route in routes {
+        link.add_route(route.trunc()).await?;
+    }
+    Ok(())
 }
 
 /// Why a turn came to nothing.
