@@ -74,7 +74,8 @@ pub struct PeerConfig {
     /// Persistent keepalive; `None` is off.
     pub keepalive: Option<Duration>,
     /// How long, from the call on, the peer may pass traffic: for what enforces that by itself,
-    /// besides the gate, which removes the peer in time. A gate always says; [`list`] need not.
+    /// besides the gate, which removes the peer in time. A gate always says. [`list`] need not; where
+    /// it does, it says what is left.
     ///
     /// [`list`]: InterfaceBackend::list
     pub lease: Option<Duration>,

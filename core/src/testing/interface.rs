@@ -106,6 +106,12 @@ async fn only_the_installed_preshared_key_is_answered<H: InterfaceHarness>(harne
         assert!(client.probe(PATIENCE).await, "no traffic after install");
         install(harness, vec![(key, wrong.clone(), 1)]).await;
         assert!(!client.probe(quiet).await, "a replaced preshared key works");
+        let wanted = harness.peer(key, Some(wrong.clone()), 1);
+        let listed = harness.backend().list().await.expect("list");
+        let found = listed.iter().find(|peer| peer.key == key).expect("listed");
+        let left = found.lease.zip(wanted.lease);
+        let is_left = left.is_none_or(|(left, wanted)| left + quiet / 2 < wanted);
+        assert!(is_left, "listed with more of its lease than is left");
     }
     let client = harness.client(identity(1).0, None, 1).await;
     assert!(!client.probe(quiet).await, "answered with no preshared key");

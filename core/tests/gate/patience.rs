@@ -22,7 +22,7 @@ use mfagate::id::{LocationId, SessionId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::{Gate, GateConfig};
-use mfagate::seal::{KeyRing, RingKey, Sealed};
+use mfagate::seal::{KeyRing, RingKey, Row, Sealed};
 use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore, UserChange};
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, SecretWatch, StoreCall, StoreFault};
@@ -497,7 +497,7 @@ async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate(
     config.verifiers.push(Arc::new(TotpVerifier::new()));
     let now = clock.now().timestamp;
     for number in 0..MANY {
-        leave_session(&store, number, now).await;
+        leave_session(&store, number, now, None).await;
     }
 
     let gate = Gate::start(config).await.unwrap();
@@ -507,8 +507,70 @@ async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate(
     assert!(store.live_sessions(&location()).await.unwrap().is_empty());
 }
 
-/// A session of an earlier run that does not open.
-async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
+/// An interface that takes a second for every call, and on which each lease is to end at one time.
+struct Slow {
+    inner: FakeInterface,
+    clock: Arc<dyn Clock>,
+    end: Timestamp,
+}
+
+impl Slow {
+    fn look_at(&self, peers: &[PeerConfig]) {
+        let now = self.clock.now().timestamp;
+        for lease in peers.iter().map(|peer| peer.lease) {
+            assert_eq!(lease.map(|left| now + left), Some(self.end));
+        }
+    }
+}
+
+#[async_trait]
+impl InterfaceBackend for Slow {
+    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        self.look_at(&peers);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.inner.install(peers).await
+    }
+
+    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        self.inner.remove(peers).await
+    }
+
+    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
+        self.inner.list().await
+    }
+
+    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
+        self.inner.activity(peers).await
+    }
+
+    async fn fence(&self) -> Result<(), InterfaceError> {
+        self.inner.fence().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_restart_on_a_slow_interface_lets_no_lease_last_longer() {
+    const MANY: u32 = 1200;
+    let store = FaultyStore::new(MemoryStore::new());
+    let (mut config, clock) = config(&store, Arc::new(FakeInterface::new()));
+    config.verifiers.push(Arc::new(TotpVerifier::new()));
+    let now = clock.now().timestamp;
+    for number in 0..MANY {
+        leave_session(&store, number, now, Some(&config.key_ring)).await;
+    }
+    config.interface = Arc::new(Slow {
+        inner: FakeInterface::new(),
+        clock,
+        end: now + STEP,
+    });
+
+    let gate = Gate::start(config).await.unwrap();
+
+    assert_eq!(gate.sessions().len(), usize::try_from(MANY).unwrap());
+}
+
+/// A session of an earlier run. Without a ring it does not open.
+async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: Option<&KeyRing>) {
     let user: UserId = "alice".parse().unwrap();
     let mut name = [0; 32];
     name[..4].copy_from_slice(&number.to_be_bytes());
@@ -535,16 +597,30 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp) {
         not_after: now + STEP,
         factors: Vec::new(),
     };
+    let (id, location) = (SessionId::generate().unwrap(), location());
+    let not_after = now + STEP;
+    let row = Row::Session {
+        id: &id,
+        location: &location,
+        peer: &peer,
+        user: &user,
+        allowed_ips: &allowed_ips,
+        verified_at: now,
+        not_after,
+        renewable_until: not_after,
+        factors: &[],
+    };
+    let psk = ring.map(|ring| ring.seal(&row, &[1; 32]).unwrap());
     let session = NewSession {
-        id: SessionId::generate().unwrap(),
-        location: location(),
+        id,
+        location,
         peer,
         user,
         allowed_ips,
         verified_at: now,
-        not_after: now + STEP,
-        renewable_until: now + STEP,
-        psk: Sealed::from_bytes(Vec::new()),
+        not_after,
+        renewable_until: not_after,
+        psk: psk.unwrap_or_else(|| Sealed::from_bytes(Vec::new())),
         assurance: Vec::new(),
         consume: Vec::new(),
         throttle: mfagate::policy::Throttle::default(),

@@ -12,7 +12,6 @@ mod worker;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -95,7 +94,7 @@ impl LeaseGuard {
         Ok(())
     }
 
-    /// Compares the interface with the sets: returns who is there and what passes for how long,
+    /// Compares the interface with the sets: returns who is there and what passes until when,
     /// and shuts out the addresses that are nobody's.
     async fn survey(&self) -> Result<(Vec<PeerConfig>, Live), InterfaceError> {
         let peers = self.inner.list().await?;
@@ -200,12 +199,14 @@ impl InterfaceBackend for LeaseGuard {
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
         let (mut peers, live) = self.survey().await?;
         let registry = lock(&self.registry);
+        let now = SystemClock::new().now().instant;
         for peer in &mut peers {
             let own = registry.networks_of(peer.key);
-            peer.lease = own.iter().map(|net| left(&live, net)).min().flatten();
+            let end = own.iter().map(|net| end_of(&live, net)).min().flatten();
+            peer.lease = end.map(|end| end.saturating_since(now));
             peer.allowed_ips.retain(|net| {
                 let guarded = own.iter().find(|guarded| guarded.contains(net));
-                guarded.is_some_and(|guarded| left(&live, guarded).is_some())
+                guarded.is_some_and(|guarded| end_of(&live, guarded).is_some())
             });
         }
         Ok(peers)
@@ -234,12 +235,12 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What passes, in order, and for how much longer.
-type Live = Vec<(Interval, Duration)>;
+/// What passes, in order, and until when.
+type Live = Vec<(Interval, Instant)>;
 
-/// How long a network passes, if it does.
-fn left(live: &Live, network: &IpNet) -> Option<Duration> {
+/// Until when a network passes, if it does.
+fn end_of(live: &Live, network: &IpNet) -> Option<Instant> {
     let wanted = Interval::from(*network);
     let found = live.binary_search_by_key(&wanted, |(net, _)| *net).ok()?;
-    live.get(found).map(|(_, left)| *left)
+    live.get(found).map(|(_, end)| *end)
 }

@@ -96,18 +96,21 @@ impl Table {
         Ok(())
     }
 
-    /// Which networks pass, and for how much longer.
-    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Duration)>, GuardError> {
+    /// Which networks pass, in order, and until when.
+    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Instant)>, GuardError> {
         self.is_open()?;
         self.restore_if_missing()?;
         let mut live = Vec::new();
         for set in Set::ALL {
             let name = self.name.clone();
+            // The kernel counts what is left from when it says so, which is no earlier.
+            let now = SystemClock::new().now().instant;
             let listing = self.connection.dump(Ask::GetElement, |list| {
                 elements::of_set(list, &name, set);
             });
             let listing = listing.map_err(|trouble| self.explain("list them", trouble))?;
-            live.extend(elements::read(set, &listing).ok_or(GuardError::Unanswered)?);
+            let read = elements::read(set, &listing).ok_or(GuardError::Unanswered)?;
+            live.extend(read.into_iter().map(|(net, left)| (net, now + left)));
         }
         // Whoever looks something up in it counts on the order.
         live.sort_unstable();

@@ -107,6 +107,8 @@ impl Tunnel {
     pub(super) fn config(&self) -> PeerConfig {
         let mut config = self.config.clone();
         config.endpoint = self.endpoint;
+        // Nobody here counts it down.
+        config.lease = None;
         config
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::conversation::Conversations;
-use super::perform::guarded;
+use super::perform::{guarded, shorten_leases};
 use super::{EVENTS_KEPT, GateConfig, Shared, StartError};
 use crate::channel::Responder;
 use crate::gate::{Event, Grant, Input, Machine, Rules, Unavailable};
@@ -166,10 +166,7 @@ async fn read_sessions(
     let groups: BTreeMap<_, _> = users.iter().map(|user| (&user.id, &user.groups)).collect();
     let mut rules = Rules::new(policy.clone());
     let now = shared.clock.now();
-    let passed = now.instant.saturating_since(listed.instant);
-    for lease in installed.iter_mut().filter_map(|peer| peer.lease.as_mut()) {
-        *lease = lease.saturating_sub(passed);
-    }
+    shorten_leases(&mut installed, now.instant.saturating_since(listed.instant));
     let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
     for record in records {
         if shared.unmanaged.contains(&record.peer) {

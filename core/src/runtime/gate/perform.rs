@@ -384,13 +384,17 @@ impl Shared {
     }
 
     /// Installs in parts, each of which has the whole time of a call: a restart with ten thousand
-    /// peers is no failure.
+    /// peers is no failure. What a part waits for those before it is taken off its leases.
     async fn install(
         self: &Arc<Self>,
         mut peers: Vec<PeerConfig>,
         in_place: bool,
     ) -> Option<Input> {
+        let mut told = self.now().instant;
         loop {
+            let now = self.now().instant;
+            shorten_leases(&mut peers, now.saturating_since(told));
+            told = now;
             let rest = peers.split_off(peers.len().min(INSTALLED_AT_ONCE));
             let keys = peers.iter().map(|peer| peer.key).collect();
             let result = self.install_now(peers, in_place).await;
@@ -516,6 +520,13 @@ pub(super) async fn guarded<T: Send + 'static>(
             );
             Err(Unavailable)
         }
+    }
+}
+
+/// Takes time that has passed off what is left of these leases.
+pub(super) fn shorten_leases(peers: &mut [PeerConfig], passed: Duration) {
+    for lease in peers.iter_mut().filter_map(|peer| peer.lease.as_mut()) {
+        *lease = lease.saturating_sub(passed);
     }
 }
 
