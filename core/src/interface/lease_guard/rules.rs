@@ -1,7 +1,9 @@
-//! What the guard's table is made of: four sets, two chains, and five rules in each.
+//! What the guard's table is made of: four sets, two chains, and six rules in each.
 //!
 //! Single addresses, which most peers have, are in sets of their own: the kernel finds, adds and
 //! removes one in the same time however many there are. A set of networks it walks at each change.
+//!
+//! Other interfaces' packets, the encrypted ones among them, meet the first rule alone.
 //!
 //! ```text
 //! table inet mfagate-wg0 {
@@ -11,19 +13,21 @@
 //!     set nets6 { type ipv6_addr; flags interval,timeout; timeout 1s; }
 //!     chain entering {
 //!         type filter hook prerouting priority -450; policy accept;
-//!         iifname "wg0" ip saddr @hosts4 accept
-//!         iifname "wg0" ip6 saddr @hosts6 accept
-//!         iifname "wg0" ip saddr @nets4 accept
-//!         iifname "wg0" ip6 saddr @nets6 accept
-//!         iifname "wg0" counter drop
+//!         iifname != "wg0" accept
+//!         ip saddr @hosts4 accept
+//!         ip6 saddr @hosts6 accept
+//!         ip saddr @nets4 accept
+//!         ip6 saddr @nets6 accept
+//!         counter drop
 //!     }
 //!     chain leaving {
 //!         type filter hook postrouting priority -450; policy accept;
-//!         oifname "wg0" ip daddr @hosts4 accept
-//!         oifname "wg0" ip6 daddr @hosts6 accept
-//!         oifname "wg0" ip daddr @nets4 accept
-//!         oifname "wg0" ip6 daddr @nets6 accept
-//!         oifname "wg0" counter drop
+//!         oifname != "wg0" accept
+//!         ip daddr @hosts4 accept
+//!         ip6 daddr @hosts6 accept
+//!         ip daddr @nets4 accept
+//!         ip6 daddr @nets6 accept
+//!         counter drop
 //!     }
 //! }
 //! ```
@@ -56,6 +60,9 @@ const DEFAULT_TIMEOUT_MS: u64 = 1000;
 /// `NFT_REG_VERDICT` and `NFT_REG_1`.
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
+/// `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
 /// `NF_DROP`, `NF_ACCEPT`.
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
@@ -168,15 +175,17 @@ pub(super) fn make(messages: &mut Messages, table: &str, interface: &str, flags:
             all.text(IN_TABLE, table);
             all.text(2, way.chain()); // NFTA_RULE_CHAIN
         });
+        rule(messages, table, way, |rule| {
+            is_not_of_interface(rule, way, interface);
+            verdict(rule, ACCEPT);
+        });
         for set in Set::ALL {
             rule(messages, table, way, |rule| {
-                is_of_interface(rule, way, interface);
                 is_live(rule, way, set);
                 verdict(rule, ACCEPT);
             });
         }
         rule(messages, table, way, |rule| {
-            is_of_interface(rule, way, interface);
             expression(rule, "counter", |_| ());
             verdict(rule, DROP);
         });
@@ -238,26 +247,24 @@ fn expression(rule: &mut Attributes<'_>, name: &str, data: impl FnOnce(&mut Attr
     });
 }
 
-fn is_of_interface(rule: &mut Attributes<'_>, way: Way, interface: &str) {
+fn is_not_of_interface(rule: &mut Attributes<'_>, way: Way, interface: &str) {
     load_meta(rule, way.interface_name());
     // The whole field, so that no longer name matches.
     let mut name = [0; 16];
     for (to, from) in name.iter_mut().zip(interface.bytes()) {
         *to = from;
     }
-    is_equal(rule, &name);
+    compare(rule, NOT_EQUAL, &name);
 }
 
 fn is_live(rule: &mut Attributes<'_>, way: Way, set: Set) {
     let family = set.family();
     load_meta(rule, 15); // NFT_META_NFPROTO
-    is_equal(
-        rule,
-        match family {
-            Family::V4 => &[2],
-            Family::V6 => &[10],
-        },
-    );
+    let protocol = match family {
+        Family::V4 => [2],
+        Family::V6 => [10],
+    };
+    compare(rule, EQUAL, &protocol);
     expression(rule, "payload", |load| {
         load.u32(1, REGISTER); // NFTA_PAYLOAD_DREG
         load.u32(2, 1); // NFTA_PAYLOAD_BASE: the network header
@@ -277,10 +284,10 @@ fn load_meta(rule: &mut Attributes<'_>, key: u32) {
     });
 }
 
-fn is_equal(rule: &mut Attributes<'_>, value: &[u8]) {
+fn compare(rule: &mut Attributes<'_>, how: u32, value: &[u8]) {
     expression(rule, "cmp", |compare| {
         compare.u32(1, REGISTER); // NFTA_CMP_SREG
-        compare.u32(2, 0); // NFTA_CMP_OP: NFT_CMP_EQ
+        compare.u32(2, how); // NFTA_CMP_OP
         compare.nested(3, |data| data.bytes(DATA_VALUE, value)); // NFTA_CMP_DATA
     });
 }
