@@ -92,8 +92,7 @@ impl Left {
         let on = &settings.interface;
         match self {
             Self::Interface(backend, _) if *backend != on.backend => {
-                let is_meant = |peer: &PublicKey| !on.danger_unmanaged_peers.contains(peer);
-                self.remove(&on.name, is_meant).await
+                self.remove(&on.name, |peer| on.manages(peer)).await
             }
             Self::Nothing | Self::Interface(..) | Self::Others(_) | Self::Unknown(_) => Ok(()),
         }
@@ -106,8 +105,7 @@ impl Left {
         let done = match self {
             Self::Nothing => return,
             Self::Interface(_, interface) => {
-                let unmanaged = &settings.interface.danger_unmanaged_peers;
-                let all = |peer: &PublicKey| !unmanaged.contains(peer);
+                let all = |peer: &PublicKey| settings.interface.manages(peer);
                 match take_off(interface.as_ref(), all).await {
                     Ok(0) => return,
                     Ok(peers) => Ok(format!("peers of an earlier run taken off {name}: {peers}")),

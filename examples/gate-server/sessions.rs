@@ -142,7 +142,7 @@ async fn revoke_stored(settings: &Settings, target: &Target) -> Result<usize, Bo
 /// After a change that can end sessions of these: where no daemon sees to it, takes them off the
 /// interface that it may have left. Whose session is still good is let on when a daemon starts.
 pub(crate) async fn settle(settings: &Settings, target: &Target) -> Result<(), Box<dyn Error>> {
-    if socket::sessions(settings).await?.is_some() {
+    if socket::is_served(settings).await? {
         return Ok(());
     }
     let removed = remove(settings, target, &*settings.store()?).await;
@@ -164,11 +164,10 @@ async fn remove(
         let own = peers.into_iter().filter(|peer| peer.user == *user);
         meant.extend(own.map(|peer| peer.key));
     }
-    let unmanaged = &settings.interface.danger_unmanaged_peers;
     let left = Left::reach(settings).await;
     let removed = left.remove(&settings.interface.name, |peer| {
         let is_meant = target.names(peer) || meant.contains(peer);
-        is_meant && !unmanaged.contains(peer)
+        is_meant && settings.interface.manages(peer)
     });
     removed.await?;
     Ok(records)

@@ -135,6 +135,13 @@ pub(crate) struct OnTheSystem {
     pub(crate) danger_unmanaged_peers: BTreeSet<PublicKey>,
 }
 
+impl OnTheSystem {
+    /// Whether this peer passes by the gate only; those that pass without MFA are left alone.
+    pub(crate) fn manages(&self, peer: &PublicKey) -> bool {
+        !self.danger_unmanaged_peers.contains(peer)
+    }
+}
+
 /// A service inside.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -109,23 +109,31 @@ pub(crate) async fn revoke(
         .transpose()?)
 }
 
+/// Whether a daemon is running.
+pub(crate) async fn is_served(settings: &Settings) -> Result<bool, Box<dyn Error>> {
+    Ok(connect(settings).await?.is_some())
+}
+
+async fn connect(settings: &Settings) -> io::Result<Option<UnixStream>> {
+    let connected = UnixStream::connect(settings.socket()).await;
+    let is_nobody = |error: &io::Error| {
+        let nobody = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+        nobody.contains(&error.kind())
+    };
+    match connected {
+        Err(error) if is_nobody(&error) => Ok(None),
+        connected => connected.map(Some),
+    }
+}
+
 async fn ask(
     settings: &Settings,
     method: &str,
     path: &str,
     body: Vec<u8>,
 ) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
-    let stream = match UnixStream::connect(settings.socket()).await {
-        Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+    let Some(stream) = connect(settings).await? else {
+        return Ok(None);
     };
     let (mut daemon, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -109,7 +109,11 @@ impl Backend {
             Self::Netstack | Self::Userspace => Ok(None),
             Self::Kernel => match KernelInterface::adopt(name).await {
                 Ok(left) if left.public_key() == key.public_key() => Ok(Some(Arc::new(left))),
-                Ok(_) => Err(Unreached::OtherKey(other_key(name))),
+                Ok(_) => {
+                    let name = name.to_owned();
+                    let why = in_a_line(&KernelError::OtherKey { name });
+                    Err(Unreached::OtherKey(why))
+                }
                 Err(
                     KernelError::Missing { .. }
                     | KernelError::NotWireGuard { .. }
@@ -185,12 +189,6 @@ async fn kernel(wanted: &Wanted<'_>) -> Result<KernelInterface, KernelError> {
         Err(KernelError::Missing { .. }) => builder().create().await,
         adopted => adopted,
     }
-}
-
-fn other_key(name: &str) -> String {
-    format!(
-        "there is an interface {name} with another key: pick another name, or remove it (`ip link delete {name}`)"
-    )
 }
 
 impl<B: InterfaceBackend> From<B> for Interface {
