@@ -70,25 +70,26 @@ impl Host {
 
     /// The host at the other end of a new cable.
     pub(crate) fn joined() -> Self {
+        Self::cabled("cable", HERE, THERE)
+    }
+
+    /// The host at the other end of a new cable of this name, both ends with addresses of one /24.
+    pub(crate) fn cabled(name: &str, here: &str, there: &str) -> Self {
         let host = Self::apart();
-        let pid = host.pid();
+        let (near, far, pid) = (format!("{name}0"), format!("{name}1"), host.pid());
+        let ends = ["link", "add", &near, "type", "veth", "peer", "name", &far];
+        run("ip", &[ends.as_slice(), &["netns", &pid]].concat());
         run(
             "ip",
-            &[
-                "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", &pid,
-            ],
+            &["address", "add", &format!("{here}/24"), "dev", &near],
         );
-        run(
-            "ip",
-            &["address", "add", &format!("{HERE}/24"), "dev", "cable0"],
-        );
-        run("ip", &["link", "set", "cable0", "up"]);
+        run("ip", &["link", "set", &near, "up"]);
         host.run("ip", &["link", "set", "lo", "up"]);
         host.run(
             "ip",
-            &["address", "add", &format!("{THERE}/24"), "dev", "cable1"],
+            &["address", "add", &format!("{there}/24"), "dev", &far],
         );
-        host.run("ip", &["link", "set", "cable1", "up"]);
+        host.run("ip", &["link", "set", &far, "up"]);
         host
     }
 

@@ -5,11 +5,11 @@ use mfagate::runtime::Profile;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
 use crate::story::{code, enrol};
-use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export};
+use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, admitted};
 
-/// Any 32 bytes are a public key.
-const ORPHAN: &str = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
-const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
+/// Peers that nobody enrolled: any 32 bytes are a public key.
+pub(crate) const ORPHAN: &str = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
+pub(crate) const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
 const OTHER_PSK: &str = "b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyb3Q=";
 
 impl ForeignInterface {
@@ -41,7 +41,7 @@ fn psk_file() -> tempfile::NamedTempFile {
     file
 }
 
-fn with_static_peer(text: String) -> String {
+pub(crate) fn with_static_peer(text: String) -> String {
     let left_alone = format!("masquerade = false\ndanger_unmanaged_peers = [\"{STATIC}\"]");
     text.replace("masquerade = false", &left_alone)
 }
@@ -61,10 +61,7 @@ fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
         let static_peer = interface.shows(STATIC);
 
         let daemon = site.run();
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 20));
         let peers = interface.peers();
         let alice = peers.lines().find(|key| *key != STATIC).unwrap();
@@ -119,10 +116,7 @@ fn nobody_passes_an_interface_made_by_hand_between_its_start_and_the_gate_s() {
         assert!(!host.reaches(INSIDE, 2));
         drop(client);
 
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 20), "with a lease");
         daemon.interrupt();
         assert_eq!(daemon.status(), Some(0));

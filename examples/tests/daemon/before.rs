@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mfagate::runtime::Profile;
 
-use crate::network::{HERE, Host, in_new_network};
+use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
+use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, exported};
 
 /// Any 32 bytes are a preshared key.
 const WRONG: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";
@@ -63,36 +63,100 @@ fn psk_of(file: &Path) -> String {
     line.unwrap().to_owned()
 }
 
+/// Counts, where the gate is, what it sends to anybody's WireGuard, and what comes out of its
+/// interface.
+struct Watch;
+
+impl Watch {
+    fn over(site: &Site) -> Self {
+        let settings = std::fs::read_to_string(site.path().join("gate.toml")).unwrap();
+        let (_, name) = settings.split_once("\nname = \"").unwrap();
+        let (name, port) = (name.split('"').next().unwrap(), site.wireguard.port());
+        // Before anything that drops packets.
+        let rules = format!(
+            "add table inet watch; add counter inet watch sent; add counter inet watch inside;
+            add chain inet watch leaving {{ type filter hook output priority -500; }};
+            add rule inet watch leaving udp sport {port} counter name sent;
+            add chain inet watch entering {{ type filter hook prerouting priority -500; }};
+            add rule inet watch entering iifname {name} counter name inside"
+        );
+        run("nft", &[rules]);
+        Self
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        let shown = run("nft", &["list", "counter", "inet", "watch", what]);
+        let mut words = shown.split_whitespace();
+        words.find(|word| *word == "packets").unwrap();
+        words.next().unwrap().parse().unwrap()
+    }
+
+    /// Whoever this thief is, nothing that they send comes out.
+    #[track_caller]
+    fn sees_nothing_of(&self, thief: &Thief<'_>, psk: Option<&str>, when: &str) {
+        let before = self.count("inside");
+        thief.gets_nothing(psk, when);
+        assert_eq!(self.count("inside"), before, "{when}: packets came out");
+    }
+
+    /// Nor are they answered at all: not by a single packet.
+    #[track_caller]
+    fn sees_no_answer_to(&self, thief: &Thief<'_>, psk: Option<&str>, when: &str) {
+        let before = self.count("sent");
+        self.sees_nothing_of(thief, psk, when);
+        assert_eq!(self.count("sent"), before, "{when}: answered");
+    }
+}
+
 /// In front of a gate that runs on whatever interface.
 pub(crate) fn nothing_passes_without_the_session_s_key(host: &Host, site: &Site) {
     let secret = enrol(site);
     let _daemon = site.run();
     let thief = Thief { host, site };
-    thief.gets_nothing(None, "before any session, without a key");
-    thief.gets_nothing(Some(WRONG), "before any session, with another key");
+    let watch = Watch::over(site);
+    watch.sees_no_answer_to(&thief, None, "before any session, without a key");
+    watch.sees_no_answer_to(&thief, Some(WRONG), "before any session, with another key");
 
-    let session = |code: &str| {
-        let (mut connect, file) = export(host, site);
-        connect.enter(code);
-        connect.wait_for("is good for");
-        assert_eq!(connect.status(), Some(0));
-        file
-    };
-    let first = session(&code(&secret, 0));
-    thief.gets_nothing(None, "in a session that was not used, without a key");
+    // In a session whoever has the private key is answered: the preshared key is in what follows.
+    let first = exported(host, site, &code(&secret, 0));
+    watch.sees_nothing_of(
+        &thief,
+        None,
+        "in a session that was not used, without a key",
+    );
     let tunnel = WgQuick::up(host, &first);
     assert!(host.reaches(INSIDE, 20));
+    assert!(watch.count("sent") > 0 && watch.count("inside") > 0);
+    a_thief_elsewhere_gets_nothing_while_the_owner_is_in(host, site);
     drop(tunnel);
-    thief.gets_nothing(None, "in a session, without a key");
-    thief.gets_nothing(Some(WRONG), "in a session, with another key");
+    watch.sees_nothing_of(&thief, None, "in a session, without a key");
+    watch.sees_nothing_of(&thief, Some(WRONG), "in a session, with another key");
 
     let last = psk_of(&first);
     site.admin(&["revoke", "--user", "alice"]);
-    thief.gets_nothing(Some(&last), "after the session, with its key");
-    thief.gets_nothing(None, "after the session, without a key");
-    let second = session(&code_ahead(&secret));
-    thief.gets_nothing(Some(&last), "in the next session, with the last one's key");
+    watch.sees_no_answer_to(&thief, Some(&last), "after the session, with its key");
+    watch.sees_no_answer_to(&thief, None, "after the session, without a key");
+    let second = exported(host, site, &code_ahead(&secret));
+    let when = "in the next session, with the last one's key";
+    watch.sees_nothing_of(&thief, Some(&last), when);
     let _tunnel = WgQuick::up(host, &second);
+    assert!(host.reaches(INSIDE, 20), "the owner is in all the same");
+}
+
+/// From another host, while packets flow; what the gate sends goes there until the owner sends again.
+fn a_thief_elsewhere_gets_nothing_while_the_owner_is_in(host: &Host, site: &Site) {
+    let elsewhere = Host::cabled("elsewh", "198.51.100.1", "198.51.100.2");
+    elsewhere.run("ip", &["route", "add", HERE, "via", "198.51.100.1"]);
+    let thief = Thief {
+        host: &elsewhere,
+        site,
+    };
+    let flow = Pings::start(host, 50, 10);
+    thief.gets_nothing(None, "elsewhere, without a key");
+    thief.gets_nothing(Some(WRONG), "elsewhere, with another key");
+    let said = flow.said();
+    let replies = said.lines().filter(|line| line.contains("bytes from"));
+    assert!(replies.count() >= 190, "the owner's packets: {said}");
     assert!(host.reaches(INSIDE, 20), "the owner is in all the same");
 }
 

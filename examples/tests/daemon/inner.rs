@@ -6,57 +6,37 @@ use std::net::IpAddr;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{FORWARDING, WgQuick, export};
+use crate::system::{FORWARDING, WgQuick, exported};
 
 /// The host behind, and this end of the cable to it.
 const INNER: &str = "198.51.100.2";
 const NEAR: &str = "198.51.100.1";
+/// The client's, in the tunnel.
+const CLIENT: &str = "10.9.0.2";
 
 /// Puts the tunnel's network behind the gate, or nothing: with masquerade the host behind needs no
 /// route to it.
 fn inner_host(knows_the_tunnel: bool) -> Host {
-    let inner = Host::apart();
-    run(
-        "ip",
-        &[
-            "link",
-            "add",
-            "inner0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "inner1",
-            "netns",
-            &inner.pid(),
-        ],
-    );
-    run(
-        "ip",
-        &["address", "add", &format!("{NEAR}/24"), "dev", "inner0"],
-    );
-    run("ip", &["link", "set", "inner0", "up"]);
-    inner.run("ip", &["link", "set", "lo", "up"]);
-    inner.run(
-        "ip",
-        &["address", "add", &format!("{INNER}/24"), "dev", "inner1"],
-    );
-    inner.run("ip", &["link", "set", "inner1", "up"]);
+    let inner = Host::cabled("inner", NEAR, INNER);
     if knows_the_tunnel {
         inner.run("ip", &["route", "add", "10.9.0.0/24", "via", NEAR]);
     }
     inner
 }
 
-/// All that the daemon may have changed; of IPv6 less, since the cables' own addresses come when they
-/// like.
+/// All that the daemon may have changed. The cables' own addresses of IPv6 come when they like, and
+/// are left out.
 fn system() -> Vec<String> {
+    let routes = run("ip", &["-6", "-o", "route", "show", "table", "all"]);
+    let is_own = |line: &&str| ["fe80:", "ff00:"].iter().any(|net| line.contains(net));
     vec![
         run("cat", &[FORWARDING]),
         run("cat", &["/proc/sys/net/ipv6/conf/all/forwarding"]),
         run("nft", &["list", "ruleset"]),
-        run("ip", &["-o", "rule"]),
+        run("ip", &["-4", "-o", "rule"]),
+        run("ip", &["-6", "-o", "rule"]),
         run("ip", &["-4", "-o", "route", "show", "table", "all"]),
+        routes.lines().filter(|line| !is_own(line)).collect(),
         run("ip", &["-4", "-o", "address"]),
         run("ip", &["-br", "link"]),
     ]
@@ -79,15 +59,25 @@ fn site(masquerade: bool) -> Site {
     site
 }
 
-/// A packet of that many bytes, which may not be cut, reaches the host behind.
-fn passes(host: &Host, bytes: u32) -> bool {
+/// Sends a packet of that many bytes, which may not be cut; says whether it was answered, and what
+/// was said of it.
+fn sent(host: &Host, bytes: u32, to: &str) -> (bool, String) {
     let payload = (bytes - 28).to_string();
     let mut ping = host.command("ping");
-    ping.args([
-        "-q", "-c", "1", "-w", "3", "-M", "do", "-s", &payload, INNER,
-    ]);
-    ping.stdout(std::process::Stdio::null());
-    ping.status().unwrap().success()
+    ping.args(["-c", "1", "-W", "3", "-M", "do", "-s", &payload, to]);
+    let output = ping.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said)
+}
+
+/// What is to go into the tunnel must be no longer than its MTU: the gate says so, by its own.
+fn assert_mtu(inner: &Host, host: &Host) {
+    assert!(sent(host, 1300, INNER).0 && !sent(host, 1301, INNER).0);
+    if inner.run("ip", &["route"]).contains("10.9.0.0/24") {
+        assert!(sent(inner, 1300, CLIENT).0);
+        let (is_answered, said) = sent(inner, 1301, CLIENT);
+        assert!(!is_answered && said.contains("mtu = 1300"), "{said}");
+    }
 }
 
 fn reaches(host: &Host, seconds: u32) -> bool {
@@ -118,9 +108,7 @@ fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_bac
             let secret = enrol(&site);
             let before = system();
             let mut daemon = site.run();
-            let (mut connect, file) = export(&host, &site);
-            connect.enter(&code(&secret, 0));
-            connect.wait_for("is good for");
+            let file = exported(&host, &site, &code(&secret, 0));
             let text = std::fs::read_to_string(&file).unwrap();
             for line in ["DNS = 198.51.100.53", "MTU = 1300"] {
                 assert!(text.contains(line), "{line}");
@@ -130,22 +118,24 @@ fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_bac
 
             let tunnel = WgQuick::up(&host, &file);
             assert!(reaches(&host, 20), "masquerade: {masquerade}");
-            assert!(passes(&host, 1300) && !passes(&host, 1301));
-            let seen = if masquerade { NEAR } else { "10.9.0.2" };
+            assert_mtu(&inner, &host);
+            let seen = if masquerade { NEAR } else { CLIENT };
             assert_eq!(seen_by(&inner, &host), seen);
             site.admin(&["revoke", "--user", "alice"]);
             assert!(!reaches(&host, 2), "masquerade: {masquerade}");
             drop(tunnel);
 
-            // By SIGTERM, while somebody is in.
-            let (mut connect, file) = export(&host, &site);
-            connect.enter(&code_ahead(&secret));
-            connect.wait_for("is good for");
+            // By a signal, while somebody is in.
+            let file = exported(&host, &site, &code_ahead(&secret));
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, text.replace("DNS = 198.51.100.53\n", "")).unwrap();
             let _tunnel = WgQuick::up(&host, &file);
             assert!(reaches(&host, 20), "masquerade: {masquerade}");
-            daemon.terminate();
+            if masquerade {
+                daemon.interrupt();
+            } else {
+                daemon.terminate();
+            }
             assert_eq!(daemon.status(), Some(0));
             assert!(!reaches(&host, 2), "masquerade: {masquerade}");
             assert_eq!(system(), before, "masquerade: {masquerade}");

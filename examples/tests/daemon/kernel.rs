@@ -1,16 +1,18 @@
-//! `gate-server` in front of the kernel's WireGuard, with a client of stock tools on another host.
-//! `cargo xtask test` runs this in a virtual machine whose kernel has it.
+//! `gate-server` in front of the kernel's WireGuard, and in front of every other interface with the
+//! kernel's as the client; always with stock tools on another host. `cargo xtask test` runs this in a
+//! virtual machine whose kernel has it.
 
 use std::time::Duration;
 
 use mfagate::runtime::SystemClock;
 use mfagate::time::Clock;
 
+use crate::adoption::ORPHAN;
 use crate::before::nothing_passes_without_the_session_s_key;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
-use crate::story::{code, enrol};
-use crate::system::{FORWARDING, INSIDE, Pings, WgQuick, export, lasts};
+use crate::story::{code, code_ahead, enrol};
+use crate::system::{FORWARDING, ForeignInterface, INSIDE, Pings, admitted, lasts};
 use crate::upkeep::{as_nobody, nothing_is_left};
 
 /// A site that changes all there is to change, in a network where nothing is.
@@ -29,14 +31,6 @@ fn site() -> Site {
 
 fn peers() -> String {
     run("wg", &["show", "wg0", "peers"])
-}
-
-/// Signs in, and brings the tunnel up with `wg-quick`.
-fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
-    let (mut connect, file) = export(host, site);
-    connect.enter(code);
-    connect.wait_for("is good for");
-    WgQuick::up(host, &file)
 }
 
 #[test]
@@ -115,12 +109,8 @@ fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
         let leased = peers();
         let flow = Pings::start(&host, 50, 12);
         daemon.kill();
-        // Any 32 bytes are a public key.
-        let orphan = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
-        run(
-            "wg",
-            &["set", "wg0", "peer", orphan, "allowed-ips", "10.9.0.77/32"],
-        );
+        let stranger = ["set", "wg0", "peer", ORPHAN, "allowed-ips", "10.9.0.77/32"];
+        run("wg", &stranger);
         let mut daemon = site.run();
         assert_eq!(peers(), leased);
         let said = flow.said();
@@ -165,8 +155,7 @@ fn what_is_not_as_it_was_about_an_interface_left_behind_is_put_right() {
 
         // Whoever is on one that was taken down may have been shut out.
         daemon.kill();
-        let orphan = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
-        run("wg", &["set", "wg0", "peer", orphan]);
+        run("wg", &["set", "wg0", "peer", ORPHAN]);
         run("ip", &["link", "set", "wg0", "down"]);
         let mut daemon = site.run();
         assert_eq!(shown(), before);
@@ -208,5 +197,50 @@ fn a_kernel_without_the_module_is_told_so_and_nothing_is_left() {
         run("modprobe", &["wireguard"]);
         assert!(complaint.contains("modprobe wireguard"), "{complaint}");
         nothing_is_left(&site);
+    });
+}
+
+/// By whatever interface the gate is on: twice, since the second session's key is another.
+fn the_kernel_is_let_in_and_out(host: &Host, site: &Site) {
+    let secret = enrol(site);
+    let _daemon = site.run();
+    for code in [code(&secret, 0), code_ahead(&secret)] {
+        let tunnel = admitted(host, site, &code);
+        let link = host.run("ip", &["-details", "link", "show", "type", "wireguard"]);
+        assert!(link.contains("mfgq"), "it is another make: {link}");
+        assert!(host.reaches(INSIDE, 20));
+        site.admin(&["revoke", "--user", "alice"]);
+        assert!(!host.reaches(INSIDE, 2));
+        drop(tunnel);
+    }
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn the_kernel_is_a_client_of_a_gate_on_a_tun_device() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        site.configure(|text| text.replace("\"netstack\"", "\"userspace\""));
+        the_kernel_is_let_in_and_out(&host, &site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn the_kernel_is_a_client_of_a_gate_on_another_program_s_interface() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, true);
+        the_kernel_is_let_in_and_out(&host, &site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn the_kernel_is_a_client_of_a_gate_in_its_own_process() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        the_kernel_is_let_in_and_out(&host, &site);
     });
 }

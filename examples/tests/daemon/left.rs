@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::Profile;
 
+use crate::adoption::{STATIC, with_static_peer};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{ForeignInterface, INSIDE, WgQuick, export};
-
-/// Any 32 bytes are a public key.
-const STATIC: &str = "c3RhdGljc3RhdGljc3RhdGljc3RhdGljc3RhdGljc3Q=";
+use crate::system::{ForeignInterface, INSIDE, WgQuick, admitted};
 
 /// A site in front of an interface that is not the daemon's, without a guard and with a peer of its
 /// own.
@@ -22,12 +20,16 @@ fn site() -> (Site, TotpSecret, ForeignInterface) {
     let secret = enrol(&site);
     let interface = ForeignInterface::up(&site);
     interface.serve(&site, false);
-    site.configure(|text| {
-        let left_alone = format!("masquerade = false\ndanger_unmanaged_peers = [\"{STATIC}\"]");
-        text.replace("masquerade = false", &left_alone)
-    });
+    site.configure(with_static_peer);
     run("wg", &["set", &interface.name, "peer", STATIC]);
     (site, secret, interface)
+}
+
+/// Signs in, and is in.
+fn let_in<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    let tunnel = admitted(host, site, code);
+    assert!(host.reaches(INSIDE, 20));
+    tunnel
 }
 
 impl ForeignInterface {
@@ -41,16 +43,6 @@ impl ForeignInterface {
     fn is_up(&self) -> bool {
         run("ip", &["link", "show", "dev", &self.name]).contains(",UP")
     }
-}
-
-/// Signs in, and brings the tunnel up.
-fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
-    let (mut connect, file) = export(host, site);
-    connect.enter(code);
-    connect.wait_for("is good for");
-    let tunnel = WgQuick::up(host, &file);
-    assert!(host.reaches(INSIDE, 20));
-    tunnel
 }
 
 /// A file in the state directory that something else is in the place of.
@@ -80,7 +72,7 @@ fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemo
         let host = Host::joined();
         let (site, secret, interface) = site();
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
 
         // One that runs keeps its peers, whoever else tries to start.
         let complaint = site.refused(&["run"]);
@@ -175,7 +167,7 @@ fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
         };
         let revoke = ["revoke", "--user", "alice"];
         let daemon = site.run();
-        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        let tunnel = let_in(&host, &site, &code(&secret, 0));
         daemon.kill();
 
         // While the program hangs nothing can be told, and nothing is acknowledged.
@@ -211,7 +203,7 @@ fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
 
         // With the interface gone nobody passes.
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code_ahead(&secret));
+        let _tunnel = let_in(&host, &site, &code_ahead(&secret));
         daemon.kill();
         drop(interface);
         assert_eq!(site.admin(&revoke), "Sessions ended: 1\n");
@@ -260,7 +252,7 @@ fn a_daemon_on_another_backend_takes_those_off_whom_the_last_one_left() {
         let host = Host::joined();
         let (site, secret, interface) = site();
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
         daemon.kill();
         assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
 
@@ -283,7 +275,7 @@ fn a_guard_that_was_left_stays_with_a_start_that_fails_and_goes_with_the_next() 
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, true);
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
         daemon.kill();
 
         let control = TcpListener::bind(site.control).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::network::{HERE, Host, in_new_network};
 use crate::site::Site;
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export};
+use crate::system::{ForeignInterface, INSIDE, Pings, admitted, exported};
 
 fn ring(site: &Site) -> (PathBuf, String) {
     let path = site.path().join("state/ring.keys");
@@ -21,10 +21,7 @@ fn a_new_key_seals_all_that_there_is_and_live_traffic_does_not_notice() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let daemon = site.run();
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 20));
 
         // Who runs goes on with the keys that it knows: nothing may be sealed with another.
@@ -55,9 +52,7 @@ fn a_new_key_seals_all_that_there_is_and_live_traffic_does_not_notice() {
 
         let _daemon = site.run();
         site.admin(&["revoke", "--all"]);
-        let (mut connect, _) = export(&host, &site);
-        connect.enter(&code_ahead(&secret));
-        connect.wait_for("is good for");
+        exported(&host, &site, &code_ahead(&secret));
         assert!(site.admin(&["audit", "export"]).contains("ring_rotated"));
         site.admin(&["audit", "verify"]);
     });

@@ -70,12 +70,7 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
         let site = site();
         let secret = enrol(&site);
         let _daemon = run_on_a_tun_device(&site);
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        assert_eq!(connect.status(), Some(0));
-
-        let tunnel = WgQuick::up(&host, &file);
+        let tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 10));
         site.admin(&["revoke", "--user", "alice"]);
         assert!(!host.reaches(INSIDE, 2));
@@ -117,10 +112,7 @@ fn a_killed_gate_takes_its_tun_device_with_it() {
         let site = site();
         let secret = enrol(&site);
         let mut daemon = run_on_a_tun_device(&site);
-        let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
-        connect.wait_for("is good for");
-        let _tunnel = WgQuick::up(&host, &file);
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
         assert!(host.reaches(INSIDE, 5));
         let flow = Pings::start(&host, 50, 4);
         std::thread::sleep(Duration::from_secs(1));
@@ -288,6 +280,20 @@ pub(crate) fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
     let profile = site.path().join("profile.toml");
     let connect = Running::start(connect.arg(profile).arg("--export").arg(&file));
     (connect, file)
+}
+
+/// A file of `wg-quick`, of a session that this code was good for.
+pub(crate) fn exported(host: &Host, site: &Site, code: &str) -> PathBuf {
+    let (mut connect, file) = export(host, site);
+    connect.enter(code);
+    connect.wait_for("is good for");
+    assert_eq!(connect.status(), Some(0));
+    file
+}
+
+/// Signs in with this code, and brings the tunnel up with the stock tools.
+pub(crate) fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    WgQuick::up(host, &exported(host, site, code))
 }
 
 /// A tunnel of the stock tools; it goes down with the test.

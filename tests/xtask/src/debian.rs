@@ -152,6 +152,11 @@ pub(crate) const VM: &[Need] = &[
         reason: "core/tests/kernel: a second implementation's view of the interface",
     },
     Need {
+        program: "wireguard-go",
+        package: "wireguard-go",
+        reason: "examples/tests/daemon: a gate on it, and the kernel as its client",
+    },
+    Need {
         program: "nft",
         package: "nftables",
         reason: "examples/tests/daemon: masquerading",

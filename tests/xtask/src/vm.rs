@@ -45,6 +45,7 @@ const JOBS: &[Job] = &[
 /// Kernel modules that the machine loads, with whatever these need.
 const MODULES: &[&str] = &[
     "wireguard",
+    "tun",
     "veth",
     "dummy",
     "nf_tables",
@@ -58,7 +59,17 @@ const MODULES: &[&str] = &[
 
 /// Programs of the host that tests call in the machine, besides those of busybox.
 const PROGRAMS: &[&str] = &[
-    "bash", "ip", "nft", "nsenter", "ping", "setpriv", "stat", "unshare", "wg", "wg-quick",
+    "bash",
+    "ip",
+    "nft",
+    "nsenter",
+    "ping",
+    "setpriv",
+    "stat",
+    "unshare",
+    "wg",
+    "wg-quick",
+    "wireguard-go",
 ];
 
 /// Files of the host that programs read there: without authorities a client of HTTP does not begin.
