@@ -31,6 +31,14 @@ struct Record {
     /// Where the changes are: a boot of the machine, and a network namespace.
     place: String,
     changes: BTreeSet<Change>,
+    served: Option<Served>,
+}
+
+/// An interface that peers are let on, and that does not go with the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) name: String,
+    pub(crate) backend: Backend,
 }
 
 /// One change. They are taken back in this order, so that nobody passes unguarded meanwhile.
@@ -50,19 +58,7 @@ enum Change {
 impl Changes {
     /// Takes over what a killed daemon left. What this one has no use for is taken back.
     pub(crate) fn resume(settings: &Settings) -> Result<Self, Box<dyn Error>> {
-        let (path, place) = (settings.changes(), place()?);
-        let left = match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str::<Record>(&text)
-                .map_err(|error| format!("{}: {error}; remove it", path.display()))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => Record::none(place.clone()),
-            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
-        };
-        // What belonged to an earlier boot went with it.
-        let record = if left.place == place {
-            left
-        } else {
-            Record::none(place)
-        };
+        let (path, record) = (settings.changes(), Record::read(settings)?);
         let mut changes = Self { path, record };
         let wanted = wanted(&settings.interface);
         let is_left = |change: &Change| !wanted.contains(change);
@@ -78,6 +74,20 @@ impl Changes {
             self.note(change)?;
         }
         Ok(())
+    }
+
+    /// Peers will be let on the interface. Nobody is on one that was served before.
+    pub(crate) fn serve(&mut self, interface: &OnTheSystem) -> io::Result<()> {
+        let Served { name, backend } = Served::by(interface);
+        let outlives = backend.outlives();
+        self.record.served = outlives.then_some(Served { name, backend });
+        self.write()
+    }
+
+    /// Nobody is on the interface any more.
+    pub(crate) fn nobody_is_served(&mut self) -> io::Result<()> {
+        self.record.served = None;
+        self.write()
     }
 
     /// The lease guard's table will be there; says whether none was left.
@@ -165,7 +175,7 @@ table inet {table} {{
     }
 
     fn write(&self) -> io::Result<()> {
-        if self.record.changes.is_empty() {
+        if self.record.changes.is_empty() && self.record.served.is_none() {
             return match std::fs::remove_file(&self.path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -181,11 +191,41 @@ table inet {table} {{
 }
 
 impl Record {
-    const fn none(place: String) -> Self {
-        Self {
+    /// What is written down, but for what belonged to an earlier boot and went with it.
+    fn read(settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        let (path, place) = (settings.changes(), place()?);
+        let left = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(
+                serde_json::from_str::<Self>(&text)
+                    .map_err(|error| format!("{}: {error}; remove it", path.display()))?,
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        };
+        let left = left.filter(|left| left.place == place);
+        Ok(left.unwrap_or(Self {
             place,
             changes: BTreeSet::new(),
+            served: None,
+        }))
+    }
+}
+
+impl Served {
+    /// What these settings have a daemon serve.
+    pub(crate) fn by(interface: &OnTheSystem) -> Self {
+        Self {
+            name: interface.name.clone(),
+            backend: interface.backend,
         }
+    }
+
+    /// What the last daemon served and did not clear, as when it was killed.
+    ///
+    /// # Errors
+    /// What it wrote down can't be read.
+    pub(crate) fn last(settings: &Settings) -> Result<Option<Self>, Box<dyn Error>> {
+        Ok(Record::read(settings)?.served)
     }
 }
 

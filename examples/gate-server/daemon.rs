@@ -47,12 +47,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         (Err(error), _) => Err(error.to_string().into()),
     };
     if outcome.is_err() {
-        let left = match left {
-            Left::Interface(..) => left,
-            // It may have come, or begun to answer, since.
-            Left::Nothing | Left::Others(_) | Left::Unknown(_) => Left::reach(&settings).await,
-        };
-        left.shut(&settings).await;
+        left.again().await.shut().await;
     }
     outcome
 }
@@ -60,7 +55,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 /// Serves, and takes back what was changed on the system for it.
 async fn go_on(
     settings: &Settings,
-    left: &Left,
+    left: &Left<'_>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
     let mut changes = Changes::resume(settings)?;
@@ -76,13 +71,13 @@ async fn go_on(
 /// What may be refused for a wrong setting comes before anything is changed.
 async fn prepare(
     settings: &Settings,
-    left: &Left,
+    left: &Left<'_>,
     changes: &mut Changes,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
     settings.check()?;
     left.is_known()?;
-    left.give_up(settings).await?;
+    left.give_up().await?;
     // Made once to see that they can be.
     drop(settings.factors.verifiers(settings.folder())?);
     let control = listen(settings.control_listen).await?;
@@ -127,6 +122,7 @@ async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     changes.interface(&settings.interface)?;
     let (interface, _forwards) = bring_up(settings).await?;
+    changes.serve(&settings.interface)?;
     let guard = guard(settings, &interface, changes).await?;
     let interface: Arc<dyn InterfaceBackend> = match &guard {
         Some(guard) => guard.clone(),
@@ -138,8 +134,7 @@ async fn serve(
     };
     if served.is_err() {
         // Before the guard goes: it stays where there are peers.
-        let backend = settings.interface.backend;
-        Left::Interface(backend, interface).shut(settings).await;
+        Left::at_hand(settings, interface).shut().await;
     }
     if let Some(guard) = guard {
         match guard.close().await {
@@ -147,6 +142,9 @@ async fn serve(
             // The table stays, and nobody passes for longer than their lease.
             Err(error) => mfagate_examples::complain("gate-server", &error),
         }
+    }
+    if served.is_ok() {
+        changes.nobody_is_served()?;
     }
     served
 }

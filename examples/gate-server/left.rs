@@ -1,7 +1,6 @@
 //! What a daemon that was killed may have left: peers on an interface that outlives it, who pass
 //! until somebody takes them off.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,33 +9,151 @@ use mfagate::key::PublicKey;
 use mfagate_examples::backend::{Backend, Unreached, is_wireguard};
 use mfagate_examples::in_a_line;
 
-use crate::changes::{exists, take_down};
-use crate::settings::Settings;
+use crate::changes::{Served, exists, take_down};
+use crate::settings::{OnTheSystem, Settings};
 
 /// How long an interface may take for one thing; then it counts as not done.
 const LIMIT: Duration = Duration::from_secs(5);
 const NO_ANSWER: &str = "the program that runs it does not answer";
 
-/// The interface that the settings name, as it was left.
-pub(crate) enum Left {
+/// The interfaces that a daemon may have left: the one that the settings name, and the one that the
+/// last daemon served, where settings have changed since.
+pub(crate) struct Left<'a> {
+    settings: &'a Settings,
+    interfaces: Vec<Interface>,
+}
+
+/// One of them.
+struct Interface {
+    name: String,
+    state: State,
+}
+
+/// How it was left.
+enum State {
     /// There is none: nobody passes.
     Nothing,
     /// It has the gate's key.
-    Interface(Backend, Arc<dyn InterfaceBackend>),
+    Reached(Backend, Arc<dyn InterfaceBackend>),
     /// It has another key.
     Others(String),
     /// It may be the gate's, and can't be reached.
     Unknown(String),
 }
 
-impl Left {
-    /// Looks for an interface with the gate's key, also of another backend than the settings': `run`
-    /// may have been told to take it, and settings change.
-    pub(crate) async fn reach(settings: &Settings) -> Self {
-        let (name, backend) = (&settings.interface.name, settings.interface.backend);
+impl<'a> Left<'a> {
+    /// Looks for them.
+    pub(crate) async fn reach(settings: &'a Settings) -> Self {
+        let on = Served::by(&settings.interface);
+        // A record that can't be read stops a start for itself.
+        let last = Served::last(settings).ok().flatten();
+        let last = last.filter(|last| *last != on);
+        let mut names = vec![on.name.clone()];
+        names.extend(last.iter().map(|last| last.name.clone()));
+        names.dedup();
+        let mut interfaces = Vec::new();
+        for name in names {
+            let expected = [Some(&on), last.as_ref()].into_iter().flatten();
+            let expected = expected.filter(|one| one.name == name);
+            let expected: Vec<_> = expected.map(|one| one.backend).collect();
+            let state = State::of(settings, &name, &expected).await;
+            interfaces.push(Interface { name, state });
+        }
+        Self {
+            settings,
+            interfaces,
+        }
+    }
+
+    /// The interface that a daemon has at hand.
+    pub(crate) fn at_hand(settings: &'a Settings, interface: Arc<dyn InterfaceBackend>) -> Self {
+        let Served { name, backend } = Served::by(&settings.interface);
+        let state = State::Reached(backend, interface);
+        Self {
+            settings,
+            interfaces: vec![Interface { name, state }],
+        }
+    }
+
+    /// Looks again for those that were not reached: they may have come, or begun to answer, since.
+    pub(crate) async fn again(mut self) -> Self {
+        let mut now = Self::reach(self.settings).await.interfaces;
+        for interface in &mut self.interfaces {
+            let anew = now.iter().position(|anew| anew.name == interface.name);
+            if let (Some(anew), false) = (anew, matches!(interface.state, State::Reached(..))) {
+                *interface = now.swap_remove(anew);
+            }
+        }
+        self
+    }
+
+    /// An error where it can't be told who passes.
+    pub(crate) fn is_known(&self) -> Result<(), String> {
+        self.interfaces.iter().try_for_each(|interface| {
+            let (State::Others(why) | State::Unknown(why)) = &interface.state else {
+                return Ok(());
+            };
+            if interface.name == self.settings.interface.name {
+                return Err(why.clone());
+            }
+            Err(format!(
+                "the last daemon served {}, and {why}; remove that interface, or, where it is not this gate's any more, {}",
+                interface.name,
+                self.settings.changes().display()
+            ))
+        })
+    }
+
+    /// Takes everybody off whom the settings don't leave alone, where another interface is served from
+    /// now on.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub(crate) async fn give_up(&self) -> Result<(), String> {
+        let on = Served::by(&self.settings.interface);
+        for interface in &self.interfaces {
+            if let State::Reached(backend, _) = interface.state
+                && (&interface.name, backend) != (&on.name, on.backend)
+            {
+                let manages = |peer: &PublicKey| self.settings.interface.manages(peer);
+                interface.remove(&manages).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everybody off whom the settings don't leave alone, since no gate came up; takes the
+    /// interface down where that fails. Says on the standard error what it did, or could not do.
+    pub(crate) async fn shut(&self) {
+        for interface in &self.interfaces {
+            interface.shut(&self.settings.interface).await;
+        }
+    }
+
+    /// Takes those off who are meant, or the interface down: when this returns, none of them passes.
+    ///
+    /// # Errors
+    /// They may still pass one; in words, with what to do. The others are done.
+    pub(crate) async fn remove(
+        &self,
+        are_meant: impl Fn(&PublicKey) -> bool,
+    ) -> Result<(), String> {
+        let mut outcome = Ok(());
+        for interface in &self.interfaces {
+            outcome = outcome.and(interface.remove(&are_meant).await);
+        }
+        outcome
+    }
+}
+
+impl State {
+    /// Looks for an interface with the gate's key, also of another backend than what is expected: `run`
+    /// may have been told to take it.
+    async fn of(settings: &Settings, name: &str, expected: &[Backend]) -> Self {
         let key = match settings.key() {
             Ok(key) => key,
-            Err(error) => return Self::without_a_key(settings, error.as_ref()),
+            Err(_) if !expected.iter().any(|backend| backend.outlives()) => return Self::Nothing,
+            Err(error) => return Self::unless_gone(name, in_a_line(error.as_ref())),
         };
         let mut left = Self::Nothing;
         for outliving in [Backend::Kernel, Backend::Uapi] {
@@ -45,10 +162,10 @@ impl Left {
                 Err(_) => Err(Unreached::Hangs),
             };
             match found {
-                Ok(Some(interface)) => return Self::Interface(outliving, interface),
+                Ok(Some(interface)) => return Self::Reached(outliving, interface),
                 Ok(None) => {}
                 // Nothing says that this one was ever the gate's.
-                Err(_) if outliving != backend => {}
+                Err(_) if !expected.contains(&outliving) => {}
                 Err(Unreached::OtherKey(why)) => left = Self::Others(why),
                 Err(Unreached::NoSocket(why)) => left = Self::unless_gone(name, why),
                 Err(Unreached::Hangs) => left = Self::Unknown(NO_ANSWER.to_owned()),
@@ -58,15 +175,6 @@ impl Left {
         left
     }
 
-    fn without_a_key(settings: &Settings, error: &dyn Error) -> Self {
-        match settings.interface.backend {
-            Backend::Netstack | Backend::Userspace => Self::Nothing,
-            Backend::Kernel | Backend::Uapi => {
-                Self::unless_gone(&settings.interface.name, in_a_line(error))
-            }
-        }
-    }
-
     fn unless_gone(name: &str, why: String) -> Self {
         match exists(name) {
             Ok(false) => Self::Nothing,
@@ -74,53 +182,30 @@ impl Left {
             Err(error) => Self::Unknown(in_a_line(error.as_ref())),
         }
     }
+}
 
-    /// An error where it can't be told who passes.
-    pub(crate) fn is_known(&self) -> Result<(), String> {
-        match self {
-            Self::Nothing | Self::Interface(..) => Ok(()),
-            Self::Others(why) | Self::Unknown(why) => Err(why.clone()),
-        }
-    }
-
-    /// Takes everybody off whom the settings don't leave alone, where another interface is served from
-    /// now on.
-    ///
-    /// # Errors
-    /// As [`remove`](Self::remove).
-    pub(crate) async fn give_up(&self, settings: &Settings) -> Result<(), String> {
-        let on = &settings.interface;
-        match self {
-            Self::Interface(backend, _) if *backend != on.backend => {
-                self.remove(&on.name, |peer| on.manages(peer)).await
-            }
-            Self::Nothing | Self::Interface(..) | Self::Others(_) | Self::Unknown(_) => Ok(()),
-        }
-    }
-
-    /// Takes everybody off whom the settings don't leave alone, since no gate came up; takes the
-    /// interface down where that fails. Says on the standard error what it did, or could not do.
-    pub(crate) async fn shut(&self, settings: &Settings) {
-        let name = &settings.interface.name;
-        let done = match self {
-            Self::Nothing => return,
-            Self::Interface(_, interface) => {
-                let all = |peer: &PublicKey| settings.interface.manages(peer);
+impl Interface {
+    async fn shut(&self, on: &OnTheSystem) {
+        let name = &self.name;
+        let done = match &self.state {
+            State::Nothing => return,
+            State::Reached(_, interface) => {
+                let all = |peer: &PublicKey| on.manages(peer);
                 match take_off(interface.as_ref(), all).await {
                     Ok(0) => return,
                     Ok(peers) => Ok(format!("peers of an earlier run taken off {name}: {peers}")),
                     Err(why) => fence(interface.as_ref(), name, why).await,
                 }
             }
-            Self::Others(why) => {
+            State::Others(why) => {
                 eprintln!("gate-server: {name} is left as it is: {why}");
                 return;
             }
-            Self::Unknown(why) if is_wireguard(name).await => match take_down(name) {
+            State::Unknown(why) if is_wireguard(name).await => match take_down(name) {
                 Ok(()) => Ok(format!("{name} was taken down: {why}")),
                 Err(error) => Err(format!("{why}, and {error}")),
             },
-            Self::Unknown(why) => Err(why.clone()),
+            State::Unknown(why) => Err(why.clone()),
         };
         match done {
             Ok(done) => eprintln!("gate-server: no gate came up: {done}"),
@@ -131,25 +216,16 @@ impl Left {
         }
     }
 
-    /// Takes those off the interface that are meant, or takes it down: when this returns, none of
-    /// them passes.
-    ///
-    /// # Errors
-    /// They may still pass; in words, with what to do.
-    pub(crate) async fn remove(
-        &self,
-        name: &str,
-        are_meant: impl Fn(&PublicKey) -> bool,
-    ) -> Result<(), String> {
-        let removed = match self {
-            Self::Nothing => return Ok(()),
-            Self::Interface(_, interface) => match take_off(interface.as_ref(), are_meant).await {
+    async fn remove(&self, are_meant: impl Fn(&PublicKey) -> bool) -> Result<(), String> {
+        let removed = match &self.state {
+            State::Nothing => return Ok(()),
+            State::Reached(_, interface) => match take_off(interface.as_ref(), are_meant).await {
                 Ok(_) => return Ok(()),
-                Err(why) => fence(interface.as_ref(), name, why).await,
+                Err(why) => fence(interface.as_ref(), &self.name, why).await,
             },
-            Self::Others(why) | Self::Unknown(why) => Err(why.clone()),
+            State::Others(why) | State::Unknown(why) => Err(why.clone()),
         };
-        let done = removed.map_err(|why| may_still_pass(name, &why))?;
+        let done = removed.map_err(|why| may_still_pass(&self.name, &why))?;
         eprintln!("gate-server: {done}");
         Ok(())
     }

@@ -165,7 +165,7 @@ async fn remove(
         meant.extend(own.map(|peer| peer.key));
     }
     let left = Left::reach(settings).await;
-    let removed = left.remove(&settings.interface.name, |peer| {
+    let removed = left.remove(|peer| {
         let is_meant = target.names(peer) || meant.contains(peer);
         is_meant && settings.interface.manages(peer)
     });

@@ -14,12 +14,12 @@ use mfagate::interface::netstack::Netstack;
 use mfagate::interface::uapi::{Uapi, UapiError};
 use mfagate::interface::userspace::Userspace;
 use mfagate::key::PrivateKey;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::in_a_line;
 
 /// Which WireGuard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// In this process, with a TCP/IP stack of its own: no privileges.
@@ -58,6 +58,15 @@ pub struct Interface {
 }
 
 impl Backend {
+    /// Whether an interface of it outlives the process, with its peers.
+    #[must_use]
+    pub const fn outlives(self) -> bool {
+        match self {
+            Self::Netstack | Self::Userspace => false,
+            Self::Kernel | Self::Uapi => true,
+        }
+    }
+
     /// Brings the interface up. For [`Backend::Uapi`] it is up already, and only its peers are
     /// anyone's but its owner's.
     ///

@@ -268,6 +268,51 @@ fn a_daemon_on_another_backend_takes_those_off_whom_the_last_one_left() {
 }
 
 #[test]
+fn an_interface_that_the_settings_no_longer_name_is_cleared_all_the_same() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let (site, secret, interface) = site();
+        let name = |name: &str| format!("name = \"{name}\"");
+        let (own, another) = (name(&interface.name), name("mfother"));
+        let daemon = site.run();
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        daemon.kill();
+
+        // By a start that fails, since there is no such interface.
+        site.configure(|text| text.replace(&own, &another));
+        site.refused(&["run"]);
+        assert!(!interface.has_somebody());
+
+        // By one that goes on with another.
+        site.configure(|text| text.replace(&another, &own));
+        let daemon = site.run();
+        assert!(host.reaches(INSIDE, 20), "the session is live");
+        daemon.kill();
+        let settings = site.path().join("gate.toml");
+        let before = std::fs::read_to_string(&settings).unwrap();
+        site.configure(|text| {
+            let listen = |at: &str| format!("wireguard_listen = \"{at}\"");
+            text.replace(&own, &another)
+                .replace(&listen(&site.wireguard.to_string()), &listen("127.0.0.1:1"))
+        });
+        let mut daemon = Running::start(&mut site.server(&["run", "--backend", "netstack"]));
+        daemon.wait_for("is up");
+        assert!(!interface.has_somebody());
+        daemon.kill();
+        std::fs::write(&settings, before).unwrap();
+
+        // Without a daemon, by whoever revokes.
+        let daemon = site.run();
+        assert!(host.reaches(INSIDE, 20), "the session is live");
+        daemon.kill();
+        site.configure(|text| text.replace(&own, &another));
+        let revoked = site.admin(&["revoke", "--user", "alice"]);
+        assert_eq!(revoked, "Sessions ended: 1\n");
+        assert!(!interface.has_somebody());
+    });
+}
+
+#[test]
 fn a_guard_that_was_left_stays_with_a_start_that_fails_and_goes_with_the_next() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
