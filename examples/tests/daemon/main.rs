@@ -8,6 +8,7 @@ mod desk;
 mod device;
 mod factors;
 mod faults;
+mod idle;
 mod inner;
 mod kernel;
 mod left;

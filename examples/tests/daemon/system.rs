@@ -310,6 +310,14 @@ impl<'a> WgQuick<'a> {
         Self { host, file }
     }
 
+    /// Bytes that the client's end has sent so far.
+    pub(crate) fn sent(&self) -> u64 {
+        let name = self.file.file_stem().unwrap().to_str().unwrap();
+        let shown = self.host.run("wg", &["show", name, "transfer"]);
+        let sent = shown.split_whitespace().next_back();
+        sent.unwrap().parse().unwrap()
+    }
+
     fn command(host: &Host, what: &str, file: &Path) -> Command {
         let mut command = host.command("wg-quick");
         command.arg(what).arg(file);
