@@ -74,18 +74,18 @@ impl Watch {
         let (name, port) = (name.split('"').next().unwrap(), site.wireguard.port());
         // Before anything that drops packets.
         let rules = format!(
-            "add table inet watch; add counter inet watch sent; add counter inet watch inside;
-            add chain inet watch leaving {{ type filter hook output priority -500; }};
-            add rule inet watch leaving udp sport {port} counter name sent;
-            add chain inet watch entering {{ type filter hook prerouting priority -500; }};
-            add rule inet watch entering iifname {name} counter name inside"
+            "add table inet watch;
+            add chain inet watch sent {{ type filter hook output priority -500; }};
+            add rule inet watch sent udp sport {port} counter;
+            add chain inet watch inside {{ type filter hook prerouting priority -500; }};
+            add rule inet watch inside iifname {name} counter"
         );
         run("nft", &[rules]);
         Self
     }
 
     fn count(&self, what: &str) -> u64 {
-        let shown = run("nft", &["list", "counter", "inet", "watch", what]);
+        let shown = run("nft", &["list", "chain", "inet", "watch", what]);
         let mut words = shown.split_whitespace();
         words.find(|word| *word == "packets").unwrap();
         words.next().unwrap().parse().unwrap()

@@ -10,7 +10,7 @@ use mfagate::time::Clock;
 use crate::adoption::ORPHAN;
 use crate::before::nothing_passes_without_the_session_s_key;
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
+use crate::site::{PAGE, Running, Site};
 use crate::story::{code, code_ahead, enrol};
 use crate::system::{FORWARDING, ForeignInterface, INSIDE, Pings, admitted, lasts};
 use crate::upkeep::{as_nobody, nothing_is_left};
@@ -201,16 +201,16 @@ fn a_kernel_without_the_module_is_told_so_and_nothing_is_left() {
 }
 
 /// By whatever interface the gate is on: twice, since the second session's key is another.
-fn the_kernel_is_let_in_and_out(host: &Host, site: &Site) {
+fn the_kernel_is_let_in_and_out(host: &Host, site: &Site, reaches: impl Fn(u32) -> bool) {
     let secret = enrol(site);
     let _daemon = site.run();
     for code in [code(&secret, 0), code_ahead(&secret)] {
         let tunnel = admitted(host, site, &code);
         let link = host.run("ip", &["-details", "link", "show", "type", "wireguard"]);
         assert!(link.contains("mfgq"), "it is another make: {link}");
-        assert!(host.reaches(INSIDE, 20));
+        assert!(reaches(20));
         site.admin(&["revoke", "--user", "alice"]);
-        assert!(!host.reaches(INSIDE, 2));
+        assert!(!reaches(2));
         drop(tunnel);
     }
 }
@@ -221,7 +221,7 @@ fn the_kernel_is_a_client_of_a_gate_on_a_tun_device() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
         site.configure(|text| text.replace("\"netstack\"", "\"userspace\""));
-        the_kernel_is_let_in_and_out(&host, &site);
+        the_kernel_is_let_in_and_out(&host, &site, |within| host.reaches(INSIDE, within));
     });
 }
 
@@ -232,7 +232,7 @@ fn the_kernel_is_a_client_of_a_gate_on_another_program_s_interface() {
         let (host, site) = (Host::joined(), Site::at(HERE));
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, true);
-        the_kernel_is_let_in_and_out(&host, &site);
+        the_kernel_is_let_in_and_out(&host, &site, |within| host.reaches(INSIDE, within));
     });
 }
 
@@ -241,6 +241,13 @@ fn the_kernel_is_a_client_of_a_gate_on_another_program_s_interface() {
 fn the_kernel_is_a_client_of_a_gate_in_its_own_process() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
-        the_kernel_is_let_in_and_out(&host, &site);
+        site.have_a_page();
+        let page = format!("http://{PAGE}/");
+        the_kernel_is_let_in_and_out(&host, &site, |within| {
+            let mut fetch = host.command("timeout");
+            fetch.args([&within.to_string(), "wget", "-q", "-O", "-", &page]);
+            let fetched = fetch.output().unwrap();
+            String::from_utf8_lossy(&fetched.stdout).contains("You are inside.")
+        });
     });
 }

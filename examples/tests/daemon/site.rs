@@ -20,12 +20,17 @@ impl Site {
     /// What `init` wrote, at ports that are free, with a page inside.
     pub(crate) fn new() -> Self {
         let site = Self::at("127.0.0.1");
+        site.have_a_page();
+        site
+    }
+
+    /// Puts a page inside.
+    pub(crate) fn have_a_page(&self) {
         let forward = format!(
             "[[forwards]]\nat = \"{PAGE}\"\nto = \"{}\"\n",
             serve_page("127.0.0.1:0")
         );
-        site.configure(|text| text + &forward);
-        site
+        self.configure(|text| text + &forward);
     }
 
     /// What `init` wrote, at ports of this address that are free.
