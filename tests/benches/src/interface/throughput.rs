@@ -2,7 +2,8 @@
 //! interface, over those without, on the same backend, in turn.
 //!
 //! Without: a client's peer on the interface, and nothing else. With: the same peer, admitted by a
-//! gate that runs, among others; where the interface is one of the system's, a lease guard besides.
+//! gate that runs, among others. Where the interface is one of the system's, also behind a gate with
+//! a lease guard.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,7 +23,7 @@ use tokio::runtime::Runtime;
 use super::fleet::{Fleet, first_key, peer};
 use super::network::Space;
 use crate::floor::Error;
-use crate::measure::Pair;
+use crate::measure::{Pair, median};
 use crate::report::{Report, Target};
 
 /// Live sessions at the gate, the client's among them.
@@ -35,22 +36,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of the throughput without a gate must be left.
 const LEFT: f64 = 0.98;
 
-/// How much goes through in a round, in each direction, and how many rounds there are.
+/// How much goes through in a round, in each direction, how many rounds there are, and how often all of
+/// it is set up anew: a connection has its luck.
 struct Load {
     mebibytes: usize,
     rounds: u32,
+    lines: u32,
 }
 
 /// Measures what is wanted, but for the kernel's.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     let load = Load {
         mebibytes: 16,
-        rounds: 61,
+        rounds: 13,
+        lines: 7,
     };
     if report.wants("interface.in_process_throughput") {
         in_process(report, &load)?;
     }
-    if report.wants("interface.userspace_throughput") {
+    if report.wants("interface.userspace_throughput")
+        || report.wants("interface.userspace_guarded_throughput")
+    {
         let make = async |key: PrivateKey| {
             let builder = Userspace::builder("wg0", key).listen(OUTSIDE.parse()?);
             let made = builder.address(GATE.parse()?).build().await?;
@@ -64,12 +70,15 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
 
 /// Measures what is wanted of the kernel's.
 pub(super) fn rows_of_the_kernel(report: &mut Report) -> Result<(), Error> {
-    if !report.wants("interface.kernel_throughput") {
+    if !report.wants("interface.kernel_throughput")
+        && !report.wants("interface.kernel_guarded_throughput")
+    {
         return Ok(());
     }
     let load = Load {
         mebibytes: 2,
-        rounds: 41,
+        rounds: 13,
+        lines: 5,
     };
     let make = async |key: PrivateKey| {
         let builder = KernelInterface::builder("wg0", key).listen_port(51820);
@@ -80,14 +89,15 @@ pub(super) fn rows_of_the_kernel(report: &mut Report) -> Result<(), Error> {
     system(report, "kernel", &load, make)
 }
 
-/// Adds the rows of a backend.
-fn add(report: &mut Report, backend: &str, load: &Load, pair: &Pair) -> Result<(), Error> {
+/// Adds the rows of a backend, of which each pair is a line without a gate, and one with.
+fn add(report: &mut Report, backend: &str, load: &Load, pairs: &[Pair]) -> Result<(), Error> {
     let name = format!("interface.{backend}_throughput");
     let megabits = f64::from(u32::try_from(load.mebibytes * 2)?) * 8.0 * 1.048_576;
-    let gated = megabits / pair.b.median().as_secs_f64();
+    let gated = |pair: &Pair| megabits / pair.b.median().as_secs_f64();
+    let gated = median(pairs.iter().map(gated).collect());
     report.add(name.clone(), gated, "Mbit/s", Target::Higher);
     // The time without a gate over the time with one.
-    let left = pair.ratio();
+    let left = median(pairs.iter().map(Pair::ratio).collect());
     report.add(
         format!("{name}_gated_to_ungated"),
         left,
@@ -105,23 +115,39 @@ fn gate_as_peer(key: PublicKey, endpoint: SocketAddr) -> Result<PeerConfig, Erro
 
 fn in_process(report: &mut Report, load: &Load) -> Result<(), Error> {
     let runtime = Runtime::new()?;
-    let (mut without, mut with) = runtime.block_on(async {
-        let fleet = Fleet::admit(SESSIONS).await?;
-        Ok::<_, Error>((
-            Inside::connect(&fleet, false).await?,
-            Inside::connect(&fleet, true).await?,
-        ))
-    })?;
-    let outcome = std::cell::RefCell::new(Ok(()));
-    let round = |line: &mut Inside| {
-        let mut outcome = outcome.borrow_mut();
-        if outcome.is_ok() {
-            *outcome = runtime.block_on(line.round(load.mebibytes));
-        }
-    };
-    let pair = Pair::take(load.rounds, 1, || round(&mut without), || round(&mut with));
-    outcome.into_inner()?;
-    add(report, "in_process", load, &pair)
+    let fleet = runtime.block_on(Fleet::admit(SESSIONS))?;
+    let connect = |is_gated| runtime.block_on(Inside::connect(&fleet, is_gated));
+    let round = |line: &mut Inside| runtime.block_on(line.round(load.mebibytes));
+    add(report, "in_process", load, &pairs(load, connect, round)?)
+}
+
+/// Measures lines without a gate and lines with one, two at a time; which is made first alternates.
+fn pairs<L>(
+    load: &Load,
+    connect: impl Fn(bool) -> Result<L, Error>,
+    round: impl Fn(&mut L) -> Result<(), Error>,
+) -> Result<Vec<Pair>, Error> {
+    let mut pairs = Vec::new();
+    for line in 0..load.lines {
+        let is_gated = line % 2 == 0;
+        let (first, second) = (connect(is_gated)?, connect(!is_gated)?);
+        let (mut with, mut without) = if is_gated {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let outcome = std::cell::RefCell::new(Ok(()));
+        let round = |line: &mut L| {
+            let mut outcome = outcome.borrow_mut();
+            if outcome.is_ok() {
+                *outcome = round(line);
+            }
+        };
+        let pair = Pair::take(load.rounds, 1, || round(&mut without), || round(&mut with));
+        outcome.into_inner()?;
+        pairs.push(pair);
+    }
+    Ok(pairs)
 }
 
 /// A connection between two in-process interfaces.
@@ -200,19 +226,29 @@ fn system(
     make: impl AsyncFn(PrivateKey) -> Result<Arc<dyn InterfaceBackend>, Error> + Copy + Send + Sync,
 ) -> Result<(), Error> {
     let fleet = Runtime::new()?.block_on(Fleet::admit(SESSIONS))?;
-    let is_kernel = backend == "kernel";
-    let mut without = Outside::connect(&fleet, false, is_kernel, make)?;
-    let mut with = Outside::connect(&fleet, true, is_kernel, make)?;
-    let outcome = std::cell::RefCell::new(Ok(()));
-    let round = |line: &mut Outside| {
-        let mut outcome = outcome.borrow_mut();
-        if outcome.is_ok() {
-            *outcome = line.round(load.mebibytes);
+    for (row, gated) in [
+        (backend.to_owned(), Front::Gate),
+        (format!("{backend}_guarded"), Front::Guarded),
+    ] {
+        if report.wants(&format!("interface.{row}_throughput")) {
+            let connect = |is_gated| {
+                let front = if is_gated { gated } else { Front::Nothing };
+                Outside::connect(&fleet, front, backend == "kernel", make)
+            };
+            let round = |line: &mut Outside| line.round(load.mebibytes);
+            add(report, &row, load, &pairs(load, connect, round)?)?;
         }
-    };
-    let pair = Pair::take(load.rounds, 1, || round(&mut without), || round(&mut with));
-    outcome.into_inner()?;
-    add(report, backend, load, &pair)
+    }
+    Ok(())
+}
+
+/// What is in front of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Front {
+    Nothing,
+    Gate,
+    /// A gate, with a lease guard.
+    Guarded,
 }
 
 /// A connection between two machines, which are namespaces, with an interface of the system's each.
@@ -232,7 +268,7 @@ struct Held {
 impl Outside {
     fn connect(
         fleet: &Fleet,
-        is_gated: bool,
+        front: Front,
         is_kernel: bool,
         make: impl AsyncFn(PrivateKey) -> Result<Arc<dyn InterfaceBackend>, Error> + Copy + Send + Sync,
     ) -> Result<Self, Error> {
@@ -240,13 +276,15 @@ impl Outside {
         here.join("192.0.2.1/24", &there, "192.0.2.2/24")?;
         let gate = here.runtime(async || {
             let mut interface = make(fleet.key.clone()).await?;
-            let mut gate = None;
-            if is_gated {
+            if front == Front::Guarded {
                 interface = Arc::new(LeaseGuard::around(interface, "wg0").await?);
-                gate = Some(fleet.open(Arc::clone(&interface)).await?);
-            } else {
-                interface.install(vec![peer(0)]).await?;
             }
+            let gate = if front == Front::Nothing {
+                interface.install(vec![peer(0)]).await?;
+                None
+            } else {
+                Some(fleet.open(Arc::clone(&interface)).await?)
+            };
             Ok(Held {
                 _interface: interface,
                 _gate: gate,
