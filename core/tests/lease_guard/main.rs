@@ -7,6 +7,7 @@
     reason = "what passes when is measured by the monotonic clock"
 )]
 
+mod count;
 mod ground;
 mod load;
 mod restart;

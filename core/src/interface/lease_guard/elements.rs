@@ -1,4 +1,5 @@
-//! The elements of the sets: networks, each with the time that it has left.
+//! The elements of the sets: networks, each with the time that it has left, and with a count of
+//! what passed.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use netlink_packet_core::{NlaBuffer, NlasIterator, parse_u32_be, parse_u64_be};
 
 use super::interval::{Edge, Family, Interval, pair};
 use super::message::{Ask, Attributes, Messages};
-use super::rules::{DATA_VALUE, IN_TABLE, LIST_ELEMENT, Set};
+use super::rules::{DATA_VALUE, EXPRESSION_DATA, IN_TABLE, LIST_ELEMENT, Set};
 
 /// How many networks one transaction takes: what its messages fill stays well below the usual
 /// send buffer of 208 KiB, and the elements of one message below the 64 KiB of an attribute.
@@ -16,15 +17,27 @@ pub(super) const CHUNK: usize = 500;
 const IN_SET: u16 = 2;
 const ELEMENTS: u16 = 3;
 /// `NFTA_SET_ELEM_KEY`, `NFTA_SET_ELEM_FLAGS`, `NFTA_SET_ELEM_TIMEOUT`,
-/// `NFTA_SET_ELEM_EXPIRATION`.
+/// `NFTA_SET_ELEM_EXPIRATION`, `NFTA_SET_ELEM_EXPR`.
 const KEY: u16 = 1;
 const FLAGS: u16 = 3;
 const TIMEOUT: u16 = 4;
 const EXPIRATION: u16 = 5;
+const EXPRESSION: u16 = 7;
+/// `NFTA_COUNTER_BYTES`.
+const COUNTED: u16 = 1;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 const IS_END: u32 = 1;
 /// The least time there is. Zero would mean "for ever".
 const LEAST: Duration = Duration::from_millis(1);
+
+/// What the kernel knows of a network that passes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passing {
+    pub(super) left: Duration,
+    /// What has passed since it was put in, in both directions, in bytes of whole packets; `None`
+    /// in a set that does not count.
+    pub(super) bytes: Option<u64>,
+}
 
 /// Puts these networks in the sets, each with exactly this time from now on, whatever it had
 /// before. What has no time left is taken out.
@@ -61,8 +74,8 @@ pub(super) fn of_set(list: &mut Attributes<'_>, table: &str, set: Set) {
     list.text(IN_SET, set.name());
 }
 
-/// The networks in a listing of a set, with the time that each has left.
-pub(super) fn read(set: Set, listing: &[Vec<u8>]) -> Option<Vec<(Interval, Duration)>> {
+/// The networks in a listing of a set.
+pub(super) fn read(set: Set, listing: &[Vec<u8>]) -> Option<Vec<(Interval, Passing)>> {
     let family = set.family();
     let mut edges = Vec::new();
     for message in listing {
@@ -128,15 +141,32 @@ fn element(
     });
 }
 
-fn read_element(family: Family, element: &[u8]) -> Option<Edge<Duration>> {
+fn read_element(family: Family, element: &[u8]) -> Option<Edge<Passing>> {
     let key = find(find(element, KEY)??, DATA_VALUE)??;
     let flags = find(element, FLAGS)?.map_or(Some(0), |flags| parse_u32_be(flags).ok())?;
     let left = find(element, EXPIRATION)?.map_or(Some(0), |left| parse_u64_be(left).ok())?;
     let is_start = flags & IS_END == 0;
+    let passing = Passing {
+        left: Duration::from_millis(left),
+        bytes: counted(element)?,
+    };
     Some(Edge {
         address: family.address(key)?,
-        start: is_start.then_some(Duration::from_millis(left)),
+        start: is_start.then_some(passing),
     })
+}
+
+/// What the element's counter says, if it has one.
+#[expect(
+    clippy::option_option,
+    reason = "not there and not readable are told apart"
+)]
+fn counted(element: &[u8]) -> Option<Option<u64>> {
+    let Some(counter) = find(element, EXPRESSION)? else {
+        return Some(None);
+    };
+    let bytes = find(find(counter, EXPRESSION_DATA)??, COUNTED)??;
+    Some(Some(parse_u64_be(bytes).ok()?))
 }
 
 /// The value of an attribute: the outer `None` is a message that can't be read, the inner one an

@@ -24,6 +24,7 @@ use crate::runtime::SystemClock;
 use crate::time::{Clock, Instant};
 use interval::Interval;
 use registry::Registry;
+use table::Pass;
 use worker::Worker;
 
 /// A backend around a backend, whose leases end in the kernel by themselves.
@@ -94,7 +95,7 @@ impl LeaseGuard {
         Ok(())
     }
 
-    /// Compares the interface with the sets: returns who is there and what passes until when,
+    /// Compares the interface with the sets: returns who is there and what passes,
     /// and shuts out the addresses that are nobody's.
     async fn survey(&self) -> Result<(Vec<PeerConfig>, Live), InterfaceError> {
         let peers = self.inner.list().await?;
@@ -202,18 +203,34 @@ impl InterfaceBackend for LeaseGuard {
         let now = SystemClock::new().now().instant;
         for peer in &mut peers {
             let own = registry.networks_of(peer.key);
-            let end = own.iter().map(|net| end_of(&live, net)).min().flatten();
-            peer.lease = end.map(|end| end.saturating_since(now));
+            let ends = own.iter().map(|net| Some(pass_of(&live, net)?.until));
+            peer.lease = ends.min().flatten().map(|end| end.saturating_since(now));
             peer.allowed_ips.retain(|net| {
                 let guarded = own.iter().find(|guarded| guarded.contains(net));
-                guarded.is_some_and(|guarded| end_of(&live, guarded).is_some())
+                guarded.is_some_and(|guarded| pass_of(&live, guarded).is_some())
             });
         }
         Ok(peers)
     }
 
+    /// What the interface says, and, where it does not count payload, what the kernel counted of
+    /// the peer's addresses.
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
-        self.inner.activity(peers).await
+        let mut seen = self.inner.activity(peers).await?;
+        if seen.iter().all(|one| one.payload.is_some()) {
+            return Ok(seen);
+        }
+        self.learn().await?;
+        let live = self.worker.run(table::Table::list).await?;
+        let registry = lock(&self.registry);
+        for one in seen.iter_mut().filter(|one| one.payload.is_none()) {
+            let own = registry.networks_of(one.key);
+            if !own.is_empty() {
+                let bytes = own.iter().map(|net| pass_of(&live, net)?.bytes);
+                one.payload = bytes.sum();
+            }
+        }
+        Ok(seen)
     }
 
     /// Shuts everybody out and takes the interface down; each is tried even if the other fails.
@@ -235,12 +252,12 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What passes, in order, and until when.
-type Live = Vec<(Interval, Instant)>;
+/// What passes, in order.
+type Live = Vec<(Interval, Pass)>;
 
-/// Until when a network passes, if it does.
-fn end_of(live: &Live, network: &IpNet) -> Option<Instant> {
+/// What is known of a network, if it passes.
+fn pass_of<'a>(live: &'a Live, network: &IpNet) -> Option<&'a Pass> {
     let wanted = Interval::from(*network);
     let found = live.binary_search_by_key(&wanted, |(net, _)| *net).ok()?;
-    live.get(found).map(|(_, end)| *end)
+    live.get(found).map(|(_, pass)| pass)
 }

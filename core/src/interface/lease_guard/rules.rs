@@ -7,10 +7,10 @@
 //!
 //! ```text
 //! table inet mfagate-wg0 {
-//!     set hosts4 { type ipv4_addr; flags timeout; timeout 1s; }
-//!     set hosts6 { type ipv6_addr; flags timeout; timeout 1s; }
-//!     set nets4 { type ipv4_addr; flags interval,timeout; timeout 1s; }
-//!     set nets6 { type ipv6_addr; flags interval,timeout; timeout 1s; }
+//!     set hosts4 { type ipv4_addr; flags timeout; timeout 1s; counter; }
+//!     set hosts6 { type ipv6_addr; flags timeout; timeout 1s; counter; }
+//!     set nets4 { type ipv4_addr; flags interval,timeout; timeout 1s; counter; }
+//!     set nets6 { type ipv6_addr; flags interval,timeout; timeout 1s; counter; }
 //!     chain entering {
 //!         type filter hook prerouting priority -450; policy accept;
 //!         iifname != "wg0" accept
@@ -39,6 +39,8 @@ use super::message::{Ask, Attributes, Messages};
 pub(super) const IN_TABLE: u16 = 1;
 /// `NFTA_LIST_ELEM`.
 pub(super) const LIST_ELEMENT: u16 = 1;
+/// `NFTA_EXPR_DATA`.
+pub(super) const EXPRESSION_DATA: u16 = 2;
 /// `NFTA_DATA_VALUE` and `NFTA_DATA_VERDICT`.
 pub(super) const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
@@ -211,6 +213,7 @@ fn make_set(messages: &mut Messages, table: &str, set: Set, id: u32) {
         new.u32(5, set.family().width()); // NFTA_SET_KEY_LEN
         new.u32(10, id); // NFTA_SET_ID
         new.u64(11, DEFAULT_TIMEOUT_MS); // NFTA_SET_TIMEOUT
+        new.nested(17, |each| named(each, "counter", |_| ())); // NFTA_SET_EXPR
     });
 }
 
@@ -241,10 +244,12 @@ fn rule(
 }
 
 fn expression(rule: &mut Attributes<'_>, name: &str, data: impl FnOnce(&mut Attributes<'_>)) {
-    rule.nested(LIST_ELEMENT, |expression| {
-        expression.text(1, name); // NFTA_EXPR_NAME
-        expression.nested(2, data); // NFTA_EXPR_DATA
-    });
+    rule.nested(LIST_ELEMENT, |expression| named(expression, name, data));
+}
+
+fn named(expression: &mut Attributes<'_>, name: &str, data: impl FnOnce(&mut Attributes<'_>)) {
+    expression.text(1, name); // NFTA_EXPR_NAME
+    expression.nested(EXPRESSION_DATA, data);
 }
 
 fn is_not_of_interface(rule: &mut Attributes<'_>, way: Way, interface: &str) {

@@ -33,6 +33,15 @@ pub(super) struct Table {
     state: State,
 }
 
+/// What is known of a network that passes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass {
+    pub(super) until: Instant,
+    /// What has passed since it was last put in, in both directions; `None` where the table is an
+    /// older version's, which did not count.
+    pub(super) bytes: Option<u64>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
@@ -96,8 +105,8 @@ impl Table {
         Ok(())
     }
 
-    /// Which networks pass, in order, and until when.
-    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Instant)>, GuardError> {
+    /// Which networks pass, in order.
+    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Pass)>, GuardError> {
         self.is_open()?;
         self.restore_if_missing()?;
         let mut live = Vec::new();
@@ -110,10 +119,13 @@ impl Table {
             });
             let listing = listing.map_err(|trouble| self.explain("list them", trouble))?;
             let read = elements::read(set, &listing).ok_or(GuardError::Unanswered)?;
-            live.extend(read.into_iter().map(|(net, left)| (net, now + left)));
+            live.extend(read.into_iter().map(|(net, passing)| {
+                let (until, bytes) = (now + passing.left, passing.bytes);
+                (net, Pass { until, bytes })
+            }));
         }
         // Whoever looks something up in it counts on the order.
-        live.sort_unstable();
+        live.sort_unstable_by_key(|(net, _)| *net);
         Ok(live)
     }
 
