@@ -26,19 +26,37 @@ struct Job {
     target: &'static str,
     /// Programs of the workspace that it starts, at the places where cargo put them.
     programs: &'static [&'static str],
+    /// Which of its tests run.
+    tests: Tests,
 }
 
-/// Every test executable of which the machine runs the ignored tests.
+#[derive(Debug, Clone, Copy)]
+enum Tests {
+    /// Those that need the kernel's WireGuard, and are ignored elsewhere.
+    Ignored,
+    /// All: they run elsewhere too, and here on an old kernel.
+    All,
+}
+
+/// Every test executable of which the machine runs tests.
 const JOBS: &[Job] = &[
     Job {
         name: "core/tests/kernel",
         target: "kernel",
         programs: &[],
+        tests: Tests::Ignored,
+    },
+    Job {
+        name: "core/tests/lease_guard",
+        target: "lease_guard",
+        programs: &[],
+        tests: Tests::All,
     },
     Job {
         name: "examples/tests/daemon",
         target: "daemon",
         programs: &["gate-server", "connect"],
+        tests: Tests::Ignored,
     },
 ];
 
@@ -134,7 +152,7 @@ fn prepared(filter: Option<&str>) -> Result<boot::Machine, Failure> {
         executables,
         beside,
         commands: |places: &[String]| {
-            let command = |(job, place): (&Job, &String)| boot::command(job.name, place, filter);
+            let command = |(job, place): (&Job, &String)| boot::command(job, place, filter);
             JOBS.iter().zip(places).map(command).collect()
         },
     })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::{Job, Tests};
 use crate::command::{Failure, output_within, program};
 
 /// Begins every line of ours on the console, where the kernel writes as well.
@@ -68,14 +69,19 @@ pub(super) fn init(modules: &[&str], commands: &str) -> String {
     )
 }
 
-/// Runs the ignored tests of one executable, between two marks.
-pub(super) fn command(name: &str, executable: &str, filter: Option<&str>) -> String {
+/// Runs tests of one executable, between two marks.
+pub(super) fn command(job: &Job, executable: &str, filter: Option<&str>) -> String {
+    let name = job.name;
+    let which = match job.tests {
+        Tests::Ignored => "--ignored",
+        Tests::All => "--include-ignored",
+    };
     let filter = filter.map_or_else(String::new, |filter| {
         format!(" '{}'", filter.replace('\'', ""))
     });
     format!(
         "echo; echo '{MARK} begin {name}'\n\
-         {executable} --ignored --nocapture --test-threads=1{filter} 2>&1\n\
+         {executable} {which} --nocapture --test-threads=1{filter} 2>&1\n\
          status=$?; echo; echo \"{MARK} end {name} $status\"\n"
     )
 }
