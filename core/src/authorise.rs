@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 
 /// Decides about an admission whose factors are passed, or a renewal whose session is live.
 ///
-/// Calls for different attempts run at the same time and must not wait on one another. A call may be
-/// dropped at any await: then nobody is admitted.
+/// Calls for different attempts run at the same time and must not wait on one another. A call may
+/// be dropped at any await: then nobody is admitted.
 #[async_trait]
 pub trait Authoriser: Send + Sync + 'static {
     /// Whether this may be.

@@ -163,7 +163,8 @@ random_id! {
     TokenId, 16
 }
 random_id! {
-    /// The handle of one run of the MFA ceremony: random 256 bits, known to its client and its gate.
+    /// The handle of one run of the MFA ceremony: random 256 bits, known to its client and its
+    /// gate.
     AttemptId, 32
 }
 

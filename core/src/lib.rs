@@ -12,8 +12,8 @@
 //! from ours, three traits: [`store::PeerStore`], [`factor::MfaVerifier`] and
 //! [`interface::InterfaceBackend`].
 //!
-//! The [`manual`] has the chapters: threat model, protocol, expiry, policy, and how to write a store, a
-//! verifier or a backend.
+//! The [`manual`] has the chapters: threat model, protocol, expiry, policy, and how to write a
+//! store, a verifier or a backend.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -140,7 +140,8 @@ impl KeyRing {
     }
 }
 
-/// The name of a ring key, such as `2026-11`: 1 to 32 characters of `A-Z a-z 0-9 . _ -`. Not secret.
+/// The name of a ring key, such as `2026-11`: 1 to 32 characters of `A-Z a-z 0-9 . _ -`. Not
+/// secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(String);
 

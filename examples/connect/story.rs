@@ -5,7 +5,8 @@ use std::time::Duration;
 use mfagate::client::Event;
 use serde_json::{Value, json};
 
-/// An event for the desk: in words, and as a line of JSON; `None` for what the sign-in itself shows.
+/// An event for the desk: in words, and as a line of JSON; `None` for what the sign-in itself
+/// shows.
 pub(crate) fn told(event: &Event) -> Option<(String, Value)> {
     Some((line(event)?, json(event)?))
 }

@@ -30,8 +30,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM.
 ///
-/// Whatever ends it, nobody passes any more: not even those whom a daemon that was killed left on an
-/// interface that outlived it, where this one fails before it has a gate.
+/// Whatever ends it, nobody passes any more: not even those whom a daemon that was killed left on
+/// an interface that outlived it, where this one fails before it has a gate.
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     // From here on neither of them kills.
     let stop = stop();

@@ -224,8 +224,8 @@ impl Holder {
     }
 }
 
-/// Refuses to take the factor that the user can't get in without: there may be another one left that
-/// the policy does not ask for, or not for alone.
+/// Refuses to take the factor that the user can't get in without: there may be another one left
+/// that the policy does not ask for, or not for alone.
 async fn keep_a_way_in(settings: &Settings, which: &Which) -> Result<(), Box<dyn Error>> {
     let usable = enrolment::usable(&settings.registrar()?, &which.user).await?;
     let Some((user, factors)) = usable else {

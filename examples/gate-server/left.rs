@@ -104,8 +104,8 @@ impl<'a> Left<'a> {
         })
     }
 
-    /// Takes everybody off whom the settings don't leave alone, where another interface is served from
-    /// now on.
+    /// Takes everybody off whom the settings don't leave alone, where another interface is served
+    /// from now on.
     ///
     /// # Errors
     /// As [`remove`](Self::remove).
@@ -130,7 +130,8 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// Takes those off who are meant, or the interface down: when this returns, none of them passes.
+    /// Takes those off who are meant, or the interface down: when this returns, none of them
+    /// passes.
     ///
     /// # Errors
     /// They may still pass one; in words, with what to do. The others are done.
@@ -147,8 +148,8 @@ impl<'a> Left<'a> {
 }
 
 impl State {
-    /// Looks for an interface with the gate's key, also of another backend than what is expected: `run`
-    /// may have been told to take it.
+    /// Looks for an interface with the gate's key, also of another backend than what is expected:
+    /// `run` may have been told to take it.
     async fn of(settings: &Settings, name: &str, expected: &[Backend]) -> Self {
         let key = match settings.key() {
             Ok(key) => key,

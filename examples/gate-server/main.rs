@@ -73,8 +73,8 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Seal all that is in the store with a new key, and drop the old ones: every so often, and when
-    /// somebody may have seen the key ring. While no daemon runs.
+    /// Seal all that is in the store with a new key, and drop the old ones: every so often, and
+    /// when somebody may have seen the key ring. While no daemon runs.
     Rotate,
     /// Have the lease guard shut the interface, there or not, until `run` opens it: for a boot that
     /// brings up an interface with peers of its own.

@@ -26,8 +26,8 @@ pub(crate) enum PolicyCommand {
     Explain {
         #[arg(long)]
         user: UserId,
-        /// As if the user were in this group; may be given more than once. Without it: the groups that
-        /// the user is in.
+        /// As if the user were in this group; may be given more than once. Without it: the groups
+        /// that the user is in.
         #[arg(long = "group")]
         groups: Vec<GroupId>,
     },

@@ -9,8 +9,8 @@ use crate::output::Output;
 use crate::settings::Settings;
 
 /// Wherever this is broken off, the ring in its file opens all that is in the store, and doing it
-/// again brings it to its end: the new key is in the file before it seals anything, and the old ones
-/// are until they seal nothing.
+/// again brings it to its end: the new key is in the file before it seals anything, and the old
+/// ones are until they seal nothing.
 pub(crate) async fn rotate(settings: &Settings, output: Output) -> Result<(), Box<dyn Error>> {
     let (_alone, ring) = settings.ring_alone()?;
     let path = settings.ring_file();

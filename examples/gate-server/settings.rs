@@ -160,8 +160,8 @@ where
         .map_err(de::Error::custom)
 }
 
-/// What is wrong with a TOML text, and where. The line itself is not repeated, as it is in the error's
-/// own text: a password may be in it, though none belongs there.
+/// What is wrong with a TOML text, and where. The line itself is not repeated, as it is in the
+/// error's own text: a password may be in it, though none belongs there.
 fn fault(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));

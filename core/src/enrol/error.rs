@@ -33,8 +33,8 @@ pub enum EnrolError {
     /// There is no such factor, or it is not in the state that this needs.
     #[error("no such factor: list the user's factors to see which there are")]
     NoFactor,
-    /// The user could not sign in any more. The calls whose names begin with `danger_` do it all the
-    /// same.
+    /// The user could not sign in any more. The calls whose names begin with `danger_` do it all
+    /// the same.
     #[error(
         "it is the user's last factor in use, and without it the user can't sign in: enrol another one first, or say that even the last one is to go"
     )]

@@ -114,8 +114,8 @@ impl Registrar {
         self.remove(user, factor, LastFactor::Danger).await
     }
 
-    /// Forgets a factor's failures, so that it can be used again at once, and ends the sessions that
-    /// it opened.
+    /// Forgets a factor's failures, so that it can be used again at once, and ends the sessions
+    /// that it opened.
     ///
     /// # Errors
     /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].

@@ -110,9 +110,9 @@ impl Registrar {
         Ok(self.store.factors(user).await?)
     }
 
-    /// Seals anew what an older key of the ring sealed: every factor, and the live sessions of these
-    /// locations. One record in the audit trail says how many. A factor or a session that changes
-    /// meanwhile keeps its change.
+    /// Seals anew what an older key of the ring sealed: every factor, and the live sessions of
+    /// these locations. One record in the audit trail says how many. A factor or a session that
+    /// changes meanwhile keeps its change.
     ///
     /// Every gate on the store must run with the new key by then, since one that does not can't
     /// open what this seals, and goes on sealing with the old one. Once this has gone through for

@@ -59,8 +59,9 @@ impl Registrar {
     }
 
     /// Issues a token for a factor in the place of another, of which the user has lost the device,
-    /// say: using it removes that one and ends the sessions that it opened, in the same transaction.
-    /// Until then the old one is what it was: suspend it if it may be in the wrong hands.
+    /// say: using it removes that one and ends the sessions that it opened, in the same
+    /// transaction. Until then the old one is what it was: suspend it if it may be in the wrong
+    /// hands.
     ///
     /// # Errors
     /// [`EnrolError::NoFactor`] when it is none of the user's; else as

@@ -5,8 +5,8 @@
 //! signature by that key.
 //!
 //! The signature covers a label, its purpose, the location, the peer, the attempt, a nonce of 256
-//! bits and the time until when it is good ([`Binding`](crate::channel::binding::Binding)). So it is
-//! worth nothing elsewhere, for another peer, in another attempt or later, and nothing a second
+//! bits and the time until when it is good ([`Binding`](crate::channel::binding::Binding)). So it
+//! is worth nothing elsewhere, for another peer, in another attempt or later, and nothing a second
 //! time: the gate forgets the nonce with the right answer. Which signatures count, and why twins of
 //! ES256 signatures don't matter: see [`signature`](crate::signature).
 //!

@@ -242,9 +242,9 @@ pub struct Proof {
     /// counter has grown. The store puts it in the place of the one that was read, if that is still
     /// there, in the transaction that admits.
     pub update: Option<Secret>,
-    /// The factor's credential from now on, where the answer shows that it is this one: a person who
-    /// was known by an address turns out to be that subject. In that same transaction; if another
-    /// factor of the kind has it, the answer counts as wrong.
+    /// The factor's credential from now on, where the answer shows that it is this one: a person
+    /// who was known by an address turns out to be that subject. In that same transaction; if
+    /// another factor of the kind has it, the answer counts as wrong.
     pub credential: Option<CredentialId>,
     /// When the lease is to end at the latest for what was proven, if before the policy's end.
     pub not_after: Option<Timestamp>,

@@ -78,8 +78,8 @@ impl PasswordVerifier {
         self
     }
 
-    /// What a hash costs, in place of RFC 9106's: memory in KiB, passes, lanes. Less than that makes
-    /// a stolen hash easier to guess at. A cost that Argon2 does not have verifies nobody.
+    /// What a hash costs, in place of RFC 9106's: memory in KiB, passes, lanes. Less than that
+    /// makes a stolen hash easier to guess at. A cost that Argon2 does not have verifies nobody.
     #[must_use]
     pub const fn danger_cost(mut self, memory: u32, passes: u32, lanes: u32) -> Self {
         self.cost = Cost {
@@ -232,8 +232,8 @@ impl Stored {
 #[error("the stored password can't be read: set it anew")]
 struct Unreadable;
 
-/// What the fuzz target calls: whether a factor's secret can be read. Not a part of the crate as it is
-/// built elsewhere.
+/// What the fuzz target calls: whether a factor's secret can be read. Not a part of the crate as it
+/// is built elsewhere.
 #[cfg(any(test, fuzzing))]
 pub fn fuzz_stored(secret: &Secret) -> bool {
     Stored::read(secret).is_ok()

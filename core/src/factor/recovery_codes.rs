@@ -1,8 +1,8 @@
 //! Recovery codes, for users who lost everything else: look-up secrets (NIST SP 800-63B-4, section
 //! 3.1.2), ten at a time, each good once.
 //!
-//! A code is 80 random bits as four groups of four in Crockford's Base32, which reads `O` as `0` and
-//! `I` and `L` as `1`. Stored is an Argon2id hash of each with one salt for the set: 19 MiB, 2
+//! A code is 80 random bits as four groups of four in Crockford's Base32, which reads `O` as `0`
+//! and `I` and `L` as `1`. Stored is an Argon2id hash of each with one salt for the set: 19 MiB, 2
 //! passes, 1 lane, the least that OWASP's cheat sheet on password storage recommends, which for 80
 //! random bits is plenty. An answer costs one hash, however many codes are left, and is compared
 //! with all ten in constant time.

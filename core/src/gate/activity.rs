@@ -22,7 +22,8 @@ use crate::store::EndReason;
 use crate::time::{Instant, Now};
 
 /// A handshake message in both directions every five seconds, and a keepalive each way every
-/// second, are the most that an idle tunnel carries: for interfaces that do not tell payload from it.
+/// second, are the most that an idle tunnel carries: for interfaces that do not tell payload from
+/// it.
 const IDLE_BYTES_PER_SECOND: u64 = 2 * 148 / 5 + 2 * 32;
 
 /// What is known of a lease's traffic.

@@ -211,7 +211,8 @@ impl Machine {
         };
         let is_own = candidate.subject.peer == who.0;
         let (true, Ok((opened, psk))) = (is_own, result) else {
-            // A grant that is another peer's admits nobody. The store may or may not hold the session, and may have ended the older one for it.
+            // A grant that is another peer's admits nobody. The store may or may not hold the
+            // session, and may have ended the older one for it.
             self.discard(
                 now,
                 session,

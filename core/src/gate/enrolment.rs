@@ -1,5 +1,5 @@
-//! Enrolling a factor from a client: with a one-time token, or once the policy's factors are passed.
-//! It leads to no lease.
+//! Enrolling a factor from a client: with a one-time token, or once the policy's factors are
+//! passed. It leads to no lease.
 
 use std::sync::Arc;
 

@@ -32,7 +32,8 @@ pub enum Input {
         sessions: Vec<Restored>,
         /// Sessions that did not open: they end.
         unreadable: Vec<SessionRecord>,
-        /// The peers on the interface, each with the lease that it has left now, if the interface says.
+        /// The peers on the interface, each with the lease that it has left now, if the interface
+        /// says.
         installed: Vec<PeerConfig>,
     },
     /// A first message of the channel verified: this peer holds its private key.

@@ -74,8 +74,8 @@ pub struct PeerConfig {
     /// Persistent keepalive; `None` is off.
     pub keepalive: Option<Duration>,
     /// How long, from the call on, the peer may pass traffic: for what enforces that by itself,
-    /// besides the gate, which removes the peer in time. A gate always says. [`list`] need not; where
-    /// it does, it says what is left.
+    /// besides the gate, which removes the peer in time. A gate always says. [`list`] need not;
+    /// where it does, it says what is left.
     ///
     /// [`list`]: InterfaceBackend::list
     pub lease: Option<Duration>,
@@ -194,8 +194,8 @@ pub trait InterfaceBackend: Send + Sync + 'static {
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError>;
 
     /// Takes the whole interface down: no packet of any peer passes after it returns. The last
-    /// resort when removals keep failing. From the call on, and also where it fails, no peer is let on
-    /// any more.
+    /// resort when removals keep failing. From the call on, and also where it fails, no peer is let
+    /// on any more.
     ///
     /// # Errors
     /// [`InterfaceError`], and then a person is needed. Those who were there may pass packets; they

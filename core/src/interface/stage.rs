@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::InterfaceError;
 
-/// Open at first; closed, once it is to be taken down; down, once that was done. An attempt to take it
-/// down that failed leaves it closed: nobody is let on any more, and those who are there can still
-/// be seen and taken off.
+/// Open at first; closed, once it is to be taken down; down, once that was done. An attempt to take
+/// it down that failed leaves it closed: nobody is let on any more, and those who are there can
+/// still be seen and taken off.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     is_closed: AtomicBool,

@@ -10,8 +10,8 @@ use crate::assurance::FactorKind;
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 3600);
 
 impl Policy {
-    /// Supports AAL1: one factor, `webauthn`, `device-key` or `totp` (section 2.1.1), again after 30
-    /// days at the latest (section 2.1.3).
+    /// Supports AAL1: one factor, `webauthn`, `device-key` or `totp` (section 2.1.1), again after
+    /// 30 days at the latest (section 2.1.3).
     pub fn aal1() -> Self {
         let kinds = vec![
             FactorKind::WEBAUTHN,
@@ -22,8 +22,8 @@ impl Policy {
     }
 
     /// Supports AAL2: `webauthn` or `device-key`, either with its user verified, so that it is two
-    /// factors in one (section 2.2.1) and resists phishing and replay (section 2.2.2). Again after 24
-    /// hours or an hour without traffic (section 2.2.3).
+    /// factors in one (section 2.2.1) and resists phishing and replay (section 2.2.2). Again after
+    /// 24 hours or an hour without traffic (section 2.2.3).
     ///
     /// For a password with one of several possessions, see [`Policy::aal2_with`].
     pub fn aal2() -> Self {
@@ -35,9 +35,9 @@ impl Policy {
         Self::at(Aal::Aal2, vec![keys()], require)
     }
 
-    /// Supports AAL3: as [`Policy::aal2`], with a key that can't leave its hardware and a proof that
-    /// is bound to this gate (sections 2.3.1 and 2.3.2). Again after 12 hours or 15 minutes without
-    /// traffic (section 2.3.3).
+    /// Supports AAL3: as [`Policy::aal2`], with a key that can't leave its hardware and a proof
+    /// that is bound to this gate (sections 2.3.1 and 2.3.2). Again after 12 hours or 15 minutes
+    /// without traffic (section 2.3.3).
     pub fn aal3() -> Self {
         let require = Requirement {
             phishing_resistant: true,
@@ -50,8 +50,8 @@ impl Policy {
         Self::at(Aal::Aal3, vec![keys()], require)
     }
 
-    /// The figures of [`Policy::aal2`] with steps of your own, such as a password and then something
-    /// that the user has:
+    /// The figures of [`Policy::aal2`] with steps of your own, such as a password and then
+    /// something that the user has:
     ///
     /// ```
     /// use mfagate::assurance::FactorKind;

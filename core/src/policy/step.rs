@@ -57,8 +57,8 @@ impl Policy {
         Ways::new(self).ask(passed, Some(held)).into()
     }
 
-    /// Whether somebody who has `held` can get through all steps. Worth asking before a factor is taken
-    /// from a user: the store sees to it that one is left, and knows no policy.
+    /// Whether somebody who has `held` can get through all steps. Worth asking before a factor is
+    /// taken from a user: the store sees to it that one is left, and knows no policy.
     pub fn is_passable_with(&self, held: &[FactorKind]) -> bool {
         !matches!(self.next_of(&[], held), Next::Ask(offered) if offered.is_empty())
     }

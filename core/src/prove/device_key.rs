@@ -1,8 +1,8 @@
 //! Signing with a device key: what an app brings as a [`Signer`], and the answers that come of it.
 //!
 //! [`SoftwareSigner`] holds a key in memory or in a file, for machines without anything better and
-//! for tests; `Pkcs11Signer` (feature `pkcs11`) one in a token, a TPM or an HSM. On a phone, the app
-//! implements [`Signer`] over the Secure Enclave or the Android key store, which give
+//! for tests; `Pkcs11Signer` (feature `pkcs11`) one in a token, a TPM or an HSM. On a phone, the
+//! app implements [`Signer`] over the Secure Enclave or the Android key store, which give
 //! [`VerifyingKey::from_p256_point`] and [`Signature::from_der`] their input.
 
 use std::fmt;
@@ -83,9 +83,9 @@ impl SignError {
     }
 }
 
-/// Answers a location's questions to a device key, as one peer. What it signs names its own location
-/// and its own peer, whoever asks: a gate elsewhere, or one that was asked by another peer, gets
-/// nothing that is worth anything there.
+/// Answers a location's questions to a device key, as one peer. What it signs names its own
+/// location and its own peer, whoever asks: a gate elsewhere, or one that was asked by another
+/// peer, gets nothing that is worth anything there.
 #[derive(Clone)]
 pub struct DeviceKeyProver {
     signer: Arc<dyn Signer>,

@@ -1,10 +1,11 @@
 //! Answering for a passkey or a security key (WebAuthn Level 3).
 //!
 //! The gate's challenge is JSON for a browser: `PublicKeyCredential.parseRequestOptionsFromJSON`
-//! (section 5.1.9) of its member `publicKey`, `navigator.credentials.get`, `toJSON`, and that is the
-//! answer. An app asks its platform instead:
+//! (section 5.1.9) of its member `publicKey`, `navigator.credentials.get`, `toJSON`, and that is
+//! the answer. An app asks its platform instead:
 //!
-//! - **Android**, Credential Manager: [`public_key`] is its `requestJson`, and what it gives back is
+//! - **Android**, Credential Manager: [`public_key`] is its `requestJson`, and what it gives back
+//!   is
 //!   [`asserted`] or [`created`]. The gate must know the app's signing certificate as an origin.
 //! - **Apple**, `ASAuthorizationController`: it takes [`AssertionOptions`] and [`CreationOptions`]
 //!   in parts, and gives the parts of [`Assertion`] and [`Attestation`]. The app must have the

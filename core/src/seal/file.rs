@@ -5,9 +5,9 @@
 //! 2026-11 pbkoCGt7yVHbAcPwDrbTq+KVtNlBhKp0Awy5rzzXGxQ=
 //! 2025-11 q5Hr0P3nXsN1+0FYCjTgVYgl0Mqst8iULJqMpDYT5Bs=
 //! ```
-//! To rotate, put a new line on top ([`KeyRing::rotated`]), restart every gate, and seal anew what the
-//! older keys sealed ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go when no
-//! envelope names it any more ([`KeyRing::without_older`]).
+//! To rotate, put a new line on top ([`KeyRing::rotated`]), restart every gate, and seal anew what
+//! the older keys sealed ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go
+//! when no envelope names it any more ([`KeyRing::without_older`]).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -63,8 +63,8 @@ impl KeyRing {
             .map_err(unwritable)
     }
 
-    /// Writes the ring to a file that only its owner may read, in place of the one that was there: all
-    /// of it or nothing, and durably. Comments are not kept.
+    /// Writes the ring to a file that only its owner may read, in place of the one that was there:
+    /// all of it or nothing, and durably. Comments are not kept.
     ///
     /// # Errors
     /// [`KeyRingError::Unwritable`].

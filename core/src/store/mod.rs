@@ -136,10 +136,10 @@ pub trait PeerStore: Send + Sync + 'static {
     /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)
     /// does; uses the token up, which must be the user's, for the factor's kind, and have its end
     /// after `at`; adds the factor; and appends
-    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). Where the token names a factor that
-    /// the new one replaces and the user still has it, that one goes and the live sessions that it
-    /// opened end, as with [`remove_factor`](Self::remove_factor), whether it is the last or not. All
-    /// or nothing.
+    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). Where the token names a factor
+    /// that the new one replaces and the user still has it, that one goes and the live sessions
+    /// that it opened end, as with [`remove_factor`](Self::remove_factor), whether it is the last
+    /// or not. All or nothing.
     ///
     /// At least one of `token` and `consume` must name something: else
     /// [`Enrolled::TokenGone`]. A refusal changes nothing but the audit, and the counts of factors
@@ -221,8 +221,8 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn remove_token(&self, token: TokenId, event: AuditEvent) -> Result<bool, StoreError>;
 
-    /// A peer of a location with its owner and the owner's factors and tokens: one consistent reading.
-    /// `None` when no such peer is enrolled.
+    /// A peer of a location with its owner and the owner's factors and tokens: one consistent
+    /// reading. `None` when no such peer is enrolled.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -243,16 +243,17 @@ pub trait PeerStore: Send + Sync + 'static {
     async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError>;
 
     /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
-    /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each
-    /// step by compare-and-set (greater than the factor's last), makes each [`Swap`] by another and
-    /// sets each credential, clears the counts of those factors and no others, ends the peer's older session as
-    /// superseded at `session.event.at`, inserts the new one with the next generation, and appends
-    /// the audit records: the end of the older session, if there was one, then the admission.
+    /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each step
+    /// by compare-and-set (greater than the factor's last), makes each [`Swap`] by another and sets
+    /// each credential, clears the counts of those factors and no others, ends the peer's older
+    /// session as superseded at `session.event.at`, inserts the new one with the next generation,
+    /// and appends the audit records: the end of the older session, if there was one, then the
+    /// admission.
     ///
     /// A step that is not greater than the last counts as a failure of its factor in this same
     /// transaction ([`Opened::Replayed`]; the audit says
-    /// [`Denied`](crate::audit::AuditKind::Denied)), and so does a credential that another factor of
-    /// the kind has ([`Opened::CredentialTaken`]); any other refusal changes nothing but the
+    /// [`Denied`](crate::audit::AuditKind::Denied)), and so does a credential that another factor
+    /// of the kind has ([`Opened::CredentialTaken`]); any other refusal changes nothing but the
     /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
     /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
     /// factor that is gone, that before a lock, that before a step that was used, that before a
@@ -326,9 +327,10 @@ pub trait PeerStore: Send + Sync + 'static {
     async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Changes from now on that bear on running gates, also those made by other processes that
-    /// share the store; a session that was only opened or renewed is none. A change may be seen again, and several may come as one; none that was
-    /// made after this call returned is left out. The stream ends with an
-    /// error when the store can't promise that any more; the gate then reconciles anew.
+    /// share the store; a session that was only opened or renewed is none. A change may be seen
+    /// again, and several may come as one; none that was made after this call returned is left out.
+    /// The stream ends with an error when the store can't promise that any more; the gate then
+    /// reconciles anew.
     fn watch(&self) -> ChangeStream;
 }
 

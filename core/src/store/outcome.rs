@@ -52,8 +52,8 @@ pub enum Opened {
         /// The factor.
         factor: FactorId,
     },
-    /// A factor was to have a credential that another factor of the kind has, perhaps another user's.
-    /// It counted as a failure; this is the factor's lock now.
+    /// A factor was to have a credential that another factor of the kind has, perhaps another
+    /// user's. It counted as a failure; this is the factor's lock now.
     CredentialTaken {
         /// The factor.
         factor: FactorId,
@@ -119,8 +119,8 @@ pub enum Enrolled {
     /// The token was used, is another user's, over or not for this kind; or there was neither a
     /// token nor a factor that was passed.
     TokenGone,
-    /// Another factor of the kind, perhaps another user's, has the credential: that of the new factor,
-    /// or one that a factor that was passed was to have, which counted as a failure of it.
+    /// Another factor of the kind, perhaps another user's, has the credential: that of the new
+    /// factor, or one that a factor that was passed was to have, which counted as a failure of it.
     CredentialTaken,
 }
 

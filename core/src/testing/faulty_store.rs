@@ -108,8 +108,8 @@ pub enum StoreCall {
     Audit,
     /// [`PeerStore::watch`]: every fault is an error at once, or a panic when it is read.
     Watch,
-    /// [`PeerStore::watch`] before it has a stream to give: every fault is a panic of the call. Only
-    /// [`FaultyStore::fail_next`] schedules these.
+    /// [`PeerStore::watch`] before it has a stream to give: every fault is a panic of the call.
+    /// Only [`FaultyStore::fail_next`] schedules these.
     BeginWatch,
 }
 

@@ -24,15 +24,16 @@ pub trait InterfaceHarness: Send + Sync {
     /// The backend under test, with no peers on it; always the same one.
     fn backend(&self) -> &dyn InterfaceBackend;
 
-    /// A new client, not yet installed, that offers this preshared key to the backend. Clients
-    /// of one `slot`, of 1 to 200, have the same address inside the tunnel; their keys are their own.
+    /// A new client, not yet installed, that offers this preshared key to the backend. Clients of
+    /// one `slot`, of 1 to 200, have the same address inside the tunnel; their keys are their own.
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Self::Client;
 
     /// What to install for a client of that slot.
     fn peer(&self, key: PublicKey, psk: Option<PresharedKey>, slot: u8) -> PeerConfig;
 
-    /// Whether a renewal leaves the peer's streams alone. Otherwise the client has to take the renewed
-    /// preshared key before its traffic goes on, as where a renewal removes the peer and adds it.
+    /// Whether a renewal leaves the peer's streams alone. Otherwise the client has to take the
+    /// renewed preshared key before its traffic goes on, as where a renewal removes the peer and
+    /// adds it.
     fn renews_in_place(&self) -> bool {
         true
     }
@@ -73,8 +74,8 @@ pub struct InterfaceReport {
 /// How long what must work may take, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long after `remove` has returned a packet may still be sent that passes: nothing by the contract,
-/// but the suite's own clock is read by tasks that wait for a processor.
+/// How long after `remove` has returned a packet may still be sent that passes: nothing by the
+/// contract, but the suite's own clock is read by tasks that wait for a processor.
 const ALLOWANCE: Duration = Duration::from_millis(250);
 
 /// Runs every check against one backend, which is down afterwards.

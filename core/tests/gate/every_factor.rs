@@ -56,7 +56,8 @@ struct Scene<'a> {
 /// A user's factor, in the hands of its user.
 #[async_trait]
 trait Holder: Send + Sync {
-    /// Has an administrator enrol it, where it is not enrolled from the device; whether that was done.
+    /// Has an administrator enrol it, where it is not enrolled from the device; whether that was
+    /// done.
     async fn bind(&mut self, _: &Office, _: &UserId) -> bool {
         false
     }

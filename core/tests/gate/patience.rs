@@ -1,5 +1,5 @@
-//! A store, a verifier, an authoriser or an interface that hangs or panics: it holds up the attempt that met it,
-//! nobody else's, and none for ever.
+//! A store, a verifier, an authoriser or an interface that hangs or panics: it holds up the attempt
+//! that met it, nobody else's, and none for ever.
 //!
 //! All of it is in one virtual time, which passes only while everything waits: a time-out takes
 //! none, and who was not held up has seen none pass. None of it writes a secret to the log.

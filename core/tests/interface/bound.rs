@@ -1,6 +1,6 @@
-//! How soon traffic stops once a revocation has returned, how long a stream stalls while others come
-//! and go, and what a renewal costs it: with packets, for each backend. The README states what these
-//! tests assert. Those of the kernel's WireGuard are in `tests/kernel`.
+//! How soon traffic stops once a revocation has returned, how long a stream stalls while others
+//! come and go, and what a renewal costs it: with packets, for each backend. The README states what
+//! these tests assert. Those of the kernel's WireGuard are in `tests/kernel`.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const BOUND: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_secs(1);
 /// The longest that a stream may stall.
 const STALL: Duration = Duration::from_millis(50);
-/// How often that is tried on a machine that is busy with other things: what stalls because of those
-/// who come and go stalls every time.
+/// How often that is tried on a machine that is busy with other things: what stalls because of
+/// those who come and go stalls every time.
 const TRIES: usize = 3;
 const HOUR: Duration = Duration::from_secs(3600);
 /// A lease that ends during a test.

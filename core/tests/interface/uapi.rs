@@ -30,7 +30,8 @@ impl WireguardGo {
         program.args(["-f", &name]).stdout(Stdio::null());
         let program = Running(program.stderr(Stdio::null()).spawn().unwrap());
         let socket = format!("/var/run/wireguard/{name}.sock");
-        // A socket that is there and does not listen yet is taken away by `wg`, as one that was left.
+        // A socket that is there and does not listen yet is taken away by `wg`, as one that was
+        // left.
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -245,8 +246,8 @@ fn a_program_that_hangs_makes_calls_fail_in_time() {
     });
 }
 
-/// What is between a backend and its program: it holds back every request that adds a peer, until it
-/// may go on, and passes all others on at once.
+/// What is between a backend and its program: it holds back every request that adds a peer, until
+/// it may go on, and passes all others on at once.
 fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
     let may_go_on = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&may_go_on);

@@ -96,7 +96,8 @@ impl Receiver {
         sent.max().unwrap_or(0)
     }
 
-    /// The last packet that came was sent when a lease was to end, or so much away from that at most.
+    /// The last packet that came was sent when a lease was to end, or so much away from that at
+    /// most.
     pub(crate) fn ended_at(&self, end: Duration, late: Duration, backend: &str) {
         let last = Duration::from_nanos(self.last_sent());
         println!("{backend}: sent last {last:?} after the start, the lease's end was at {end:?}");

@@ -103,7 +103,8 @@ fn nobody_passes_an_interface_made_by_hand_between_its_start_and_the_gate_s() {
         let secret = enrol(&site);
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, true);
-        // A client with its key, and no preshared key: as the interface was before there was a gate.
+        // A client with its key, and no preshared key: as the interface was before there was a
+        // gate.
         let client = Handmade::new(&host, &site);
         interface.set(&client.key, &["allowed-ips", "10.9.0.2/32"]);
         assert!(host.reaches(INSIDE, 20));

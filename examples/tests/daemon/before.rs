@@ -143,7 +143,8 @@ pub(crate) fn nothing_passes_without_the_session_s_key(host: &Host, site: &Site)
     assert!(host.reaches(INSIDE, 20), "the owner is in all the same");
 }
 
-/// From another host, while packets flow; what the gate sends goes there until the owner sends again.
+/// From another host, while packets flow; what the gate sends goes there until the owner sends
+/// again.
 fn a_thief_elsewhere_gets_nothing_while_the_owner_is_in(host: &Host, site: &Site) {
     let elsewhere = Host::cabled("elsewh", "198.51.100.1", "198.51.100.2");
     elsewhere.run("ip", &["route", "add", HERE, "via", "198.51.100.1"]);

@@ -245,8 +245,8 @@ impl Fleet {
         text.trim().rsplit(' ').next().unwrap().to_owned()
     }
 
-    /// Sends packets: from a device that was admitted, and from one that was revoked. Chance may have
-    /// left none of either whose key is known: then one is admitted or revoked first.
+    /// Sends packets: from a device that was admitted, and from one that was revoked. Chance may
+    /// have left none of either whose key is known: then one is admitted or revoked first.
     async fn check_by_packets(&self) {
         let is_live = |known: &Known| matches!(known, Known::Live(_, Some(_)));
         let is_ended = |known: &Known| matches!(known, Known::Ended(Some(_)));

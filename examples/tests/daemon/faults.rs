@@ -154,8 +154,8 @@ fn a_program_that_hangs_does_not_keep_the_interface_up() {
     });
 }
 
-/// Sits in front of a program's configuration socket, in a process of its own, and refuses changes once
-/// it is told to.
+/// Sits in front of a program's configuration socket, in a process of its own, and refuses changes
+/// once it is told to.
 struct Obstinate {
     proxy: Child,
     refuses: PathBuf,

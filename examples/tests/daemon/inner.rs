@@ -1,5 +1,5 @@
-//! A location with a host behind it: what the daemon sets on the system for that, with packets, and that
-//! nothing of it is left.
+//! A location with a host behind it: what the daemon sets on the system for that, with packets, and
+//! that nothing of it is left.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 //! `gate-server` in front of the kernel's WireGuard, and in front of every other interface with the
-//! kernel's as the client; always with stock tools on another host. `cargo xtask test` runs this in a
-//! virtual machine whose kernel has it.
+//! kernel's as the client; always with stock tools on another host. `cargo xtask test` runs this in
+//! a virtual machine whose kernel has it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a gate remembers of a code that it sent, and a code that is typed: the code, a line end, and the
-//! state.
+//! What a gate remembers of a code that it sent, and a code that is typed: the code, a line end,
+//! and the state.
 #![no_main]
 
 use std::pin::pin;

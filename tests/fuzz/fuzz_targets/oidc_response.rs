@@ -1,5 +1,5 @@
-//! What an OpenID provider answers: its metadata, its keys, its tokens, or the beginning of a device
-//! grant. A byte that says which, and the body.
+//! What an OpenID provider answers: its metadata, its keys, its tokens, or the beginning of a
+//! device grant. A byte that says which, and the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

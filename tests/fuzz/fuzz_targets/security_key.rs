@@ -1,5 +1,5 @@
-//! Packets of a security key on USB (CTAPHID), and the CBOR in them. A byte that says whether it is asked
-//! to enrol, and the packets.
+//! Packets of a security key on USB (CTAPHID), and the CBOR in them. A byte that says whether it is
+//! asked to enrol, and the packets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

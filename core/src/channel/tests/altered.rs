@@ -1,5 +1,5 @@
-//! Bodies that were changed on their way: none is taken in, and none gets in the way of the one that
-//! was sent.
+//! Bodies that were changed on their way: none is taken in, and none gets in the way of the one
+//! that was sent.
 
 use proptest::prelude::*;
 

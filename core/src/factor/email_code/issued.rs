@@ -1,4 +1,5 @@
-//! A code that was sent, as the attempt remembers it: a keyed hash of it, and until when it is good.
+//! A code that was sent, as the attempt remembers it: a keyed hash of it, and until when it is
+//! good.
 //!
 //! ```text
 //! tag   = HKDF-Expand-SHA256(the verifier's key,

@@ -13,7 +13,8 @@ use crate::seal::Secret;
 const MAX_AGE: Duration = Duration::from_secs(300);
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// An OpenID provider, the gate's registration there, and what the provider is trusted to vouch for.
+/// An OpenID provider, the gate's registration there, and what the provider is trusted to vouch
+/// for.
 ///
 /// ```
 /// use mfagate::channel::message::Redirect;
@@ -47,7 +48,8 @@ pub struct OidcProvider {
 
 impl OidcProvider {
     /// A provider by its issuer, exactly as it writes it, and the id under which the gate is
-    /// registered there as a client. It is found by discovery (OpenID Connect Discovery, section 4).
+    /// registered there as a client. It is found by discovery (OpenID Connect Discovery, section
+    /// 4).
     ///
     /// # Errors
     /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].

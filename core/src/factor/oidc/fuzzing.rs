@@ -74,8 +74,8 @@ pub fn id_token(text: &str, now: Timestamp, known: &Provider) -> Option<String> 
     Some(login.subject)
 }
 
-/// What a provider answers: its metadata (`m`), its keys (`k`), its tokens (`t`), or the beginning of a
-/// device grant (`d`). Whether it is taken.
+/// What a provider answers: its metadata (`m`), its keys (`k`), its tokens (`t`), or the beginning
+/// of a device grant (`d`). Whether it is taken.
 ///
 /// # Panics
 /// When something was taken that must not be.

@@ -29,7 +29,8 @@ pub struct Identity {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Holder {
-    /// A person, for good: subjects are never given to somebody else (OpenID Connect Core, section 2).
+    /// A person, for good: subjects are never given to somebody else (OpenID Connect Core, section
+    /// 2).
     Subject(String),
     /// The person who is the first to log in with this address, verified.
     Email(String),

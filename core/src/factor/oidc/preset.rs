@@ -17,9 +17,9 @@ impl OidcProvider {
     }
 
     /// Microsoft Entra ID, one tenant by its id. Its subjects are other ones for each client: users
-    /// enrol from their client, or are bound by the subject that *this* client sees. Add the optional
-    /// claim `auth_time` to the client's ID token, or nobody can log in. Its e-mail addresses are
-    /// not verified, and its tokens don't say how a user authenticated.
+    /// enrol from their client, or are bound by the subject that *this* client sees. Add the
+    /// optional claim `auth_time` to the client's ID token, or nobody can log in. Its e-mail
+    /// addresses are not verified, and its tokens don't say how a user authenticated.
     ///
     /// # Errors
     /// [`InvalidProvider::Tenant`], [`InvalidProvider::ClientId`].
@@ -65,8 +65,9 @@ impl OidcProvider {
     /// are numbers whose meaning the realm gives them: require the one for a second factor
     /// ([`require_acr`](Self::require_acr)), and say what it proves
     /// ([`acr_proves`](Self::acr_proves)). Its methods are there once the client has the mapper
-    /// *Authentication Method Reference (AMR)* and the steps of the login have a reference value: give
-    /// `mfa` to the one that comes after another factor. `mfa` vouches for more than one factor here.
+    /// *Authentication Method Reference (AMR)* and the steps of the login have a reference value:
+    /// give `mfa` to the one that comes after another factor. `mfa` vouches for more than one
+    /// factor here.
     ///
     /// # Errors
     /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].

@@ -50,7 +50,8 @@ fn one_step_of_skew_each_way_is_accepted_and_no_more() {
     }
 }
 
-/// Steps of `1234567890…` that share a code, two neighbours and two with one between, found by search.
+/// Steps of `1234567890…` that share a code, two neighbours and two with one between, found by
+/// search.
 const NEIGHBOURS: [u64; 2] = [59_061_240, 59_061_241];
 const ONE_APART: [u64; 2] = [58_261_606, 58_261_608];
 

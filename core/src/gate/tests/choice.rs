@@ -1,5 +1,5 @@
-//! A step with alternatives: which one is asked for, and what becomes of a question whose user would
-//! rather answer another one.
+//! A step with alternatives: which one is asked for, and what becomes of a question whose user
+//! would rather answer another one.
 
 use super::cast::{BOBS, LAPTOP, WRONG, factor_of, in_steps};
 use super::factors::{PASSWORD, code, code_at};

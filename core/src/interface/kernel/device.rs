@@ -78,8 +78,8 @@ impl Device {
         Ok((device, identity))
     }
 
-    /// The same, if it has the builder's key; it then listens where the builder says. From one that is
-    /// down everybody goes: it may have been taken down to shut them out.
+    /// The same, if it has the builder's key; it then listens where the builder says. From one that
+    /// is down everybody goes: it may have been taken down to shut them out.
     pub(super) fn adopt_as(builder: &Builder) -> Result<(Self, Identity), KernelError> {
         let (name, port) = (&builder.name, builder.listen_port);
         let (mut device, is_up) = Self::find(name)?;

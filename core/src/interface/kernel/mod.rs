@@ -167,8 +167,8 @@ impl Builder {
 
     /// Takes over the interface of this name and key that a process left behind which was killed,
     /// and puts right what is not as it would be made: its port, if one is set, its addresses, its
-    /// MTU, if one is set, its routes, and that it is up. Its peers stay, and their traffic goes on,
-    /// unless it was down: then it comes up without any. Within a tokio runtime.
+    /// MTU, if one is set, its routes, and that it is up. Its peers stay, and their traffic goes
+    /// on, unless it was down: then it comes up without any. Within a tokio runtime.
     ///
     /// Not cancel safe: some of it may be done.
     ///

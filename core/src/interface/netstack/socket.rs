@@ -151,8 +151,8 @@ impl Net {
         self.sockets.remove(handle);
     }
 
-    /// Drops every datagram that waits, in both directions: there is no telling a removed peer's from
-    /// the others'.
+    /// Drops every datagram that waits, in both directions: there is no telling a removed peer's
+    /// from the others'.
     pub(super) fn drop_datagrams(&mut self) {
         for (handle, at) in self.bound.clone() {
             let is_down = self.is_down;

@@ -1,4 +1,5 @@
-//! What the fuzz target calls: a program's response. Not a part of the crate as it is built elsewhere.
+//! What the fuzz target calls: a program's response. Not a part of the crate as it is built
+//! elsewhere.
 
 use super::protocol;
 use crate::interface::PeerConfig;

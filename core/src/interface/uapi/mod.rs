@@ -78,8 +78,8 @@ impl Uapi {
     }
 
     /// Sends one request over a connection of its own; gives the response. Requests are sent one
-    /// after the other, in the order in which they were asked for, even when whoever asked has given
-    /// up: what a dropped call still does, the program has answered before the next is sent.
+    /// after the other, in the order in which they were asked for, even when whoever asked has
+    /// given up: what a dropped call still does, the program has answered before the next is sent.
     async fn ask(
         &self,
         request: Zeroizing<String>,
@@ -113,8 +113,8 @@ impl Uapi {
         protocol::parse(&response).map_err(backend)
     }
 
-    /// Lets a peer on, or changes it. Requests hold one peer each: some programs let the next peer of
-    /// a request inherit from the one before.
+    /// Lets a peer on, or changes it. Requests hold one peer each: some programs let the next peer
+    /// of a request inherit from the one before.
     async fn put(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
         let response = self.ask(request, Stage::check_open).await?;
         protocol::check(&response).map_err(backend)
@@ -149,8 +149,8 @@ impl Builder {
         self
     }
 
-    /// How long the program may take to answer one request, with the wait for those before it. A call
-    /// that takes longer fails; later ones wait until the program has answered, or has ended.
+    /// How long the program may take to answer one request, with the wait for those before it. A
+    /// call that takes longer fails; later ones wait until the program has answered, or has ended.
     /// Without it: 5 seconds.
     #[must_use]
     pub const fn patience(mut self, limit: Duration) -> Self {
@@ -307,7 +307,8 @@ enum Found {
     Nothing,
 }
 
-/// Whether a program is behind the socket, be it one that hangs. Where that can't be known, there is.
+/// Whether a program is behind the socket, be it one that hangs. Where that can't be known, there
+/// is.
 async fn is_served(socket: &Path) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
 
@@ -333,8 +334,8 @@ async fn find_link(_: &str, _: &Path) -> Option<u32> {
     std::future::ready(None).await
 }
 
-/// Whether the program behind the socket is in the network namespace of this thread. Where the system
-/// does not say, as it does not of another user's program, it is.
+/// Whether the program behind the socket is in the network namespace of this thread. Where the
+/// system does not say, as it does not of another user's program, it is.
 #[cfg(target_os = "linux")]
 async fn is_here(socket: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -146,7 +146,8 @@ impl WireGuard {
         if peers.len() <= TURN {
             return self.put(self.shared.makings.tunnels(peers));
         }
-        // A share for each processor, made while packets go on and the share before is put in place.
+        // A share for each processor, made while packets go on and the share before is put in
+        // place.
         let processors = available_parallelism().map_or(1, NonZero::get);
         let shares = peers.chunks(peers.len().div_ceil(processors).max(TURN));
         let shares: Vec<_> = shares

@@ -345,7 +345,8 @@ fn generate(session: &Session, key: &Pkcs11Key) -> Result<(), SignError> {
         .map_err(reason)
 }
 
-/// Whether the private key can be, or ever was, outside its token; also when the token does not say.
+/// Whether the private key can be, or ever was, outside its token; also when the token does not
+/// say.
 fn may_be_elsewhere(session: &Session, private: ObjectHandle) -> Result<bool, SignError> {
     let asked = [
         AttributeType::AlwaysSensitive,

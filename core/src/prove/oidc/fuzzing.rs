@@ -1,5 +1,5 @@
-//! What the fuzz target calls: what comes to a listener, without one. Not a part of the crate as it is
-//! built elsewhere.
+//! What the fuzz target calls: what comes to a listener, without one. Not a part of the crate as it
+//! is built elsewhere.
 
 use super::loopback::{Head, judge, target};
 use super::{Login, LoginError};

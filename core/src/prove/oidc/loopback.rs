@@ -1,7 +1,7 @@
 //! A listener on this device, to which the browser comes back (RFC 8252, section 7.3).
 //!
-//! It answers whoever asks, and takes nothing but what belongs to the login that it waits for: other
-//! programs on the device, and pages in the browser, can reach it too.
+//! It answers whoever asks, and takes nothing but what belongs to the login that it waits for:
+//! other programs on the device, and pages in the browser, can reach it too.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -21,8 +21,8 @@
 //! }
 //! ```
 //!
-//! The provider's codes and tokens are the gate's: nothing here sees a password, and a code is worth
-//! nothing without what the gate keeps (RFC 7636).
+//! The provider's codes and tokens are the gate's: nothing here sees a password, and a code is
+//! worth nothing without what the gate keeps (RFC 7636).
 
 mod device;
 #[cfg(any(test, fuzzing))]

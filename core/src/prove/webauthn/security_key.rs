@@ -1,10 +1,10 @@
 //! A security key on USB, spoken to from here (CTAP 2.0 and 2.1), where there is no browser and no
 //! platform that would.
 //!
-//! CTAP2 and its PIN protocols are `webauthn-authenticator-rs`'s, the reports of USB HID `hidapi`'s.
-//! Keys that know U2F only are not supported: they can't verify their user. On Linux the user needs
-//! access to the device, which systemd's rules give to whoever sits at the machine. Windows keeps
-//! security keys to itself: ask its WebAuthn API there.
+//! CTAP2 and its PIN protocols are `webauthn-authenticator-rs`'s, the reports of USB HID
+//! `hidapi`'s. Keys that know U2F only are not supported: they can't verify their user. On Linux
+//! the user needs access to the device, which systemd's rules give to whoever sits at the machine.
+//! Windows keeps security keys to itself: ask its WebAuthn API there.
 //!
 //! All calls block: on a runtime, make them where blocking is allowed (`spawn_blocking`).
 

@@ -167,8 +167,8 @@ impl Gate {
         &self.shared.location
     }
 
-    /// The live sessions. One that has just ended is no longer among them, though its peer may still be
-    /// on its way off the interface: [`Event::Ended`] tells when it has left.
+    /// The live sessions. One that has just ended is no longer among them, though its peer may
+    /// still be on its way off the interface: [`Event::Ended`] tells when it has left.
     pub fn sessions(&self) -> Vec<SessionView> {
         let machine = self.shared.machine();
         machine.leases().map(SessionView::from).collect()

@@ -159,7 +159,8 @@ impl State {
         Ok(true)
     }
 
-    /// Makes room for a factor that takes the place of another of its user's, if that is still there.
+    /// Makes room for a factor that takes the place of another of its user's, if that is still
+    /// there.
     pub(super) fn replace(&mut self, new: &NewFactor, old: FactorId) -> Result<(), StoreError> {
         let standing = self.standing(old);
         let Some(factor) = standing.filter(|factor| factor.user == new.factor.user) else {

@@ -133,8 +133,8 @@ CREATE TABLE tokens (
 CREATE INDEX tokens_of_user ON tokens (user, ordinal);
 ";
 
-/// Until when a session can be renewed. Of those that are there it was not sealed: they end when they
-/// would.
+/// Until when a session can be renewed. Of those that are there it was not sealed: they end when
+/// they would.
 const V3: &str = "
 ALTER TABLE sessions ADD COLUMN renewable_until INTEGER NOT NULL DEFAULT 0;
 UPDATE sessions SET renewable_until = not_after;

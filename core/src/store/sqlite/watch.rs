@@ -1,8 +1,8 @@
 //! Tells changes from the audit trail: every change that bears on gates has its record there, so
 //! what is new after record *n* is what changed, whoever wrote it.
 //!
-//! One thread per store. It is woken by this store's own commits that bear on gates, and looks for those of other
-//! processes every quarter of a second; when nobody watches, it sleeps for good.
+//! One thread per store. It is woken by this store's own commits that bear on gates, and looks for
+//! those of other processes every quarter of a second; when nobody watches, it sleeps for good.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Passwords and recovery codes: `factor.password…`, `factor.recovery_codes…`. Argon2id is nearly all of
-//! it, as is meant.
+//! Passwords and recovery codes: `factor.password…`, `factor.recovery_codes…`. Argon2id is nearly
+//! all of it, as is meant.
 
 use std::hint::black_box;
 use std::sync::Arc;

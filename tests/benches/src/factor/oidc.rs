@@ -1,5 +1,5 @@
-//! Tokens of workloads: `factor.oidc…`, ES256. What the provider does is not in it: it was found, and
-//! its keys fetched, before.
+//! Tokens of workloads: `factor.oidc…`, ES256. What the provider does is not in it: it was found,
+//! and its keys fetched, before.
 
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
@@ -94,8 +94,8 @@ impl Factor for Machine {
         Ok(Answer::IdToken { token })
     }
 
-    /// One verification of ES256, by the crate that `openidconnect` has it of, the key read from its
-    /// coordinates as it must be each time.
+    /// One verification of ES256, by the crate that `openidconnect` has it of, the key read from
+    /// its coordinates as it must be each time.
     fn primitives() -> Result<Box<dyn FnMut()>, Error> {
         let key = SigningKey::generate();
         let message = [9; TOKEN];

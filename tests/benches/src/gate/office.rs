@@ -1,5 +1,5 @@
-//! A gate with its store, and devices that may pass it: each with an owner and an enrolled factor of
-//! its own, so that no admission waits for another's.
+//! A gate with its store, and devices that may pass it: each with an owner and an enrolled factor
+//! of its own, so that no admission waits for another's.
 //!
 //! The interface takes every peer and does nothing: what WireGuard costs is WireGuard's.
 

@@ -1,5 +1,6 @@
-//! The cryptographic primitives of one admission, each called as often as the protocol asks for it and on as many bytes, with the crates that the channel and the sealing use
-//! and nothing in between: no parsing, no copying, no allocation beyond the crates' own.
+//! The cryptographic primitives of one admission, each called as often as the protocol asks for it
+//! and on as many bytes, with the crates that the channel and the sealing use and nothing in
+//! between: no parsing, no copying, no allocation beyond the crates' own.
 //!
 //! | of the gate | calls |
 //! |---|---|

@@ -2,8 +2,8 @@
 //! interface, over those without, on the same backend, in turn.
 //!
 //! Without: a client's peer on the interface, and nothing else. With: the same peer, admitted by a
-//! gate that runs, among others. Where the interface is one of the system's, also behind a gate with
-//! a lease guard.
+//! gate that runs, among others. Where the interface is one of the system's, also behind a gate
+//! with a lease guard.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of the throughput without a gate must be left.
 const LEFT: f64 = 0.98;
 
-/// How much goes through in a round, in each direction, how many rounds there are, and how often all of
-/// it is set up anew: a connection has its luck.
+/// How much goes through in a round, in each direction, how many rounds there are, and how often
+/// all of it is set up anew: a connection has its luck.
 struct Load {
     mebibytes: usize,
     rounds: u32,

@@ -1,5 +1,5 @@
-//! What the fuzz target calls: a security key that says whatever it likes. Not a part of the crate as
-//! it is built elsewhere.
+//! What the fuzz target calls: a security key that says whatever it likes. Not a part of the crate
+//! as it is built elsewhere.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,8 +19,8 @@ pub(super) const CHANNEL: [u8; 4] = [1, 2, 3, 4];
 pub(super) const GET: &str = include_str!("fuzzing/get.json");
 pub(super) const CREATE: &str = include_str!("fuzzing/create.json");
 
-/// What comes of a key that gives us a channel and then says these packets: an answer to an enrolment
-/// or to a sign-in, as the first byte has it.
+/// What comes of a key that gives us a channel and then says these packets: an answer to an
+/// enrolment or to a sign-in, as the first byte has it.
 pub fn answer(bytes: &[u8]) -> Option<Answer> {
     let (is_enrolment, said) = bytes.split_first()?;
     let device = Scripted {

@@ -1,6 +1,6 @@
 //! A security key in software, behind real CTAPHID packets: `passkey`'s authenticator, which shares
-//! no code with what drives it. What is not seen here: the device's reports, which `hidapi` carries,
-//! and PINs, which that authenticator does not have; it verifies its user by itself.
+//! no code with what drives it. What is not seen here: the device's reports, which `hidapi`
+//! carries, and PINs, which that authenticator does not have; it verifies its user by itself.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -80,9 +80,9 @@ fn set_failures(tx: &Tx<'_>, factor: FactorId, failures: Failures) -> Result<(),
     .map(drop)
 }
 
-/// Takes the step, makes the swap, sets the credential and clears the count. That the step is greater than the last and
-/// the secret the one that was read has been judged in this same transaction, which is the only one
-/// that writes.
+/// Takes the step, makes the swap, sets the credential and clears the count. That the step is
+/// greater than the last and the secret the one that was read has been judged in this same
+/// transaction, which is the only one that writes.
 fn take(tx: &Tx<'_>, consume: &Consume) -> Result<(), StoreError> {
     let last = Failures::default().last_at.as_millis().cast_signed();
     execute(
