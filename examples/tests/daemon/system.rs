@@ -225,7 +225,7 @@ impl ForeignInterface {
             program: program.unwrap(),
         };
         let name = &interface.name;
-        let socket = format!("/var/run/wireguard/{name}.sock");
+        let socket = socket_of(name);
         // `wg` takes a socket away that does not listen yet.
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             std::thread::sleep(Duration::from_millis(10));
@@ -262,10 +262,16 @@ impl ForeignInterface {
     }
 }
 
+fn socket_of(name: &str) -> String {
+    format!("/var/run/wireguard/{name}.sock")
+}
+
 impl Drop for ForeignInterface {
     fn drop(&mut self) {
         _ = self.program.kill(); // it may have ended
         _ = self.program.wait();
+        // It goes with a program that ends by itself.
+        _ = std::fs::remove_file(socket_of(&self.name));
     }
 }
 
