@@ -4,6 +4,8 @@
 //! All of it is in one virtual time, which passes only while everything waits: a time-out takes
 //! none, and who was not held up has seen none pass. None of it writes a secret to the log.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,12 +20,12 @@ use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
 use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
 use mfagate::gate::Scope;
-use mfagate::id::{LocationId, SessionId, UserId};
+use mfagate::id::{LocationId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::{PrivateKey, PublicKey};
 use mfagate::runtime::{Gate, GateConfig};
-use mfagate::seal::{KeyRing, RingKey, Row, Sealed};
-use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore, UserChange};
+use mfagate::seal::{KeyRing, RingKey};
+use mfagate::store::{MemoryStore, Peer, PeerStore, UserChange};
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, SecretWatch, StoreCall, StoreFault};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
@@ -487,145 +489,4 @@ async fn a_shutdown_comes_to_its_end_even_if_the_interface_panics() {
     let ended = tokio::time::timeout(STEP, site.gate.shutdown()).await;
 
     assert!(ended.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate() {
-    const MANY: u32 = 5000;
-    let store = FaultyStore::new(MemoryStore::new());
-    let (mut config, clock) = config(&store, Arc::new(FakeInterface::new()));
-    config.verifiers.push(Arc::new(TotpVerifier::new()));
-    let now = clock.now().timestamp;
-    for number in 0..MANY {
-        leave_session(&store, number, now, None).await;
-    }
-
-    let gate = Gate::start(config).await.unwrap();
-
-    assert!(gate.sessions().is_empty());
-    tokio::time::sleep(STEP).await;
-    assert!(store.live_sessions(&location()).await.unwrap().is_empty());
-}
-
-/// An interface that takes a second for every call, and on which each lease is to end at one time.
-struct Slow {
-    inner: FakeInterface,
-    clock: Arc<dyn Clock>,
-    end: Timestamp,
-}
-
-impl Slow {
-    fn look_at(&self, peers: &[PeerConfig]) {
-        let now = self.clock.now().timestamp;
-        for lease in peers.iter().map(|peer| peer.lease) {
-            assert_eq!(lease.map(|left| now + left), Some(self.end));
-        }
-    }
-}
-
-#[async_trait]
-impl InterfaceBackend for Slow {
-    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.look_at(&peers);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        self.inner.install(peers).await
-    }
-
-    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        self.inner.remove(peers).await
-    }
-
-    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        self.inner.list().await
-    }
-
-    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
-        self.inner.activity(peers).await
-    }
-
-    async fn fence(&self) -> Result<(), InterfaceError> {
-        self.inner.fence().await
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_large_restart_on_a_slow_interface_lets_no_lease_last_longer() {
-    const MANY: u32 = 1200;
-    let store = FaultyStore::new(MemoryStore::new());
-    let (mut config, clock) = config(&store, Arc::new(FakeInterface::new()));
-    config.verifiers.push(Arc::new(TotpVerifier::new()));
-    let now = clock.now().timestamp;
-    for number in 0..MANY {
-        leave_session(&store, number, now, Some(&config.key_ring)).await;
-    }
-    config.interface = Arc::new(Slow {
-        inner: FakeInterface::new(),
-        clock,
-        end: now + STEP,
-    });
-
-    let gate = Gate::start(config).await.unwrap();
-
-    assert_eq!(gate.sessions().len(), usize::try_from(MANY).unwrap());
-}
-
-/// A session of an earlier run. Without a ring it does not open.
-async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: Option<&KeyRing>) {
-    let user: UserId = "alice".parse().unwrap();
-    let mut name = [0; 32];
-    name[..4].copy_from_slice(&number.to_be_bytes());
-    let peer = PublicKey::from_bytes(name);
-    let allowed_ips = vec![std::net::IpAddr::from(number.to_be_bytes()).into()];
-    let event = AuditEvent::new(now, AuditKind::UserPut { enabled: true });
-    let owner = mfagate::store::User {
-        id: user.clone(),
-        enabled: true,
-        groups: Vec::new(),
-    };
-    store.put_user(owner, event).await.unwrap();
-    let event = AuditEvent::new(now, AuditKind::PeerPut { enabled: true });
-    let enrolled = Peer {
-        location: location(),
-        key: peer,
-        user: user.clone(),
-        allowed_ips: allowed_ips.clone(),
-        label: String::new(),
-        enabled: true,
-    };
-    store.put_peer(enrolled, event).await.unwrap();
-    let kind = AuditKind::Admitted {
-        not_after: now + STEP,
-        factors: Vec::new(),
-    };
-    let (id, location) = (SessionId::generate().unwrap(), location());
-    let not_after = now + STEP;
-    let row = Row::Session {
-        id: &id,
-        location: &location,
-        peer: &peer,
-        user: &user,
-        allowed_ips: &allowed_ips,
-        verified_at: now,
-        not_after,
-        renewable_until: not_after,
-        factors: &[],
-    };
-    let psk = ring.map(|ring| ring.seal(&row, &[1; 32]).unwrap());
-    let session = NewSession {
-        id,
-        location,
-        peer,
-        user,
-        allowed_ips,
-        verified_at: now,
-        not_after,
-        renewable_until: not_after,
-        psk: psk.unwrap_or_else(|| Sealed::from_bytes(Vec::new())),
-        assurance: Vec::new(),
-        consume: Vec::new(),
-        throttle: mfagate::policy::Throttle::default(),
-        most_per_user: None,
-        event: AuditEvent::new(now, kind),
-    };
-    store.open_session(session).await.unwrap();
 }
