@@ -9,7 +9,7 @@ use mfagate::key::{PresharedKey, PrivateKey};
 
 use crate::harness::{GATE, GATE_ADDRESS};
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::uapi::WireguardGo;
+use crate::uapi::OtherMake;
 
 const CLIENT: PrivateKey = PrivateKey::from_bytes([1; 32]);
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
@@ -17,13 +17,13 @@ const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 /// wireguard-go on another host, with the client's key.
 struct Client {
     host: Host,
-    program: WireguardGo,
+    program: OtherMake,
 }
 
 impl Client {
     async fn start(name: &str) -> Self {
         let host = Host::joined();
-        let program = WireguardGo::start(name, &CLIENT, host.command("wireguard-go")).await;
+        let program = OtherMake::start(name, &CLIENT, host.command("wireguard-go")).await;
         let name = &program.name;
         host.run("ip", &["address", "add", "10.9.0.2/24", "dev", name]);
         host.run("ip", &["link", "set", name, "up"]);

@@ -1,4 +1,4 @@
-//! An interface that someone else runs: Debian's wireguard-go.
+//! An interface that someone else runs: Debian's wireguard-go, and boringtun.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,13 +18,13 @@ use tokio::sync::Semaphore;
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
 use crate::network::{Host, in_new_network, run};
 
-/// A wireguard-go with the gate's key. Sockets are the whole machine's, and so are their names.
-pub(crate) struct WireguardGo {
+/// A WireGuard program with the gate's key. Sockets are the whole machine's, and so are their names.
+pub(crate) struct OtherMake {
     pub(crate) name: String,
     program: Running,
 }
 
-impl WireguardGo {
+impl OtherMake {
     pub(crate) async fn start(name: &str, key: &PrivateKey, mut program: Command) -> Self {
         let name = format!("{name}{}", std::process::id());
         program.args(["-f", &name]).stdout(Stdio::null());
@@ -56,8 +56,12 @@ impl WireguardGo {
     }
 }
 
-pub(crate) async fn up(name: &str) -> WireguardGo {
-    let program = WireguardGo::start(name, &GATE, Command::new("wireguard-go")).await;
+pub(crate) async fn up(name: &str) -> OtherMake {
+    up_by(name, Command::new("wireguard-go")).await
+}
+
+async fn up_by(name: &str, program: Command) -> OtherMake {
+    let program = OtherMake::start(name, &GATE, program).await;
     run(
         "ip",
         &["address", "add", GATE_ADDRESS, "dev", &program.name],
@@ -112,6 +116,24 @@ fn wireguard_go_keeps_it_where_a_renewal_removes_and_adds() {
     });
 }
 
+/// It says nothing of its private key, and bears no change of a peer.
+#[test]
+fn boringtun_keeps_the_backends_contract() {
+    in_new_network(|| async {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/boringtun/bin");
+        let program = place.join("boringtun-cli");
+        assert!(program.exists(), "run `cargo xtask boringtun`");
+        let mut program = Command::new(program);
+        program.arg("--disable-drop-privileges");
+        let program = up_by("mfgd", program).await;
+        let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
+        let mut harness = Harness::new(interface, endpoint()).await;
+        harness.renews_in_place = false;
+        let report = conformance(&harness).await;
+        println!("{report:?}");
+    });
+}
+
 #[test]
 fn a_renewal_that_removes_and_adds_lets_the_stream_go_on() {
     in_new_network(|| async {
@@ -154,7 +176,7 @@ fn another_key_is_refused_and_a_dead_program_is_no_success() {
 fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_before() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = WireguardGo::start("mfgh", &GATE, host.command("wireguard-go")).await;
+        let program = OtherMake::start("mfgh", &GATE, host.command("wireguard-go")).await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         interface.install(vec![peer(1)]).await.unwrap();
 
@@ -193,7 +215,7 @@ fn an_interface_that_was_moved_away_is_not_gone() {
 fn an_interface_of_the_same_name_here_is_not_taken_down_for_it() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = WireguardGo::start("mfgo", &GATE, host.command("wireguard-go")).await;
+        let program = OtherMake::start("mfgo", &GATE, host.command("wireguard-go")).await;
         let tun = ["tuntap", "add", "dev", &program.name, "mode", "tun"];
         run("ip", &tun);
         run("ip", &["link", "set", &program.name, "up"]);
@@ -248,7 +270,7 @@ fn a_program_that_hangs_makes_calls_fail_in_time() {
 
 /// What is between a backend and its program: it holds back every request that adds a peer, until
 /// it may go on, and passes all others on at once.
-fn hold_peers_back(program: &WireguardGo, socket: &Path) -> Arc<Semaphore> {
+fn hold_peers_back(program: &OtherMake, socket: &Path) -> Arc<Semaphore> {
     let may_go_on = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&may_go_on);
     let listener = UnixListener::bind(socket).unwrap();

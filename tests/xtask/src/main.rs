@@ -1,6 +1,7 @@
 //! The project's tasks, as `cargo xtask …`. One file per task; no task knows another.
 
 mod bench;
+mod boringtun;
 mod check;
 mod command;
 mod debian;
@@ -34,6 +35,8 @@ enum Task {
     Vm(vm::Arguments),
     /// The OpenID providers that tests start: a part of `test`.
     Providers,
+    /// The boringtun that tests start: a part of `test`.
+    Boringtun,
     /// The benches, as a table and in target/bench/report.json.
     Bench(bench::Arguments),
     /// Every fuzz target in tests/fuzz, each for a bounded time.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::Providers => providers::install(),
+        Task::Boringtun => boringtun::install(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };

@@ -2,7 +2,7 @@
 
 use crate::command::{self, Failure, cargo, program, workspace};
 use crate::tally::Tally;
-use crate::{debian, providers, quickstart, vm};
+use crate::{boringtun, debian, providers, quickstart, vm};
 
 /// What `cargo test` runs and counts by itself: units, integration and doc tests; tests inside
 /// the examples; and the client-only core.
@@ -15,6 +15,7 @@ const CARGO_TESTS: &[&str] = &[
 pub(crate) fn run() -> Result<(), Failure> {
     debian::ensure(&[debian::TEST, debian::VM].concat())?;
     providers::install()?;
+    boringtun::install()?;
     let mut tests = Tally::default();
     for arguments in CARGO_TESTS {
         tests.take(

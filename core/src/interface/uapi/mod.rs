@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 use super::stage::Stage;
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
+use crate::runtime::SystemClock;
+use crate::time::Clock;
 use protocol::Device;
 
 /// Where WireGuard programs put their sockets.
@@ -187,9 +189,7 @@ impl Builder {
         let response = tokio::time::timeout(self.patience, response).await;
         let response = response.map_err(|_| unanswered(&self.socket, self.patience))??;
         let device = protocol::parse(&response)?;
-        // By their public halves: programs keep a private key clamped (RFC 7748, section 5).
-        let public = device.private_key.as_ref().map(PrivateKey::public_key);
-        if public != Some(key.public_key()) {
+        if device.public_key != Some(key.public_key()) {
             return Err(UapiError::OtherKey { name: self.name });
         }
         Ok(Uapi {
@@ -228,7 +228,7 @@ impl InterfaceBackend for Uapi {
             }
             // The client believes in its old session until it hears otherwise. With the endpoint
             // that it had and a keepalive, the interface begins the new handshake by itself.
-            let endpoint = known.and_then(|known| known.activity.endpoint);
+            let endpoint = known.and_then(|known| known.config.endpoint);
             peer.endpoint = peer.endpoint.or(endpoint);
             peer.keepalive = peer.keepalive.or(Some(KEEPALIVE));
             self.install(vec![peer]).await?;
@@ -262,8 +262,9 @@ impl InterfaceBackend for Uapi {
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         let device = self.device().await?;
-        let wanted = peers.iter().filter_map(|peer| device.find(peer));
-        Ok(wanted.map(|peer| peer.activity).collect())
+        let now = SystemClock::new().now().timestamp;
+        let seen = peers.iter().filter_map(|peer| device.activity(peer, now));
+        Ok(seen.collect())
     }
 
     /// Removes every peer and, where this process may, takes the interface down. Neither waits for

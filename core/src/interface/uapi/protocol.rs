@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
@@ -23,19 +24,39 @@ pub(super) const ROOM: usize = 16 * 1024;
 /// What an interface has.
 #[derive(Default)]
 pub(super) struct Device {
-    pub(super) private_key: Option<PrivateKey>,
+    pub(super) public_key: Option<PublicKey>,
     pub(super) peers: Vec<Peer>,
+    /// Whether the program says how long ago a handshake was, and not when.
+    tells_ages: bool,
 }
 
 /// One peer of an interface.
 pub(super) struct Peer {
     pub(super) config: PeerConfig,
-    pub(super) activity: Activity,
+    /// But for the last handshake.
+    activity: Activity,
+    /// Of the last handshake: when, or how long ago.
+    handshake_secs: Option<u64>,
 }
 
 impl Device {
     pub(super) fn find(&self, key: &PublicKey) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.config.key == *key)
+    }
+
+    /// What is told of a peer's traffic, by somebody who knows what time it is.
+    pub(super) fn activity(&self, key: &PublicKey, now: Timestamp) -> Option<Activity> {
+        let Peer {
+            mut activity,
+            handshake_secs,
+            ..
+        } = *self.find(key)?;
+        activity.last_handshake = match handshake_secs {
+            Some(ago) if self.tells_ages => Some(now - Duration::from_secs(ago)),
+            None | Some(0) => None,
+            Some(secs) => Some(Timestamp::from_millis(secs.saturating_mul(1000))),
+        };
+        Some(activity)
     }
 }
 
@@ -116,8 +137,15 @@ pub(super) fn parse(response: &str) -> Result<Device, UapiError> {
         }
         match (name, device.peers.last_mut()) {
             ("errno", _) => errno = Some(number(value)?),
+            // Programs keep a private key clamped (RFC 7748, section 5): the public half is the same.
             ("private_key", None) => {
-                device.private_key = Some(PrivateKey::from_bytes(*key(value)?));
+                let private = PrivateKey::from_bytes(*key(value)?);
+                device.public_key = Some(private.public_key());
+            }
+            // boringtun says no more than this of its key, and tells ages.
+            ("own_public_key", None) => {
+                device.public_key = Some(PublicKey::from_bytes(*key(value)?));
+                device.tells_ages = true;
             }
             ("public_key", _) => device
                 .peers
@@ -138,12 +166,17 @@ fn silent(key: PublicKey) -> Peer {
     Peer {
         config: PeerConfig::new(key, None, Vec::new()),
         activity: Activity::silent(key),
+        handshake_secs: None,
     }
 }
 
 impl Peer {
     fn take(&mut self, name: &str, value: &str) -> Result<(), UapiError> {
-        let Self { config, activity } = self;
+        let Self {
+            config,
+            activity,
+            handshake_secs,
+        } = self;
         match name {
             "preshared_key" => {
                 let psk = key(value)?;
@@ -158,14 +191,10 @@ impl Peer {
                 activity.endpoint = Some(endpoint);
                 config.endpoint = Some(endpoint);
             }
-            "last_handshake_time_sec" => {
-                let secs: u64 = number(value)?;
-                let at = Timestamp::from_millis(secs.saturating_mul(1000));
-                activity.last_handshake = (secs > 0).then_some(at);
-            }
+            "last_handshake_time_sec" => *handshake_secs = Some(number(value)?),
             "persistent_keepalive_interval" => {
                 let secs: u64 = number(value)?;
-                let every = std::time::Duration::from_secs(secs);
+                let every = Duration::from_secs(secs);
                 config.keepalive = (secs > 0).then_some(every);
             }
             "rx_bytes" => activity.received = number(value)?,
@@ -209,11 +238,12 @@ mod tests {
         let networks = vec!["10.0.0.2/32".parse().unwrap(), "fd00::/64".parse().unwrap()];
         let peer = PeerConfig::new(PublicKey::from_bytes([2; 32]), Some(psk), networks)
             .with_endpoint("[2001:db8::1]:9".parse().unwrap())
-            .with_keepalive(std::time::Duration::from_secs(25));
+            .with_keepalive(Duration::from_secs(25));
         let asked = add(&peer);
         let asked = asked.trim_start_matches("set=1\n").trim_end();
         let read = parse(&response(&format!("{asked}\n"))).unwrap();
-        assert_eq!(read.private_key, Some(PrivateKey::from_bytes([7; 32])));
+        let key = PrivateKey::from_bytes([7; 32]).public_key();
+        assert_eq!(read.public_key, Some(key));
         assert_eq!(read.peers.len(), 1);
         assert_eq!(read.peers[0].config, peer);
     }
@@ -226,10 +256,32 @@ mod tests {
             "00".repeat(32)
         );
         let read = parse(&response(&text)).unwrap();
-        let Peer { config, activity } = &read.peers[0];
-        assert_eq!(config.psk, None);
+        assert_eq!(read.peers[0].config.psk, None);
+        let now = Timestamp::from_millis(9000);
+        let activity = read.activity(&PublicKey::from_bytes([2; 32]), now).unwrap();
         assert_eq!((activity.received, activity.sent), (7, 8));
         assert_eq!(activity.last_handshake, Some(Timestamp::from_millis(5000)));
+    }
+
+    #[test]
+    fn a_program_that_tells_its_public_key_alone_tells_how_long_ago_a_handshake_was() {
+        let own = PrivateKey::from_bytes([7; 32]).public_key();
+        let peer = PublicKey::from_bytes([2; 32]);
+        let now = Timestamp::from_millis(9000);
+        let read = |handshake: &str| {
+            let (own, peer) = (hex(own.as_bytes()), hex(peer.as_bytes()));
+            let (own, peer) = (own.as_str(), peer.as_str());
+            let text = format!("own_public_key={own}\npublic_key={peer}\n{handshake}errno=0\n\n");
+            parse(&text).unwrap()
+        };
+        for (ago, at) in [(5, 4000), (0, 9000)] {
+            let read = read(&format!("last_handshake_time_sec={ago}\n"));
+            assert_eq!(read.public_key, Some(own));
+            let seen = read.activity(&peer, now).unwrap();
+            assert_eq!(seen.last_handshake, Some(Timestamp::from_millis(at)));
+        }
+        let seen = read("").activity(&peer, now).unwrap();
+        assert_eq!(seen.last_handshake, None);
     }
 
     #[test]
