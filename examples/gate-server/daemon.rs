@@ -132,10 +132,8 @@ async fn serve(
         Ok(()) => open(settings, Arc::clone(&interface), control, admin, stop).await,
         Err(error) => Err(error),
     };
-    if served.is_err() {
-        // Before the guard goes: it stays where there are peers.
-        Left::at_hand(settings, interface).shut().await;
-    }
+    // Before the guard goes: it stays where there are peers.
+    let is_clear = served.is_ok() || Left::at_hand(settings, interface).shut().await;
     if let Some(guard) = guard {
         match guard.close().await {
             Ok(()) => changes.guard_is_closed(&settings.interface)?,
@@ -143,7 +141,7 @@ async fn serve(
             Err(error) => mfagate_examples::complain("gate-server", &error),
         }
     }
-    if served.is_ok() {
+    if is_clear {
         changes.nobody_is_served()?;
     }
     served

@@ -123,11 +123,14 @@ impl<'a> Left<'a> {
     }
 
     /// Takes everybody off whom the settings don't leave alone, since no gate came up; takes the
-    /// interface down where that fails. Says on the standard error what it did, or could not do.
-    pub(crate) async fn shut(&self) {
+    /// interface down where that fails. Says on the standard error what it did, or could not do;
+    /// returns whether nobody passes any more.
+    pub(crate) async fn shut(&self) -> bool {
+        let mut is_shut = true;
         for interface in &self.interfaces {
-            interface.shut(&self.settings.interface).await;
+            is_shut &= interface.shut(&self.settings.interface).await;
         }
+        is_shut
     }
 
     /// Takes those off who are meant, or the interface down: when this returns, none of them
@@ -186,21 +189,21 @@ impl State {
 }
 
 impl Interface {
-    async fn shut(&self, on: &OnTheSystem) {
+    async fn shut(&self, on: &OnTheSystem) -> bool {
         let name = &self.name;
         let done = match &self.state {
-            State::Nothing => return,
+            State::Nothing => return true,
             State::Reached(_, interface) => {
                 let all = |peer: &PublicKey| on.manages(peer);
                 match take_off(interface.as_ref(), all).await {
-                    Ok(0) => return,
+                    Ok(0) => return true,
                     Ok(peers) => Ok(format!("peers of an earlier run taken off {name}: {peers}")),
                     Err(why) => fence(interface.as_ref(), name, why).await,
                 }
             }
             State::Others(why) => {
                 eprintln!("gate-server: {name} is left as it is: {why}");
-                return;
+                return false;
             }
             State::Unknown(why) if is_wireguard(name).await => match take_down(name) {
                 Ok(()) => Ok(format!("{name} was taken down: {why}")),
@@ -208,6 +211,7 @@ impl Interface {
             },
             State::Unknown(why) => Err(why.clone()),
         };
+        let is_done = done.is_ok();
         match done {
             Ok(done) => eprintln!("gate-server: no gate came up: {done}"),
             Err(why) => eprintln!(
@@ -215,6 +219,7 @@ impl Interface {
                 may_still_pass(name, &why)
             ),
         }
+        is_done
     }
 
     async fn remove(&self, are_meant: impl Fn(&PublicKey) -> bool) -> Result<(), String> {

@@ -111,7 +111,7 @@ fn a_guarded_interface_passes_nothing_that_is_sent_after_a_revocation() {
 fn wireguard_go_passes_nothing_that_is_sent_after_a_revocation() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgf").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.build(&GATE).await.unwrap();
         let endpoint = format!("{HERE}:51820").parse().unwrap();
@@ -157,7 +157,7 @@ fn userspace_passes_nothing_that_is_sent_after_a_lease_has_ended() {
 fn wireguard_go_passes_nothing_that_is_sent_after_a_lease_has_ended() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgx").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let endpoint = format!("{HERE}:51820").parse().unwrap();
         expire(&host, "uapi", Arc::new(interface), endpoint).await;
@@ -294,7 +294,7 @@ fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream_through_a_lease_guard
 fn a_thousand_peers_that_come_and_go_do_not_stall_a_stream_through_wireguard_go() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgg").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.danger_believe_removals();
         let interface = interface.build(&GATE).await.unwrap();
@@ -389,7 +389,7 @@ fn a_renewal_in_place_loses_no_packet_of_a_hundred_a_second() {
     });
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgh").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.build(&GATE).await.unwrap();
         let endpoint = format!("{HERE}:51820").parse().unwrap();
@@ -405,7 +405,7 @@ fn a_renewal_in_place_loses_no_packet_of_a_hundred_a_second() {
 fn a_renewal_that_removes_and_adds_leaves_a_gap_of_a_handshake() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgi").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let endpoint = format!("{HERE}:51820").parse().unwrap();
         let (gap, lost) = renew(&host, &interface, endpoint).await;

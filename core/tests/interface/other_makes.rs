@@ -21,9 +21,9 @@ struct Client {
 }
 
 impl Client {
-    async fn start(name: &str) -> Self {
+    async fn start() -> Self {
         let host = Host::joined();
-        let program = OtherMake::start(name, &CLIENT, host.command("wireguard-go")).await;
+        let program = OtherMake::start(&CLIENT, host.command("wireguard-go")).await;
         let name = &program.name;
         host.run("ip", &["address", "add", "10.9.0.2/24", "dev", name]);
         host.run("ip", &["link", "set", name, "up"]);
@@ -80,7 +80,7 @@ fn only_the_installed_peer_with_its_preshared_key_gets_through() {
             .await
             .unwrap();
         let port = gate.local_addr().port();
-        let client = Client::start("mfgd").await;
+        let client = Client::start().await;
 
         client.believe(port, Some(&psk(1)));
         assert!(!client.reaches_inside(2), "before it is installed");
@@ -112,7 +112,7 @@ fn a_renewal_loses_no_packet() {
             .await
             .unwrap();
         gate.install(vec![peer(1)]).await.unwrap();
-        let client = Client::start("mfge").await;
+        let client = Client::start().await;
         client.believe(gate.local_addr().port(), Some(&psk(1)));
         assert!(client.reaches_inside(10));
 

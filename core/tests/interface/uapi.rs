@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mfagate::interface::lease_guard::LeaseGuard;
@@ -18,18 +19,21 @@ use tokio::sync::Semaphore;
 use crate::harness::{GATE, GATE_ADDRESS, Harness};
 use crate::network::{Host, in_new_network, run};
 
-/// A WireGuard program with the gate's key. Sockets are the whole machine's, and so are their names.
+/// A WireGuard program with the gate's key.
 pub(crate) struct OtherMake {
     pub(crate) name: String,
     program: Running,
 }
 
 impl OtherMake {
-    pub(crate) async fn start(name: &str, key: &PrivateKey, mut program: Command) -> Self {
-        let name = format!("{name}{}", std::process::id());
+    pub(crate) async fn start(key: &PrivateKey, mut program: Command) -> Self {
+        // Sockets are the whole machine's, whatever network they are in, and so are their names.
+        static NTH: AtomicU32 = AtomicU32::new(0);
+        let nth = NTH.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mfg{}x{nth}", std::process::id());
         program.args(["-f", &name]).stdout(Stdio::null());
         let program = Running(program.stderr(Stdio::null()).spawn().unwrap());
-        let socket = format!("/var/run/wireguard/{name}.sock");
+        let socket = socket_of(&name);
         // A socket that is there and does not listen yet is taken away by `wg`, as one that was
         // left.
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
@@ -56,12 +60,12 @@ impl OtherMake {
     }
 }
 
-pub(crate) async fn up(name: &str) -> OtherMake {
-    up_by(name, Command::new("wireguard-go")).await
+pub(crate) async fn up() -> OtherMake {
+    up_by(Command::new("wireguard-go")).await
 }
 
-async fn up_by(name: &str, program: Command) -> OtherMake {
-    let program = OtherMake::start(name, &GATE, program).await;
+async fn up_by(program: Command) -> OtherMake {
+    let program = OtherMake::start(&GATE, program).await;
     run(
         "ip",
         &["address", "add", GATE_ADDRESS, "dev", &program.name],
@@ -84,7 +88,7 @@ fn peer(number: u8) -> PeerConfig {
 #[test]
 fn wireguard_go_keeps_the_backends_contract() {
     in_new_network(|| async {
-        let program = up("mfga").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = interface.build(&GATE).await.unwrap();
         let report = conformance(&Harness::new(interface, endpoint()).await).await;
@@ -95,7 +99,7 @@ fn wireguard_go_keeps_the_backends_contract() {
 #[test]
 fn wireguard_go_keeps_it_behind_a_lease_guard() {
     in_new_network(|| async {
-        let program = up("mfgp").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).renews_in_place();
         let interface = Arc::new(interface.build(&GATE).await.unwrap());
         let guard = LeaseGuard::around(interface, &program.name).await.unwrap();
@@ -107,7 +111,7 @@ fn wireguard_go_keeps_it_behind_a_lease_guard() {
 #[test]
 fn wireguard_go_keeps_it_where_a_renewal_removes_and_adds() {
     in_new_network(|| async {
-        let program = up("mfgl").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let mut harness = Harness::new(interface, endpoint()).await;
         harness.renews_in_place = false;
@@ -125,7 +129,7 @@ fn boringtun_keeps_the_backends_contract() {
         assert!(program.exists(), "run `cargo xtask boringtun`");
         let mut program = Command::new(program);
         program.arg("--disable-drop-privileges");
-        let program = up_by("mfgd", program).await;
+        let program = up_by(program).await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let mut harness = Harness::new(interface, endpoint()).await;
         harness.renews_in_place = false;
@@ -137,7 +141,7 @@ fn boringtun_keeps_the_backends_contract() {
 #[test]
 fn a_renewal_that_removes_and_adds_lets_the_stream_go_on() {
     in_new_network(|| async {
-        let program = up("mfgb").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let harness = Harness::new(interface, endpoint()).await;
         let key = PrivateKey::from_bytes([1; 32]);
@@ -157,7 +161,7 @@ fn a_renewal_that_removes_and_adds_lets_the_stream_go_on() {
 #[test]
 fn another_key_is_refused_and_a_dead_program_is_no_success() {
     in_new_network(|| async {
-        let program = up("mfgc").await;
+        let program = up().await;
         let stranger = PrivateKey::from_bytes([1; 32]);
         let refused = Uapi::builder(&program.name).build(&stranger).await;
         assert!(matches!(refused, Err(UapiError::OtherKey { .. })));
@@ -176,7 +180,7 @@ fn another_key_is_refused_and_a_dead_program_is_no_success() {
 fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_before() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = OtherMake::start("mfgh", &GATE, host.command("wireguard-go")).await;
+        let program = OtherMake::start(&GATE, host.command("wireguard-go")).await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         interface.install(vec![peer(1)]).await.unwrap();
 
@@ -198,7 +202,7 @@ fn an_interface_of_another_namespace_is_down_when_its_peers_are_gone_and_not_bef
 fn an_interface_that_was_moved_away_is_not_gone() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = up("mfgn").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         interface.install(vec![peer(1)]).await.unwrap();
         run("ip", &["link", "set", &program.name, "netns", &host.pid()]);
@@ -215,7 +219,7 @@ fn an_interface_that_was_moved_away_is_not_gone() {
 fn an_interface_of_the_same_name_here_is_not_taken_down_for_it() {
     in_new_network(|| async {
         let host = Host::joined();
-        let program = OtherMake::start("mfgo", &GATE, host.command("wireguard-go")).await;
+        let program = OtherMake::start(&GATE, host.command("wireguard-go")).await;
         let tun = ["tuntap", "add", "dev", &program.name, "mode", "tun"];
         run("ip", &tun);
         run("ip", &["link", "set", &program.name, "up"]);
@@ -233,7 +237,7 @@ fn an_interface_of_the_same_name_here_is_not_taken_down_for_it() {
 #[test]
 fn an_interface_that_was_here_is_down_when_it_is_gone() {
     in_new_network(|| async {
-        let program = up("mfgi").await;
+        let program = up().await;
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         interface.install(vec![peer(1)]).await.unwrap();
         drop(program);
@@ -245,7 +249,7 @@ fn an_interface_that_was_here_is_down_when_it_is_gone() {
 #[test]
 fn a_program_that_hangs_makes_calls_fail_in_time() {
     in_new_network(|| async {
-        let program = up("mfgk").await;
+        let program = up().await;
         let soon = Duration::from_millis(200);
         let builder = || Uapi::builder(&program.name).patience(soon);
         let interface = builder().build(&GATE).await.unwrap();
@@ -301,7 +305,7 @@ fn hold_peers_back(program: &OtherMake, socket: &Path) -> Arc<Semaphore> {
 #[test]
 fn a_call_that_was_given_up_is_over_when_the_next_begins() {
     in_new_network(|| async {
-        let program = up("mfgj").await;
+        let program = up().await;
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("held.sock");
         let may_go_on = hold_peers_back(&program, &socket);
@@ -321,6 +325,18 @@ fn a_call_that_was_given_up_is_over_when_the_next_begins() {
             assert_eq!(program.peers(), "", "it came late");
         }
     });
+}
+
+fn socket_of(name: &str) -> String {
+    format!("/var/run/wireguard/{name}.sock")
+}
+
+impl Drop for OtherMake {
+    fn drop(&mut self) {
+        _ = self.program.0.kill(); // it may have ended
+        // It goes with a program that ends by itself.
+        _ = std::fs::remove_file(socket_of(&self.name));
+    }
 }
 
 /// A program that is ended with the test.

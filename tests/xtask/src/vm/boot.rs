@@ -57,7 +57,6 @@ pub(super) fn init(modules: &[&str], commands: &str) -> String {
          mount -t sysfs sys /sys\n\
          mount -t devtmpfs dev /dev\n\
          ln -s /proc/self/fd /dev/fd\n\
-         mount -t tmpfs tmp /tmp\n\
          mount -t tmpfs run /run\n\
          date -s \"@$(sed 's/.*xtask.now=\\([0-9]*\\).*/\\1/' /proc/cmdline)\" >/dev/null\n\
          for module in {modules}; do\n\
