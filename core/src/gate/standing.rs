@@ -1,10 +1,8 @@
 //! Start, stop, and what the store says of live leases in between: the interface is brought to
 //! what is leased by difference, so that live traffic is left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::action::{Action, Outcome};
 use super::event::Event;
@@ -63,7 +61,7 @@ impl Machine {
             };
             let there = present
                 .remove(&peer)
-                .filter(|there| is_same(there, &config));
+                .filter(|there| there.admits_as(&config));
             self.hold(now, Lease::new(grant, session, generation), None);
             let Some(slot) = self.slots.get_mut(&peer) else {
                 continue;
@@ -201,15 +199,6 @@ impl Machine {
             self.actions.push_back(Action::Stopped);
         }
     }
-}
-
-/// Whether an installed peer is what a lease wants, its preshared key included.
-fn is_same(there: &PeerConfig, wanted: &PeerConfig) -> bool {
-    // An interface lists networks without what is past their prefix, and each once.
-    let networks = |config: &PeerConfig| -> BTreeSet<IpNet> {
-        config.allowed_ips.iter().map(IpNet::trunc).collect()
-    };
-    there.key == wanted.key && there.psk == wanted.psk && networks(there) == networks(wanted)
 }
 
 /// Whether what ends leases by itself has another time for this one, which it has to be told.

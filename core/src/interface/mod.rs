@@ -45,6 +45,7 @@ pub mod userspace;
 #[cfg(any(feature = "netstack", feature = "userspace"))]
 mod wireguard;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ pub struct PeerConfig {
     pub keepalive: Option<Duration>,
     /// How long, from the call on, the peer may pass traffic: for what enforces that by itself,
     /// besides the gate, which removes the peer in time. A gate always says. [`list`] need not;
-    /// where it does, it says what is left.
+    /// where it does, it says what is left: nothing, where some of the addresses may not pass.
     ///
     /// [`list`]: InterfaceBackend::list
     pub lease: Option<Duration>,
@@ -107,6 +108,20 @@ impl PeerConfig {
         self.keepalive = Some(every);
         self
     }
+
+    /// Whether both let the same peer in, by the same preshared key and to the same networks.
+    pub(crate) fn admits_as(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.psk == other.psk
+            && same_networks(&self.allowed_ips, &other.allowed_ips)
+    }
+}
+
+/// Whether these are the same networks, without what is past their prefix, and each once.
+pub(crate) fn same_networks(one: &[IpNet], other: &[IpNet]) -> bool {
+    let set =
+        |networks: &[IpNet]| -> BTreeSet<IpNet> { networks.iter().map(IpNet::trunc).collect() };
+    set(one) == set(other)
 }
 
 /// What an interface knows of a peer's traffic.

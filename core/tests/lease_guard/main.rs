@@ -159,9 +159,10 @@ async fn a_lease_ends_on_time_and_its_neighbours_do_not() {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let live: Vec<_> = guard.list().await.unwrap();
-    let live: Vec<_> = live.iter().map(|peer| peer.allowed_ips.len()).collect();
-    assert_eq!(live, [2, 0, 2]);
+    let listed: Vec<_> = guard.list().await.unwrap();
+    let is_over = |peer: &PeerConfig| peer.lease == Some(Duration::ZERO);
+    let over: Vec<_> = listed.iter().map(is_over).collect();
+    assert_eq!(over, [false, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::testing::fake_interface::FakeInterface;
 
 use crate::ground::{Flow, Ground, Place, Steady, WG};
-use crate::{HOUR, IN, NETWORKS, OUT, PATHS, guard, key, none_passes, peer};
+use crate::{HOUR, IN, NETWORKS, OUT, PATHS, all_pass, guard, key, none_passes, peer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_guard_over_the_table_of_an_old_one_loses_no_packet() {
@@ -46,6 +46,25 @@ async fn a_new_guard_over_the_table_of_an_old_one_loses_no_packet() {
     );
     old.remove(&[key(1)]).await.unwrap();
     assert!(none_passes(&ground), "an old lease after its removal");
+}
+
+/// Also one whose table lost an address: it is told, and given its lease as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_is_new_in_front_of_a_peer_lists_it_with_nothing_left_and_lets_it_in() {
+    let ground = Ground::new();
+    let inner = Arc::new(FakeInterface::new());
+    let there = peer(1, &NETWORKS, HOUR);
+    inner.plant(there.clone());
+    let guard = guard(&ground, &inner);
+    let listed = async || guard.list().await.expect("list").remove(0);
+    let mut expected = there.clone();
+    expected.lease = Some(Duration::ZERO);
+    assert_eq!(listed().await, expected);
+    assert!(none_passes(&ground), "it has no lease");
+
+    guard.renew(vec![there]).await.unwrap();
+    assert!(all_pass(&ground));
+    assert!(listed().await.lease.is_some_and(|left| left > HOUR / 2));
 }
 
 /// How long the child's lease is; its presence makes this test binary the child.

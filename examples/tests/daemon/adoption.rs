@@ -1,5 +1,7 @@
 //! A daemon that starts on an interface with peers on it, with packets.
 
+use std::time::Duration;
+
 use mfagate::runtime::Profile;
 
 use crate::network::{HERE, Host, in_new_network, run};
@@ -93,6 +95,30 @@ fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
         assert_eq!(daemon.status(), Some(0));
         assert_eq!(interface.shows(alice), None);
         assert_eq!(interface.shows(STATIC), static_peer);
+    });
+}
+
+/// As after an update that turns it on, or where its table was flushed while no gate ran.
+#[test]
+fn a_lease_guard_that_is_new_lets_live_sessions_go_on_as_they_are() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), Site::at(HERE));
+        let secret = enrol(&site);
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, false);
+        let daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        assert!(host.reaches(INSIDE, 20));
+        let handshake = || run("wg", &["show", &interface.name, "latest-handshakes"]);
+        let before = handshake();
+        std::thread::sleep(Duration::from_secs(1)); // so that another one has another time
+
+        daemon.kill();
+        site.configure(|text| text.replace("lease_guard = false", "lease_guard = true"));
+        let _daemon = site.run();
+        // A session that was lost would take a client fifteen seconds to notice.
+        assert!(host.reaches(INSIDE, 3));
+        assert_eq!(handshake(), before);
     });
 }
 

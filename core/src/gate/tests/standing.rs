@@ -136,16 +136,19 @@ fn two_leases_never_share_a_session_and_with_it_their_end() {
     assert_eq!(machine.leases().count(), 1);
 }
 
-/// What ends leases by itself may have been told of another end: the clock was set, say.
+/// What ends leases by itself may have been told of another end, as before the clock was set, or of
+/// none: it is new in front of the interface, or lost what it knew.
 #[test]
 fn a_lease_that_the_interface_would_end_at_another_time_is_told_it_anew_and_in_place() {
     let minute = Duration::from_secs(60);
     let mut world = admitted();
     world.admit(BOBS);
-    for (off, is_told) in [(minute, true), (Duration::from_millis(100), false)] {
+    let all = Duration::from_secs(86_400);
+    let slight = Duration::from_millis(100);
+    for (off, is_told) in [(minute, true), (all, true), (slight, false)] {
         let is_listed = |mut peer: PeerConfig| {
             peer.lease = peer.lease.map(|left| match peer.key {
-                LAPTOP => left - off,
+                LAPTOP => left.saturating_sub(off),
                 _ => left + off,
             });
             peer

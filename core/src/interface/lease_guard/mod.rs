@@ -12,6 +12,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -195,8 +196,9 @@ impl InterfaceBackend for LeaseGuard {
         Ok(())
     }
 
-    /// The peers on the interface, each with those of its allowed IPs that may pass and with the
-    /// time that is left: a peer that is only half there is told from one that is wholly there.
+    /// The peers on the interface, each with those of its allowed IPs that are guarded, and with
+    /// the time that is left for all of them: none, where one of them may not pass. So a peer that
+    /// is only half there can be let in as it is.
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
         let (mut peers, live) = self.survey().await?;
         let registry = lock(&self.registry);
@@ -204,11 +206,11 @@ impl InterfaceBackend for LeaseGuard {
         for peer in &mut peers {
             let own = registry.networks_of(peer.key);
             let ends = own.iter().map(|net| Some(pass_of(&live, net)?.until));
-            peer.lease = ends.min().flatten().map(|end| end.saturating_since(now));
-            peer.allowed_ips.retain(|net| {
-                let guarded = own.iter().find(|guarded| guarded.contains(net));
-                guarded.is_some_and(|guarded| pass_of(&live, guarded).is_some())
-            });
+            let left =
+                |end: Option<Instant>| end.map_or(Duration::ZERO, |end| end.saturating_since(now));
+            peer.lease = ends.min().map(left);
+            let is_guarded = |net: &IpNet| own.iter().any(|guarded| guarded.contains(net));
+            peer.allowed_ips.retain(is_guarded);
         }
         Ok(peers)
     }

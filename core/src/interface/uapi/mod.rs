@@ -222,6 +222,9 @@ impl InterfaceBackend for Uapi {
         let device = self.device().await?;
         for mut peer in peers {
             let known = device.find(&peer.key);
+            if known.is_some_and(|known| !is_changed(&known.config, &peer)) {
+                continue; // as when its lease alone is another
+            }
             if known.is_some() && self.shared.renews_in_place {
                 self.put(protocol::update(&peer)).await?;
                 continue;
@@ -297,6 +300,13 @@ impl InterfaceBackend for Uapi {
         stage.go_down();
         Ok(())
     }
+}
+
+/// Whether a peer that is there would be another by this.
+fn is_changed(there: &PeerConfig, to: &PeerConfig) -> bool {
+    !there.admits_as(to)
+        || to.endpoint.is_some() && to.endpoint != there.endpoint
+        || to.keepalive.is_some() && to.keepalive != there.keepalive
 }
 
 /// What there was to be taken down.

@@ -17,7 +17,7 @@ use gotatun::tun::MtuWatcher;
 use gotatun::x25519;
 use ipnet::IpNet;
 
-use crate::interface::{Activity, PeerConfig};
+use crate::interface::{Activity, PeerConfig, same_networks};
 use crate::time::Now;
 
 /// How many sessions `gotatun` keeps: one more pushes out the oldest.
@@ -80,7 +80,7 @@ impl Tunnel {
 
     /// Renews the preshared key in place, if the addresses stay the same.
     pub(super) fn renew(&mut self, to: &PeerConfig) -> bool {
-        if !is_same(&self.config.allowed_ips, &to.allowed_ips) {
+        if !same_networks(&self.config.allowed_ips, &to.allowed_ips) {
             return false;
         }
         let psk = to.psk.as_ref().map(|psk| *psk.expose_secret());
@@ -304,16 +304,6 @@ fn keepalive(config: &PeerConfig) -> Option<u16> {
     config
         .keepalive
         .map(|every| u16::try_from(every.as_secs().max(1)).unwrap_or(u16::MAX))
-}
-
-fn is_same(one: &[IpNet], other: &[IpNet]) -> bool {
-    let sorted = |networks: &[IpNet]| {
-        let mut networks: Vec<IpNet> = networks.iter().map(IpNet::trunc).collect();
-        networks.sort();
-        networks.dedup();
-        networks
-    };
-    sorted(one) == sorted(other)
 }
 
 fn length(message: &WgKind) -> u64 {
