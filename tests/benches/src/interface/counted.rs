@@ -71,6 +71,9 @@ impl InterfaceBackend for Counted {
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
         self.lists.fetch_add(1, Ordering::SeqCst);
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Err(InterfaceError::Down);
+        }
         self.inner.list().await
     }
 

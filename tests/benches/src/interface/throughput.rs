@@ -1,9 +1,9 @@
 //! What a gate costs the packets that pass it: bytes per second with a gate in front of the
-//! interface, over those without, on the same backend, in turn.
+//! interface, over those without, on the same backend and the same connection, in turn.
 //!
-//! Without: a client's peer on the interface, and nothing else. With: the same peer, admitted by a
-//! gate that runs, among others. Where the interface is one of the system's, also behind a gate
-//! with a lease guard.
+//! Without: a client's peer on the interface, and nothing else. With: the same peer, its session
+//! taken up by a gate that starts, among others. Where the interface is one of the system's, also
+//! behind a gate with a lease guard.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,10 +20,11 @@ use mfagate::runtime::Gate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
+use super::counted::Counted;
 use super::fleet::{Fleet, first_key, peer};
 use super::network::Space;
 use crate::floor::Error;
-use crate::measure::{Pair, median};
+use crate::measure::{Pair, Samples, median, span};
 use crate::report::{Report, Target};
 
 /// Live sessions at the gate, the client's among them.
@@ -36,20 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of the throughput without a gate must be left.
 const LEFT: f64 = 0.98;
 
-/// How much goes through in a round, in each direction, how many rounds there are, and how often
-/// all of it is set up anew: a connection has its luck.
+/// How much goes through in a round, in each direction, in how many turns of two rounds a connection
+/// is without a gate and with one, and how many connections there are.
 struct Load {
     mebibytes: usize,
-    rounds: u32,
+    turns: u32,
     lines: u32,
 }
 
 /// Measures what is wanted, but for the kernel's.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     let load = Load {
-        mebibytes: 16,
-        rounds: 13,
-        lines: 7,
+        mebibytes: 8,
+        turns: 24,
+        lines: 12,
     };
     if report.wants("interface.in_process_throughput") {
         in_process(report, &load)?;
@@ -77,8 +78,8 @@ pub(super) fn rows_of_the_kernel(report: &mut Report) -> Result<(), Error> {
     }
     let load = Load {
         mebibytes: 2,
-        rounds: 13,
-        lines: 5,
+        turns: 20,
+        lines: 3,
     };
     let make = async |key: PrivateKey| {
         let builder = KernelInterface::builder("wg0", key).listen_port(51820);
@@ -89,8 +90,17 @@ pub(super) fn rows_of_the_kernel(report: &mut Report) -> Result<(), Error> {
     system(report, "kernel", &load, make)
 }
 
-/// Adds the rows of a backend, of which each pair is a line without a gate, and one with.
-fn add(report: &mut Report, backend: &str, load: &Load, pairs: &[Pair]) -> Result<(), Error> {
+/// Measures connections, and adds the rows of their backend.
+fn add<L: Line>(
+    report: &mut Report,
+    backend: &str,
+    load: &Load,
+    connect: impl Fn() -> Result<L, Error>,
+) -> Result<(), Error> {
+    let mut pairs = Vec::new();
+    for line in 0..load.lines {
+        pairs.push(measure(&mut connect()?, load, line % 2 == 1)?);
+    }
     let name = format!("interface.{backend}_throughput");
     let megabits = f64::from(u32::try_from(load.mebibytes * 2)?) * 8.0 * 1.048_576;
     let gated = |pair: &Pair| megabits / pair.b.median().as_secs_f64();
@@ -107,6 +117,81 @@ fn add(report: &mut Report, backend: &str, load: &Load, pairs: &[Pair]) -> Resul
     Ok(())
 }
 
+/// A connection through an interface, which a gate comes in front of and leaves while it lasts.
+trait Line {
+    /// Puts the gate there, or takes it away.
+    fn gate(&mut self, is_there: bool) -> Result<(), Error>;
+
+    /// Sends so much there, and then back.
+    fn round(&mut self, mebibytes: usize) -> Result<(), Error>;
+}
+
+/// Rounds without a gate and with one, in turn: two of each, so that the gate comes and goes half
+/// as often.
+fn measure(line: &mut impl Line, load: &Load, is_gated_first: bool) -> Result<Pair, Error> {
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for turn in 0..load.turns {
+        let is_gated = (turn % 2 == 0) == is_gated_first;
+        line.gate(is_gated)?;
+        line.round(1)?; // what has just come and gone is not to be seen
+        let spans = if is_gated { &mut with } else { &mut without };
+        for _ in 0..2 {
+            let mut outcome = Ok(());
+            spans.push(span(|| outcome = line.round(load.mebibytes)));
+            outcome?;
+        }
+    }
+    Ok(Pair {
+        a: Samples::of(without),
+        b: Samples::of(with),
+    })
+}
+
+/// A gate in front of an interface that outlives it.
+struct Front {
+    interface: Arc<Counted>,
+    guard: Option<Arc<LeaseGuard>>,
+    gate: Gate,
+}
+
+impl Front {
+    /// Starts a gate where the client's peer is already.
+    async fn put(
+        fleet: &Fleet,
+        interface: Arc<dyn InterfaceBackend>,
+        is_guarded: bool,
+    ) -> Result<Self, Error> {
+        let interface = Arc::new(Counted::new(interface));
+        let mut front: Arc<dyn InterfaceBackend> = interface.clone();
+        let mut guard = None;
+        if is_guarded {
+            let around = Arc::new(LeaseGuard::around(front, "wg0").await?);
+            front = around.clone();
+            guard = Some(around);
+        }
+        Ok(Self {
+            interface,
+            guard,
+            gate: fleet.open(front).await?,
+        })
+    }
+
+    /// Takes the gate away, with all but the client's peer.
+    async fn take(self, interface: &dyn InterfaceBackend) -> Result<(), Error> {
+        self.interface.cut();
+        self.gate.shutdown().await;
+        if let Some(guard) = self.guard {
+            guard.close().await?;
+        }
+        let others: Vec<_> = (1..SESSIONS).map(|number| peer(number).key).collect();
+        interface.remove(&others).await?;
+        if interface.list().await?.len() != 1 {
+            return Err("not the client's peer alone is left".into());
+        }
+        Ok(())
+    }
+}
+
 /// The gate, as a client's peer.
 fn gate_as_peer(key: PublicKey, endpoint: SocketAddr) -> Result<PeerConfig, Error> {
     let inside = vec!["10.0.0.0/8".parse()?];
@@ -116,81 +201,69 @@ fn gate_as_peer(key: PublicKey, endpoint: SocketAddr) -> Result<PeerConfig, Erro
 fn in_process(report: &mut Report, load: &Load) -> Result<(), Error> {
     let runtime = Runtime::new()?;
     let fleet = runtime.block_on(Fleet::admit(SESSIONS))?;
-    let connect = |is_gated| runtime.block_on(Inside::connect(&fleet, is_gated));
-    let round = |line: &mut Inside| runtime.block_on(line.round(load.mebibytes));
-    add(report, "in_process", load, &pairs(load, connect, round)?)
-}
-
-/// Measures lines without a gate and lines with one, two at a time; which is made first alternates.
-fn pairs<L>(
-    load: &Load,
-    connect: impl Fn(bool) -> Result<L, Error>,
-    round: impl Fn(&mut L) -> Result<(), Error>,
-) -> Result<Vec<Pair>, Error> {
-    let mut pairs = Vec::new();
-    for line in 0..load.lines {
-        let is_gated = line % 2 == 0;
-        let (first, second) = (connect(is_gated)?, connect(!is_gated)?);
-        let (mut with, mut without) = if is_gated {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let outcome = std::cell::RefCell::new(Ok(()));
-        let round = |line: &mut L| {
-            let mut outcome = outcome.borrow_mut();
-            if outcome.is_ok() {
-                *outcome = round(line);
-            }
-        };
-        let pair = Pair::take(load.rounds, 1, || round(&mut without), || round(&mut with));
-        outcome.into_inner()?;
-        pairs.push(pair);
-    }
-    Ok(pairs)
+    let connect = || Inside::connect(&fleet, &runtime);
+    add(report, "in_process", load, connect)
 }
 
 /// A connection between two in-process interfaces.
-struct Inside {
+struct Inside<'a> {
+    fleet: &'a Fleet,
+    runtime: &'a Runtime,
     ends: [NetStream; 2],
-    _interfaces: [Netstack; 2],
-    _gate: Option<Gate>,
+    interface: Netstack,
+    front: Option<Front>,
+    _other: Netstack,
 }
 
-impl Inside {
-    async fn connect(fleet: &Fleet, is_gated: bool) -> Result<Self, Error> {
+impl<'a> Inside<'a> {
+    fn connect(fleet: &'a Fleet, runtime: &'a Runtime) -> Result<Self, Error> {
         let client = peer(0);
         let build = async |key: PrivateKey, address: &str| {
             let builder = Netstack::builder(key).listen("127.0.0.1:0".parse()?);
             Ok::<_, Error>(builder.address(address.parse()?).build().await?)
         };
-        let interface = build(fleet.key.clone(), GATE).await?;
-        let other = build(first_key(), &client.allowed_ips[0].to_string()).await?;
-        let gate = if is_gated {
-            Some(fleet.open(Arc::new(interface.clone())).await?)
-        } else {
+        runtime.block_on(async {
+            let interface = build(fleet.key.clone(), GATE).await?;
+            let other = build(first_key(), &client.allowed_ips[0].to_string()).await?;
             interface.install(vec![client]).await?;
-            None
-        };
-        let believed = gate_as_peer(fleet.key.public_key(), interface.local_addr())?;
-        other.install(vec![believed]).await?;
-        let mut listener = interface.listen(SERVICE.parse()?)?;
-        let (near, far) = tokio::join!(
-            other.connect_within(SERVICE.parse()?, PATIENCE),
-            listener.accept()
-        );
-        Ok(Self {
-            ends: [near?, far.ok_or("the interface is gone")?],
-            _interfaces: [interface, other],
-            _gate: gate,
+            let believed = gate_as_peer(fleet.key.public_key(), interface.local_addr())?;
+            other.install(vec![believed]).await?;
+            let mut listener = interface.listen(SERVICE.parse()?)?;
+            let (near, far) = tokio::join!(
+                other.connect_within(SERVICE.parse()?, PATIENCE),
+                listener.accept()
+            );
+            Ok(Self {
+                fleet,
+                runtime,
+                ends: [near?, far.ok_or("the interface is gone")?],
+                interface,
+                front: None,
+                _other: other,
+            })
+        })
+    }
+}
+
+impl Line for Inside<'_> {
+    fn gate(&mut self, is_there: bool) -> Result<(), Error> {
+        let interface = Arc::new(self.interface.clone());
+        self.runtime.block_on(async {
+            if is_there {
+                self.front = Some(Front::put(self.fleet, interface, false).await?);
+            } else if let Some(front) = self.front.take() {
+                front.take(&*interface).await?;
+            }
+            Ok(())
         })
     }
 
-    /// Sends so much there, and then back.
-    async fn round(&mut self, mebibytes: usize) -> Result<(), Error> {
+    fn round(&mut self, mebibytes: usize) -> Result<(), Error> {
         let [near, far] = &mut self.ends;
-        carry(near, far, mebibytes).await?;
-        carry(far, near, mebibytes).await
+        self.runtime.block_on(async {
+            carry(near, far, mebibytes).await?;
+            carry(far, near, mebibytes).await
+        })
     }
 }
 
@@ -226,69 +299,43 @@ fn system(
     make: impl AsyncFn(PrivateKey) -> Result<Arc<dyn InterfaceBackend>, Error> + Copy + Send + Sync,
 ) -> Result<(), Error> {
     let fleet = Runtime::new()?.block_on(Fleet::admit(SESSIONS))?;
-    for (row, gated) in [
-        (backend.to_owned(), Front::Gate),
-        (format!("{backend}_guarded"), Front::Guarded),
+    for (row, is_guarded) in [
+        (backend.to_owned(), false),
+        (format!("{backend}_guarded"), true),
     ] {
         if report.wants(&format!("interface.{row}_throughput")) {
-            let connect = |is_gated| {
-                let front = if is_gated { gated } else { Front::Nothing };
-                Outside::connect(&fleet, front, backend == "kernel", make)
-            };
-            let round = |line: &mut Outside| line.round(load.mebibytes);
-            add(report, &row, load, &pairs(load, connect, round)?)?;
+            let connect = || Outside::connect(&fleet, is_guarded, backend == "kernel", make);
+            add(report, &row, load, connect)?;
         }
     }
     Ok(())
 }
 
-/// What is in front of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Front {
-    Nothing,
-    Gate,
-    /// A gate, with a lease guard.
-    Guarded,
-}
-
 /// A connection between two machines, which are namespaces, with an interface of the system's each.
-struct Outside {
+struct Outside<'a> {
+    fleet: &'a Fleet,
+    is_guarded: bool,
     ends: [TcpStream; 2],
+    front: Option<Front>,
+    gate: (Runtime, Arc<dyn InterfaceBackend>),
+    here: Space,
     _client: (Runtime, Arc<dyn InterfaceBackend>),
-    _gate: (Runtime, Held),
-    _spaces: [Space; 2],
+    _there: Space,
 }
 
-/// What has to stay while packets pass.
-struct Held {
-    _interface: Arc<dyn InterfaceBackend>,
-    _gate: Option<Gate>,
-}
-
-impl Outside {
+impl<'a> Outside<'a> {
     fn connect(
-        fleet: &Fleet,
-        front: Front,
+        fleet: &'a Fleet,
+        is_guarded: bool,
         is_kernel: bool,
         make: impl AsyncFn(PrivateKey) -> Result<Arc<dyn InterfaceBackend>, Error> + Copy + Send + Sync,
     ) -> Result<Self, Error> {
         let (here, there) = (Space::new()?, Space::new()?);
         here.join("192.0.2.1/24", &there, "192.0.2.2/24")?;
         let gate = here.runtime(async || {
-            let mut interface = make(fleet.key.clone()).await?;
-            if front == Front::Guarded {
-                interface = Arc::new(LeaseGuard::around(interface, "wg0").await?);
-            }
-            let gate = if front == Front::Nothing {
-                interface.install(vec![peer(0)]).await?;
-                None
-            } else {
-                Some(fleet.open(Arc::clone(&interface)).await?)
-            };
-            Ok(Held {
-                _interface: interface,
-                _gate: gate,
-            })
+            let interface = make(fleet.key.clone()).await?;
+            interface.install(vec![peer(0)]).await?;
+            Ok(interface)
         })?;
         let address = peer(0).allowed_ips[0].addr();
         let address = format!("{address}/8").parse()?;
@@ -313,14 +360,42 @@ impl Outside {
         let (far, _) = listener.accept()?;
         far.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
+            fleet,
+            is_guarded,
             ends: [near, far],
+            front: None,
+            gate,
+            here,
             _client: client,
-            _gate: gate,
-            _spaces: [here, there],
+            _there: there,
         })
     }
+}
 
-    /// Sends so much there, and then back.
+impl Line for Outside<'_> {
+    fn gate(&mut self, is_there: bool) -> Result<(), Error> {
+        let (runtime, interface) = &self.gate;
+        let front = self.front.take();
+        self.front = self.here.within(|| {
+            runtime.block_on(async {
+                match front {
+                    None if is_there => {
+                        let interface = Arc::clone(interface);
+                        Ok(Some(
+                            Front::put(self.fleet, interface, self.is_guarded).await?,
+                        ))
+                    }
+                    Some(front) if !is_there => {
+                        front.take(&**interface).await?;
+                        Ok(None)
+                    }
+                    None | Some(_) => Ok(front),
+                }
+            })
+        })?;
+        Ok(())
+    }
+
     fn round(&mut self, mebibytes: usize) -> Result<(), Error> {
         let [near, far] = &self.ends;
         send(near, far, mebibytes)?;
