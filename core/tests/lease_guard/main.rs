@@ -163,6 +163,7 @@ async fn a_lease_ends_on_time_and_its_neighbours_do_not() {
     let is_over = |peer: &PeerConfig| peer.lease == Some(Duration::ZERO);
     let over: Vec<_> = listed.iter().map(is_over).collect();
     assert_eq!(over, [false, true, false]);
+    assert!(listed.iter().all(|peer| peer.allowed_ips.len() == 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

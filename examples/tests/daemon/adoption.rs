@@ -7,7 +7,7 @@ use mfagate::runtime::Profile;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
 use crate::story::{code, enrol};
-use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, admitted};
+use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, admitted, let_in};
 
 /// Peers that nobody enrolled: any 32 bytes are a public key.
 pub(crate) const ORPHAN: &str = "b3JwaGFub3JwaGFub3JwaGFub3JwaGFub3JwaGFub3I=";
@@ -63,8 +63,7 @@ fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
         let static_peer = interface.shows(STATIC);
 
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
-        assert!(host.reaches(INSIDE, 20));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
         let peers = interface.peers();
         let alice = peers.lines().find(|key| *key != STATIC).unwrap();
         let leased = interface.shows(alice);
@@ -107,8 +106,7 @@ fn a_lease_guard_that_is_new_lets_live_sessions_go_on_as_they_are() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
-        assert!(host.reaches(INSIDE, 20));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
         let handshake = || run("wg", &["show", &interface.name, "latest-handshakes"]);
         let before = handshake();
         std::thread::sleep(Duration::from_secs(1)); // so that another one has another time

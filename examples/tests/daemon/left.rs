@@ -11,7 +11,7 @@ use crate::adoption::{STATIC, with_static_peer};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{ForeignInterface, INSIDE, WgQuick, admitted};
+use crate::system::{ForeignInterface, INSIDE, let_in};
 
 /// A site in front of an interface that is not the daemon's, without a guard and with a peer of its
 /// own.
@@ -23,13 +23,6 @@ fn site() -> (Site, TotpSecret, ForeignInterface) {
     site.configure(with_static_peer);
     run("wg", &["set", &interface.name, "peer", STATIC]);
     (site, secret, interface)
-}
-
-/// Signs in, and is in.
-fn let_in<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
-    let tunnel = admitted(host, site, code);
-    assert!(host.reaches(INSIDE, 20));
-    tunnel
 }
 
 impl ForeignInterface {

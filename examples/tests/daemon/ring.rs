@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::network::{HERE, Host, in_new_network};
 use crate::site::Site;
 use crate::story::{code, code_ahead, enrol};
-use crate::system::{ForeignInterface, INSIDE, Pings, admitted, exported};
+use crate::system::{ForeignInterface, Pings, exported, let_in};
 
 fn ring(site: &Site) -> (PathBuf, String) {
     let path = site.path().join("state/ring.keys");
@@ -21,8 +21,7 @@ fn a_new_key_seals_all_that_there_is_and_live_traffic_does_not_notice() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
-        assert!(host.reaches(INSIDE, 20));
+        let _tunnel = let_in(&host, &site, &code(&secret, 0));
 
         // Who runs goes on with the keys that it knows: nothing may be sealed with another.
         let (path, first) = ring(&site);

@@ -302,6 +302,13 @@ pub(crate) fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'
     WgQuick::up(host, &exported(host, site, code))
 }
 
+/// Signs in, and is in.
+pub(crate) fn let_in<'a>(host: &'a Host, site: &Site, code: &str) -> WgQuick<'a> {
+    let tunnel = admitted(host, site, code);
+    assert!(host.reaches(INSIDE, 20));
+    tunnel
+}
+
 /// A tunnel of the stock tools; it goes down with the test.
 pub(crate) struct WgQuick<'a> {
     host: &'a Host,
