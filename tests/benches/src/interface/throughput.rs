@@ -155,6 +155,22 @@ struct Front {
 }
 
 impl Front {
+    /// Puts a gate there, or takes it away.
+    async fn turn(
+        front: &mut Option<Self>,
+        is_there: bool,
+        fleet: &Fleet,
+        interface: Arc<dyn InterfaceBackend>,
+        is_guarded: bool,
+    ) -> Result<(), Error> {
+        if is_there {
+            *front = Some(Self::put(fleet, interface, is_guarded).await?);
+        } else if let Some(front) = front.take() {
+            front.take(&*interface).await?;
+        }
+        Ok(())
+    }
+
     /// Starts a gate where the client's peer is already.
     async fn put(
         fleet: &Fleet,
@@ -248,14 +264,8 @@ impl<'a> Inside<'a> {
 impl Line for Inside<'_> {
     fn gate(&mut self, is_there: bool) -> Result<(), Error> {
         let interface = Arc::new(self.interface.clone());
-        self.runtime.block_on(async {
-            if is_there {
-                self.front = Some(Front::put(self.fleet, interface, false).await?);
-            } else if let Some(front) = self.front.take() {
-                front.take(&*interface).await?;
-            }
-            Ok(())
-        })
+        let turn = Front::turn(&mut self.front, is_there, self.fleet, interface, false);
+        self.runtime.block_on(turn)
     }
 
     fn round(&mut self, mebibytes: usize) -> Result<(), Error> {
@@ -374,26 +384,17 @@ impl<'a> Outside<'a> {
 
 impl Line for Outside<'_> {
     fn gate(&mut self, is_there: bool) -> Result<(), Error> {
-        let (runtime, interface) = &self.gate;
-        let front = self.front.take();
-        self.front = self.here.within(|| {
-            runtime.block_on(async {
-                match front {
-                    None if is_there => {
-                        let interface = Arc::clone(interface);
-                        Ok(Some(
-                            Front::put(self.fleet, interface, self.is_guarded).await?,
-                        ))
-                    }
-                    Some(front) if !is_there => {
-                        front.take(&**interface).await?;
-                        Ok(None)
-                    }
-                    None | Some(_) => Ok(front),
-                }
-            })
-        })?;
-        Ok(())
+        let Self {
+            fleet,
+            is_guarded,
+            front,
+            gate: (runtime, interface),
+            here,
+            ..
+        } = self;
+        let interface = Arc::clone(interface);
+        let turn = Front::turn(front, is_there, fleet, interface, *is_guarded);
+        here.within(|| runtime.block_on(turn))
     }
 
     fn round(&mut self, mebibytes: usize) -> Result<(), Error> {
