@@ -31,9 +31,7 @@ impl Authenticator {
             .begin_totp(&office.user, "app", "mfagate quickstart")
             .await?;
         if auto {
-            // The code of the step before is still taken, and leaves the present one for later.
-            let now = SystemClock::new().now().timestamp;
-            let code = enrolment.secret.code(now - Duration::from_secs(30))?;
+            let code = enrolment.secret.code(SystemClock::new().now().timestamp)?;
             office
                 .registrar
                 .confirm_totp(&office.user, enrolment.factor, code)
@@ -125,7 +123,9 @@ impl Script<'_> {
         }
         match &mut self.authenticator {
             Some(Authenticator::Played(secret)) => {
-                let right = secret.code(SystemClock::new().now().timestamp)?;
+                // The present code was used to enrol, and the next one is taken already.
+                let ahead = SystemClock::new().now().timestamp + Duration::from_secs(30);
+                let right = secret.code(ahead)?;
                 Ok(Some(if self.asked == 1 {
                     wrong(&right)?
                 } else {

@@ -16,8 +16,7 @@ use mfagate::store::Peer;
 use mfagate::time::{Clock, Timestamp};
 
 use crate::site::PAGE;
-
-const STEP: Duration = Duration::from_secs(30);
+use crate::story::{STEP, TO_SPARE, a_step_ago};
 
 /// A device with a user and an app of its own.
 pub(crate) struct Device {
@@ -46,7 +45,7 @@ impl Device {
         };
         registrar.put_peer(peer).await.unwrap();
         let app = registrar.begin_totp(&user, "app", "test").await.unwrap();
-        let at = now() - STEP;
+        let at = a_step_ago();
         let code = app.secret.code(at).unwrap();
         registrar
             .confirm_totp(&user, app.factor, code)
@@ -62,7 +61,7 @@ impl Device {
 
     /// A code that has not been used and is taken now, if there is one.
     pub(crate) fn code(&mut self) -> Option<Code> {
-        let at = [now() - STEP, now(), now() + STEP]
+        let at = [now() + TO_SPARE - STEP, now(), now() + STEP]
             .into_iter()
             .find(|at| self.secret.step(*at) > self.last_step)?;
         self.last_step = self.secret.step(at);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::desk::{Desk, connect_with};
 use crate::mail::{MailServer, Security};
 use crate::site::{PAGE, Running, Site, fetch};
-use crate::story::{code, enrol};
+use crate::story::{code, code_before, enrol};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -283,7 +283,7 @@ fn enrol_app(site: &Site) -> mfagate::factor::totp::TotpSecret {
     let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
     adding.running.enter("000");
     adding.heard("error");
-    adding.running.enter(&code(&secret, 30));
+    adding.running.enter(&code_before(&secret));
     adding.heard("added");
     secret
 }

@@ -204,8 +204,8 @@ fn a_kernel_without_the_module_is_told_so_and_nothing_is_left() {
 fn the_kernel_is_let_in_and_out(host: &Host, site: &Site, reaches: impl Fn(u32) -> bool) {
     let secret = enrol(site);
     let _daemon = site.run();
-    for code in [code(&secret, 0), code_ahead(&secret)] {
-        let tunnel = admitted(host, site, &code);
+    for code in [|app: &_| code(app, 0), code_ahead] {
+        let tunnel = admitted(host, site, &code(&secret));
         let link = host.run("ip", &["-details", "link", "show", "type", "wireguard"]);
         assert!(link.contains("mfgq"), "it is another make: {link}");
         assert!(reaches(20));

@@ -7,7 +7,7 @@ use data_encoding::BASE32_NOPAD;
 use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
 
 use crate::site::Running;
-use crate::story::{code, code_ahead};
+use crate::story::{code_ahead, code_before};
 
 #[test]
 fn the_quickstart_lets_its_user_in_and_out_again() {
@@ -17,7 +17,7 @@ fn the_quickstart_lets_its_user_in_and_out_again() {
     let key = BASE32_NOPAD.decode(key.as_bytes()).unwrap();
     let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
     quickstart.enter("not a code");
-    quickstart.enter(&code(&secret, 30));
+    quickstart.enter(&code_before(&secret));
     quickstart.wait_for("no handshake");
     quickstart.enter("000000");
     let denied = quickstart.wait_for("wrong");

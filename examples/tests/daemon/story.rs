@@ -7,11 +7,16 @@ use std::time::Duration;
 use data_encoding::BASE32_NOPAD;
 use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
 use mfagate::runtime::SystemClock;
-use mfagate::time::Clock;
+use mfagate::time::{Clock, Timestamp};
 
 use crate::site::{PAGE, Running, Site, fetch};
 
 const SESSION_ENDED: Option<i32> = Some(5);
+/// How long an app shows a code.
+pub(crate) const STEP: Duration = Duration::from_secs(30);
+/// How long before the end of a step the code of the one before is not used any more: it could be
+/// two steps old by the time it is read, and wrong.
+pub(crate) const TO_SPARE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_code_opens_the_page_inside_and_a_revocation_closes_it() {
@@ -91,8 +96,7 @@ fn a_disabled_user_is_put_out_at_once_and_a_dead_daemon_s_sessions_can_be_revoke
 
     site.admin(&["user", "add", "alice"]);
     let mut second = connect(&site);
-    // The step after this one is within the skew that is allowed.
-    second.enter(&self::code_ahead(&secret));
+    second.enter(&code_ahead(&secret));
     second.wait_for("Connected");
     drop(gate);
     assert_eq!(site.admin(&["revoke", "--all"]), "Sessions ended: 1\n");
@@ -183,8 +187,7 @@ pub(crate) fn enrol(site: &Site) -> TotpSecret {
     let key = line.trim().trim_start_matches("key: ");
     let key = BASE32_NOPAD.decode(key.as_bytes()).unwrap();
     let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
-    // The code of the step before leaves the present one for later.
-    enrolling.enter(&code(&secret, 30));
+    enrolling.enter(&code_before(&secret));
     assert_eq!(enrolling.status(), Some(0));
     secret
 }
@@ -200,12 +203,35 @@ fn connect(site: &Site) -> Running {
     )
 }
 
+/// What the app shows, or showed so many seconds ago.
 pub(crate) fn code(secret: &TotpSecret, ago: u64) -> String {
-    let at = SystemClock::new().now().timestamp - Duration::from_secs(ago);
+    code_at(secret, now() - Duration::from_secs(ago))
+}
+
+/// What the app shows next: within the skew that is allowed.
+pub(crate) fn code_ahead(secret: &TotpSecret) -> String {
+    code_at(secret, now() + STEP)
+}
+
+/// What the app showed last, to confirm it with: the code that it shows is left for later.
+pub(crate) fn code_before(secret: &TotpSecret) -> String {
+    code_at(secret, a_step_ago())
+}
+
+/// A moment in the step before this one; late in a step this waits for the next.
+pub(crate) fn a_step_ago() -> Timestamp {
+    let into = now().as_secs() % STEP.as_secs();
+    let left = STEP - Duration::from_secs(into);
+    if left <= TO_SPARE {
+        std::thread::sleep(left);
+    }
+    now() - STEP
+}
+
+fn code_at(secret: &TotpSecret, at: Timestamp) -> String {
     secret.code(at).unwrap().expose_secret().to_owned()
 }
 
-pub(crate) fn code_ahead(secret: &TotpSecret) -> String {
-    let at = SystemClock::new().now().timestamp + Duration::from_secs(30);
-    secret.code(at).unwrap().expose_secret().to_owned()
+fn now() -> Timestamp {
+    SystemClock::new().now().timestamp
 }
