@@ -78,7 +78,7 @@ pub(super) fn rows_of_the_kernel(report: &mut Report) -> Result<(), Error> {
     }
     let load = Load {
         mebibytes: 2,
-        turns: 20,
+        turns: 40,
         lines: 3,
     };
     let make = async |key: PrivateKey| {

@@ -14,6 +14,26 @@ const MARK: &str = "@@xtask";
 pub(super) struct Machine {
     pub(super) kernel: PathBuf,
     pub(super) initramfs: PathBuf,
+    pub(super) time: Time,
+}
+
+/// How the machine's time goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Time {
+    /// With the host's, on two processors.
+    Host,
+    /// By a nanosecond for each instruction, on one processor: however busy the host is, what is
+    /// measured is the same.
+    Instructions,
+}
+
+impl Time {
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Instructions => &["-icount", "shift=0,sleep=off", "-smp", "1"],
+        }
+    }
 }
 
 /// Boots it, waits until it has powered itself off, and returns what was on its console.
@@ -27,8 +47,9 @@ pub(super) fn run(machine: &Machine, limit: Duration) -> Result<String, Failure>
         .map_or(0, |since| since.as_secs());
     let line = format!("console=ttyS0 panic=-1 quiet random.trust_cpu=on xtask.now={now}");
     let mut qemu = program("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
-        .args(["-m", "2048", "-nographic", "-no-reboot", "-nic", "none"])
+    qemu.args(machine.time.arguments())
+        .args(["-cpu", "max", "-m", "2048"])
+        .args(["-nographic", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
         .arg(&machine.kernel)
         .arg("-initrd")
