@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use mfagate::runtime::Profile;
 
+use crate::app::code;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
-use crate::story::{code, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, admitted, let_in};
 
 /// Peers that nobody enrolled: any 32 bytes are a public key.
@@ -63,7 +64,7 @@ fn a_restart_reconciles_by_difference_and_live_traffic_does_not_notice() {
         let static_peer = interface.shows(STATIC);
 
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
         let peers = interface.peers();
         let alice = peers.lines().find(|key| *key != STATIC).unwrap();
         let leased = interface.shows(alice);
@@ -106,7 +107,7 @@ fn a_lease_guard_that_is_new_lets_live_sessions_go_on_as_they_are() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
         let handshake = || run("wg", &["show", &interface.name, "latest-handshakes"]);
         let before = handshake();
         std::thread::sleep(Duration::from_secs(1)); // so that another one has another time
@@ -141,7 +142,7 @@ fn nobody_passes_an_interface_made_by_hand_between_its_start_and_the_gate_s() {
         assert!(!host.reaches(INSIDE, 2));
         drop(client);
 
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 20), "with a lease");
         daemon.interrupt();
         assert_eq!(daemon.status(), Some(0));

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mfagate::runtime::Profile;
 
+use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
-use crate::story::{code, code_ahead, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, exported};
 
 /// Any 32 bytes are a preshared key.
@@ -118,7 +119,7 @@ pub(crate) fn nothing_passes_without_the_session_s_key(host: &Host, site: &Site)
     watch.sees_no_answer_to(&thief, Some(WRONG), "before any session, with another key");
 
     // In a session whoever has the private key is answered: the preshared key is in what follows.
-    let first = exported(host, site, &code(&secret, 0));
+    let first = exported(host, site, &code(&secret));
     watch.sees_nothing_of(
         &thief,
         None,

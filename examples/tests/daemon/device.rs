@@ -11,12 +11,11 @@ use mfagate::id::{LocationId, SessionId, UserId};
 use mfagate::interface::netstack::Netstack;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
-use mfagate::runtime::{SystemClock, Transport};
+use mfagate::runtime::Transport;
 use mfagate::store::Peer;
-use mfagate::time::{Clock, Timestamp};
 
+use crate::app::{STEP, TO_SPARE, a_step_ago, now};
 use crate::site::PAGE;
-use crate::story::{STEP, TO_SPARE, a_step_ago};
 
 /// A device with a user and an app of its own.
 pub(crate) struct Device {
@@ -119,8 +118,4 @@ impl Device {
         netstack.close().await;
         reached.is_ok()
     }
-}
-
-fn now() -> Timestamp {
-    SystemClock::new().now().timestamp
 }

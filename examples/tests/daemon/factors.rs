@@ -4,10 +4,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use mfagate::factor::totp::TotpSecret;
+
+use crate::app::{code, code_before, scanned};
 use crate::desk::{Desk, connect_with};
 use crate::mail::{MailServer, Security};
 use crate::site::{PAGE, Running, Site, fetch};
-use crate::story::{code, code_before, enrol};
+use crate::story::enrol;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -265,22 +268,17 @@ fn where_no_security_key_is_plugged_in_another_factor_does_in_the_same_attempt()
     let mut connect = connect_with(&site, &["--rp-id", "gate.example.com"]);
     connect.enter(""); // once more: there still is none
     connect.enter("/1");
-    connect.enter(&code(&secret, 0));
+    connect.enter(&code(&secret));
     reaches_the_page(&mut connect);
     drop(gate);
 }
 
 /// An app for a user who is there already.
-fn enrol_app(site: &Site) -> mfagate::factor::totp::TotpSecret {
-    use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
+fn enrol_app(site: &Site) -> TotpSecret {
     let add = ["factor", "add-totp", "--user", "alice", "--json"];
     let mut adding = Desk::start(&mut site.server(&add));
     let confirm = adding.heard("confirm");
-    let uri = confirm["uri"].as_str().unwrap();
-    let key = uri.split("secret=").nth(1).unwrap();
-    let key = key.split('&').next().unwrap();
-    let key = data_encoding::BASE32_NOPAD.decode(key.as_bytes()).unwrap();
-    let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
+    let secret = scanned(confirm["uri"].as_str().unwrap());
     adding.running.enter("000");
     adding.heard("error");
     adding.running.enter(&code_before(&secret));

@@ -5,19 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use mfagate::runtime::SystemClock;
-use mfagate::time::{Clock, Timestamp};
+use mfagate::time::Timestamp;
 
+use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::Site;
-use crate::story::{code, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export, lasts, run_on_a_tun_device};
 
 const LEASE: Duration = Duration::from_secs(10);
-
-fn now() -> Timestamp {
-    SystemClock::new().now().timestamp
-}
 
 /// A client with a lease that is about to end, and the latest time for that.
 fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> (WgQuick<'a>, Timestamp) {
@@ -94,7 +90,7 @@ fn a_lease_ends_on_time_while_the_store_does_not_answer() {
         site.configure(|text| lasts(text, LEASE));
         let secret = enrol(&site);
         let _daemon = run_on_a_tun_device(&site);
-        let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret, 0));
+        let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret));
         let writer = Writer::hold(&site.path().join("state/gate.db"));
         let last = Pings::start(&host, 50, 13).last();
         assert!(last < latest_end + Duration::from_secs(1), "cut too late");
@@ -111,7 +107,7 @@ fn a_lease_ends_on_time_while_the_disk_is_full() {
         let secret = enrol(&site);
         let disk = SmallDisk::over(site.path().join("state"));
         let daemon = run_on_a_tun_device(&site);
-        let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret, 0));
+        let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret));
         disk.fill();
         let last = Pings::start(&host, 50, 13).last();
         assert!(last < latest_end + Duration::from_secs(1), "cut too late");
@@ -141,7 +137,7 @@ fn a_program_that_hangs_does_not_keep_the_interface_up() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let _daemon = site.run();
-        let (_tunnel, _) = admitted(&host, &site, &code(&secret, 0));
+        let (_tunnel, _) = admitted(&host, &site, &code(&secret));
         interface.signal("-STOP");
         assert_eq!(
             site.admin(&["revoke", "--user", "alice"]),
@@ -250,7 +246,7 @@ fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
         daemon.stderr(std::fs::File::create(&log).unwrap());
         let mut daemon = crate::site::Running::start(&mut daemon);
         daemon.wait_for("is up");
-        let (_tunnel, _) = admitted(&host, &site, &code(&secret, 0));
+        let (_tunnel, _) = admitted(&host, &site, &code(&secret));
 
         obstinate.refuse();
         let revoked_at = now();

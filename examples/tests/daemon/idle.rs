@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use mfagate::runtime::SystemClock;
-use mfagate::time::Clock;
-
+use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network};
 use crate::site::Site;
-use crate::story::{code, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, admitted};
 
 const LIMIT: Duration = Duration::from_secs(16);
@@ -27,7 +25,7 @@ fn keepalives_alone_do_not_keep_a_session(host: &Host, site: &Site, every: u32) 
     let is_in = || site.admin(&["sessions"]).contains("alice");
     let secret = enrol(site);
     let _daemon = site.run();
-    let tunnel = admitted(host, site, &code(&secret, 0));
+    let tunnel = admitted(host, site, &code(&secret));
     assert!(host.reaches(INSIDE, 20));
 
     // Payload does, for as long as it flows.
@@ -35,7 +33,6 @@ fn keepalives_alone_do_not_keep_a_session(host: &Host, site: &Site, every: u32) 
     Pings::start(host, every, seconds).said();
     assert!(is_in(), "it was used all the time");
 
-    let now = || SystemClock::new().now().timestamp;
     let (rest, before) = (now(), tunnel.sent());
     let mut awake = before;
     while is_in() {

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
-use crate::story::{code, code_ahead, enrol};
+use crate::story::enrol;
 use crate::system::{FORWARDING, WgQuick, exported};
 
 /// The host behind, and this end of the cable to it.
@@ -108,7 +109,7 @@ fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_bac
             let secret = enrol(&site);
             let before = system();
             let mut daemon = site.run();
-            let file = exported(&host, &site, &code(&secret, 0));
+            let file = exported(&host, &site, &code(&secret));
             let text = std::fs::read_to_string(&file).unwrap();
             for line in ["DNS = 198.51.100.53", "MTU = 1300"] {
                 assert!(text.contains(line), "{line}");

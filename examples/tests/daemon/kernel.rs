@@ -4,14 +4,12 @@
 
 use std::time::Duration;
 
-use mfagate::runtime::SystemClock;
-use mfagate::time::Clock;
-
 use crate::adoption::ORPHAN;
+use crate::app::{code, code_ahead, now};
 use crate::before::nothing_passes_without_the_session_s_key;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{PAGE, Running, Site};
-use crate::story::{code, code_ahead, enrol};
+use crate::story::enrol;
 use crate::system::{FORWARDING, ForeignInterface, INSIDE, Pings, admitted, lasts};
 use crate::upkeep::{as_nobody, nothing_is_left};
 
@@ -42,7 +40,7 @@ fn a_code_opens_the_kernel_s_interface_and_a_revocation_closes_it() {
         let mut daemon = site.run();
         assert_eq!(run("cat", &[FORWARDING]), "1\n");
         assert!(!host.reaches(INSIDE, 1));
-        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        let tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 20));
         site.admin(&["revoke", "--user", "alice"]);
         assert_eq!(peers(), "");
@@ -72,9 +70,9 @@ fn a_lease_of_the_kernel_s_ends_on_time_after_the_gate_was_killed() {
         site.configure(|text| lasts(text, LEASE));
         let secret = enrol(&site);
         let daemon = site.run();
-        let earliest_end = SystemClock::new().now().timestamp + LEASE;
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
-        let latest_end = SystemClock::new().now().timestamp + LEASE;
+        let earliest_end = now() + LEASE;
+        let _tunnel = admitted(&host, &site, &code(&secret));
+        let latest_end = now() + LEASE;
         assert!(host.reaches(INSIDE, 10));
         daemon.kill();
         let last = Pings::start(&host, 50, 30).last();
@@ -104,7 +102,7 @@ fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
         let (host, site) = (Host::joined(), site());
         let secret = enrol(&site);
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 20));
         let leased = peers();
         let flow = Pings::start(&host, 50, 12);
@@ -129,7 +127,7 @@ fn what_is_not_as_it_was_about_an_interface_left_behind_is_put_right() {
         site.configure(|text| text.replace("# mtu = 1420", "mtu = 1380"));
         let secret = enrol(&site);
         let daemon = site.run();
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 20));
         let shown = || {
             let link = run("ip", &["-o", "link", "show", "dev", "wg0"]);
@@ -175,7 +173,7 @@ fn one_capability_is_enough_for_the_kernel_s_interface() {
         let secret = enrol(&site);
         let mut daemon = Running::start(as_nobody(&site, Some("net_admin")).arg("run"));
         daemon.wait_for("is up");
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 20));
         daemon.terminate();
         assert_eq!(daemon.status(), Some(0));
@@ -204,7 +202,7 @@ fn a_kernel_without_the_module_is_told_so_and_nothing_is_left() {
 fn the_kernel_is_let_in_and_out(host: &Host, site: &Site, reaches: impl Fn(u32) -> bool) {
     let secret = enrol(site);
     let _daemon = site.run();
-    for code in [|app: &_| code(app, 0), code_ahead] {
+    for code in [code, code_ahead] {
         let tunnel = admitted(host, site, &code(&secret));
         let link = host.run("ip", &["-details", "link", "show", "type", "wireguard"]);
         assert!(link.contains("mfgq"), "it is another make: {link}");

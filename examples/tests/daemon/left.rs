@@ -8,9 +8,10 @@ use mfagate::factor::totp::TotpSecret;
 use mfagate::runtime::Profile;
 
 use crate::adoption::{STATIC, with_static_peer};
+use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
-use crate::story::{code, code_ahead, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, let_in};
 
 /// A site in front of an interface that is not the daemon's, without a guard and with a peer of its
@@ -65,7 +66,7 @@ fn a_start_that_fails_leaves_nobody_on_an_interface_that_outlived_the_last_daemo
         let host = Host::joined();
         let (site, secret, interface) = site();
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
 
         // One that runs keeps its peers, whoever else tries to start.
         let complaint = site.refused(&["run"]);
@@ -160,7 +161,7 @@ fn a_revocation_without_a_daemon_takes_the_peer_off_or_fails() {
         };
         let revoke = ["revoke", "--user", "alice"];
         let daemon = site.run();
-        let tunnel = let_in(&host, &site, &code(&secret, 0));
+        let tunnel = let_in(&host, &site, &code(&secret));
         daemon.kill();
 
         // While the program hangs nothing can be told, and nothing is acknowledged.
@@ -245,7 +246,7 @@ fn a_daemon_on_another_backend_takes_those_off_whom_the_last_one_left() {
         let host = Host::joined();
         let (site, secret, interface) = site();
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
         daemon.kill();
         assert!(host.reaches(INSIDE, 5), "nothing ends it without a guard");
 
@@ -268,7 +269,7 @@ fn an_interface_that_the_settings_no_longer_name_is_cleared_all_the_same() {
         let name = |name: &str| format!("name = \"{name}\"");
         let (own, another) = (name(&interface.name), name("mfother"));
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
         daemon.kill();
 
         // By a start that fails, since there is no such interface.
@@ -313,7 +314,7 @@ fn a_guard_that_was_left_stays_with_a_start_that_fails_and_goes_with_the_next() 
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, true);
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
         daemon.kill();
 
         let control = TcpListener::bind(site.control).unwrap();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod adoption;
+mod app;
 mod before;
 mod crash;
 mod desk;

@@ -2,14 +2,13 @@
 
 use std::process::Command;
 
-use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
 use serde_json::{Value, json};
 
+use crate::app::{code, code_before, scanned};
 use crate::desk::Desk;
 use crate::factors::{enrolling, site, token};
 use crate::passkey::SoftwareKey;
 use crate::site::{Site, fetch};
-use crate::story::{code, code_before};
 
 /// A passkey in software, and a program that knows how to use it.
 pub(crate) struct Passkey(SoftwareKey);
@@ -71,11 +70,7 @@ fn an_app_is_enrolled_with_a_token_and_what_is_not_understood_costs_nothing() {
     assert_eq!(desk.heard("pin")["of"], "the enrolment token");
     desk.say(&json!({"type": "pin", "pin": token(&site, "totp")}));
     let question = desk.heard("question");
-    let uri = question["challenge"]["uri"].as_str().unwrap();
-    let key = uri.split("secret=").nth(1).unwrap();
-    let key = key.split('&').next().unwrap();
-    let key = data_encoding::BASE32_NOPAD.decode(key.as_bytes()).unwrap();
-    let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
+    let secret = scanned(question["challenge"]["uri"].as_str().unwrap());
     desk.answer(&json!({"type": "code", "code": "12345678"}));
     assert_eq!(desk.heard("question")["denied"]["reason"], "unfit");
     desk.answer(&json!({"type": "code", "code": code_before(&secret)}));
@@ -110,7 +105,7 @@ fn an_app_is_enrolled_with_a_token_and_what_is_not_understood_costs_nothing() {
     let denied = desk.heard("question");
     assert_eq!(denied["denied"]["reason"], "unfit");
     assert_eq!(denied["attempt"], question["attempt"], "the same attempt");
-    desk.answer(&json!({"type": "code", "code": code(&secret, 0)}));
+    desk.answer(&json!({"type": "code", "code": code(&secret)}));
     let session = reaches_the_page(&mut desk);
 
     let sessions = site.admin(&["sessions", "--json"]);

@@ -3,19 +3,15 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use data_encoding::BASE32_NOPAD;
-use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
-
+use crate::app::{code_ahead, code_before, typed_in};
 use crate::site::Running;
-use crate::story::{code_ahead, code_before};
 
 #[test]
 fn the_quickstart_lets_its_user_in_and_out_again() {
     let mut quickstart = Running::start(&mut Command::new(built()));
     let key = quickstart.wait_for("Or type the key in: ");
     let key = key.trim().rsplit(' ').next().unwrap();
-    let key = BASE32_NOPAD.decode(key.as_bytes()).unwrap();
-    let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
+    let secret = typed_in(key);
     quickstart.enter("not a code");
     quickstart.enter(&code_before(&secret));
     quickstart.wait_for("no handshake");

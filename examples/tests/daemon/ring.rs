@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network};
 use crate::site::Site;
-use crate::story::{code, code_ahead, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, Pings, exported, let_in};
 
 fn ring(site: &Site) -> (PathBuf, String) {
@@ -21,7 +22,7 @@ fn a_new_key_seals_all_that_there_is_and_live_traffic_does_not_notice() {
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
         let daemon = site.run();
-        let _tunnel = let_in(&host, &site, &code(&secret, 0));
+        let _tunnel = let_in(&host, &site, &code(&secret));
 
         // Who runs goes on with the keys that it knows: nothing may be sealed with another.
         let (path, first) = ring(&site);

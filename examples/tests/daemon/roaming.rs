@@ -3,9 +3,10 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::app::code;
 use crate::network::{HERE, Host, THERE, in_new_network};
 use crate::site::{Running, Site};
-use crate::story::{code, enrol};
+use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, WgQuick, export, run_on_a_tun_device};
 
 const ELSEWHERE: &str = "192.0.2.3";
@@ -82,7 +83,7 @@ fn a_change_of_address_is_told_where_the_policy_warns_and_nothing_ends() {
         let (host, site) = (Host::joined(), site("warn"));
         let secret = enrol(&site);
         let _gate = run_on_a_tun_device(&site);
-        let _connect = connect(&host, &site, &code(&secret, 0));
+        let _connect = connect(&host, &site, &code(&secret));
         let _traffic = settle_in(&host);
         move_away(&host);
         assert!(is_told_in_time(&site));
@@ -97,7 +98,7 @@ fn a_change_of_address_ends_the_session_where_the_policy_says_so_and_the_client_
         let (host, site) = (Host::joined(), site("reauthenticate"));
         let secret = enrol(&site);
         let _gate = run_on_a_tun_device(&site);
-        let mut connect = connect(&host, &site, &code(&secret, 0));
+        let mut connect = connect(&host, &site, &code(&secret));
         let _traffic = settle_in(&host);
         move_away(&host);
         let line = connect.wait_for("The session is over");
@@ -118,7 +119,7 @@ fn a_change_of_address_ends_the_session_of_a_client_of_another_make() {
         interface.serve(&site, true);
         let _gate = site.run();
         let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
+        connect.enter(&code(&secret));
         connect.wait_for("is good for");
         let _tunnel = WgQuick::up(&host, &file);
         let _traffic = settle_in(&host);
@@ -135,7 +136,7 @@ fn without_a_rule_a_client_may_roam() {
         let (host, site) = (Host::joined(), site("off"));
         let secret = enrol(&site);
         let _gate = run_on_a_tun_device(&site);
-        let _connect = connect(&host, &site, &code(&secret, 0));
+        let _connect = connect(&host, &site, &code(&secret));
         let _traffic = settle_in(&host);
         move_away(&host);
         std::thread::sleep(Duration::from_secs(70));

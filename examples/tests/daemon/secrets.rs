@@ -4,15 +4,17 @@
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use mfagate::runtime::Profile;
 use mfagate::testing::SecretWatch;
 
+use crate::app::{code, code_at, now};
 use crate::desk;
 use crate::factors::{PASSWORD, factor, set_password, token};
 use crate::faults::Writer;
 use crate::site::{Running, Site, fetch};
-use crate::story::{code, enrol};
+use crate::story::enrol;
 
 const STEPS: &str = "[{ any_of = [\"password\"] }, { any_of = [\"totp\", \"recovery-codes\"] }]";
 const WRONG_PASSWORD: &str = "incorrect horse battery staple";
@@ -95,7 +97,7 @@ fn no_secret_is_in_what_the_programs_write_whatever_goes_wrong() {
     let added = site.admin(&add);
     let added: serde_json::Value = serde_json::from_str(added.lines().nth(1).unwrap()).unwrap();
     let recovery = added["codes"][0].as_str().unwrap().to_owned();
-    let (wrong, right) = (code(&app, 3600), code(&app, 0));
+    let (wrong, right) = (code_at(&app, now() - Duration::from_secs(3600)), code(&app));
     let mut connect = watched.connect(&[]);
     for line in [WRONG_PASSWORD, PASSWORD, "not a code", &wrong, &right] {
         connect.enter(line);

@@ -4,19 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use data_encoding::BASE32_NOPAD;
-use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
-use mfagate::runtime::SystemClock;
-use mfagate::time::{Clock, Timestamp};
+use mfagate::factor::totp::TotpSecret;
 
+use crate::app::{code, code_ahead, code_before, typed_in};
 use crate::site::{PAGE, Running, Site, fetch};
 
 const SESSION_ENDED: Option<i32> = Some(5);
-/// How long an app shows a code.
-pub(crate) const STEP: Duration = Duration::from_secs(30);
-/// How long before the end of a step the code of the one before is not used any more: it could be
-/// two steps old by the time it is read, and wrong.
-pub(crate) const TO_SPARE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_code_opens_the_page_inside_and_a_revocation_closes_it() {
@@ -25,7 +18,7 @@ fn a_code_opens_the_page_inside_and_a_revocation_closes_it() {
     let mut connect = connect(&site);
     connect.enter("000000");
     connect.enter("not a code");
-    connect.enter(&code(&secret, 0));
+    connect.enter(&code(&secret));
     let line = connect.wait_for("Serving on ");
     let local = line
         .trim()
@@ -62,7 +55,7 @@ fn a_code_opens_the_page_inside_and_a_revocation_closes_it() {
 fn ctrl_c_signs_out_during_the_sign_in_and_after_it() {
     let (site, secret) = office();
     let _gate = site.run();
-    for code in [None, Some(code(&secret, 0))] {
+    for code in [None, Some(code(&secret))] {
         let mut connect = connect(&site);
         match code {
             Some(code) => {
@@ -84,7 +77,7 @@ fn a_disabled_user_is_put_out_at_once_and_a_dead_daemon_s_sessions_can_be_revoke
     let (site, secret) = office();
     let gate = site.run();
     let mut first = connect(&site);
-    first.enter(&code(&secret, 0));
+    first.enter(&code(&secret));
     first.wait_for("Connected");
     site.admin(&["user", "disable", "alice"]);
     let mut looks = 0;
@@ -109,7 +102,7 @@ fn a_killed_gate_takes_its_tunnels_with_it() {
     let (site, secret) = office();
     let gate = site.run();
     let mut connect = connect(&site);
-    connect.enter(&code(&secret, 0));
+    connect.enter(&code(&secret));
     let line = connect.wait_for("Serving on ");
     let local = line.trim().trim_start_matches("Serving on ");
     let local = local.trim_end_matches('.').parse().unwrap();
@@ -185,8 +178,7 @@ pub(crate) fn enrol(site: &Site) -> TotpSecret {
         Running::start(&mut site.server(&["factor", "add-totp", "--user", "alice"]));
     let line = enrolling.wait_for("key: ");
     let key = line.trim().trim_start_matches("key: ");
-    let key = BASE32_NOPAD.decode(key.as_bytes()).unwrap();
-    let secret = TotpSecret::new(key, HashAlgorithm::Sha1, 6, 30).unwrap();
+    let secret = typed_in(key);
     enrolling.enter(&code_before(&secret));
     assert_eq!(enrolling.status(), Some(0));
     secret
@@ -201,37 +193,4 @@ fn connect(site: &Site) -> Running {
             .arg(Path::new(&profile))
             .args(["--forward", &forward]),
     )
-}
-
-/// What the app shows, or showed so many seconds ago.
-pub(crate) fn code(secret: &TotpSecret, ago: u64) -> String {
-    code_at(secret, now() - Duration::from_secs(ago))
-}
-
-/// What the app shows next: within the skew that is allowed.
-pub(crate) fn code_ahead(secret: &TotpSecret) -> String {
-    code_at(secret, now() + STEP)
-}
-
-/// What the app showed last, to confirm it with: the code that it shows is left for later.
-pub(crate) fn code_before(secret: &TotpSecret) -> String {
-    code_at(secret, a_step_ago())
-}
-
-/// A moment in the step before this one; late in a step this waits for the next.
-pub(crate) fn a_step_ago() -> Timestamp {
-    let into = now().as_secs() % STEP.as_secs();
-    let left = STEP - Duration::from_secs(into);
-    if left <= TO_SPARE {
-        std::thread::sleep(left);
-    }
-    now() - STEP
-}
-
-fn code_at(secret: &TotpSecret, at: Timestamp) -> String {
-    secret.code(at).unwrap().expose_secret().to_owned()
-}
-
-fn now() -> Timestamp {
-    SystemClock::new().now().timestamp
 }

@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mfagate::runtime::SystemClock;
-use mfagate::time::{Clock, Timestamp};
+use mfagate::time::Timestamp;
 
+use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
-use crate::story::{code, enrol};
+use crate::story::enrol;
 
 pub(crate) const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 pub(crate) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -49,7 +49,7 @@ fn a_code_opens_an_interface_of_the_system_and_what_was_changed_is_taken_back() 
                 .args(["--backend", "userspace"]),
         );
         assert!(!host.reaches(INSIDE, 1));
-        connect.enter(&code(&secret, 0));
+        connect.enter(&code(&secret));
         connect.wait_for("Connected");
         assert!(host.reaches(INSIDE, 10));
         site.admin(&["revoke", "--user", "alice"]);
@@ -70,7 +70,7 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
         let site = site();
         let secret = enrol(&site);
         let _daemon = run_on_a_tun_device(&site);
-        let tunnel = admitted(&host, &site, &code(&secret, 0));
+        let tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 10));
         site.admin(&["revoke", "--user", "alice"]);
         assert!(!host.reaches(INSIDE, 2));
@@ -88,10 +88,10 @@ fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
         let secret = enrol(&site);
         let _daemon = run_on_a_tun_device(&site);
         let (mut connect, file) = export(&host, &site);
-        let earliest_end = SystemClock::new().now().timestamp + LEASE;
-        connect.enter(&code(&secret, 0));
+        let earliest_end = now() + LEASE;
+        connect.enter(&code(&secret));
         connect.wait_for("is good for");
-        let latest_end = SystemClock::new().now().timestamp + LEASE;
+        let latest_end = now() + LEASE;
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 5));
         let last = Pings::start(&host, 50, 15).last();
@@ -112,13 +112,13 @@ fn a_killed_gate_takes_its_tun_device_with_it() {
         let site = site();
         let secret = enrol(&site);
         let mut daemon = run_on_a_tun_device(&site);
-        let _tunnel = admitted(&host, &site, &code(&secret, 0));
+        let _tunnel = admitted(&host, &site, &code(&secret));
         assert!(host.reaches(INSIDE, 5));
         let flow = Pings::start(&host, 50, 4);
         std::thread::sleep(Duration::from_secs(1));
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
-        let killed = SystemClock::new().now().timestamp;
+        let killed = now();
         let last = flow.last();
         assert!(last < killed + Duration::from_secs(1), "it goes on");
         assert!(!run("ip", &["link", "show"]).contains("wg0"));
@@ -137,9 +137,9 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
         site.configure(|text| lasts(text, LEASE));
         let mut daemon = site.run();
         let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
+        connect.enter(&code(&secret));
         connect.wait_for("is good for");
-        let latest_end = SystemClock::new().now().timestamp + LEASE;
+        let latest_end = now() + LEASE;
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 3));
 

@@ -4,9 +4,10 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
+use crate::app::code;
 use crate::network::{HERE, Host, in_new_network, run};
 use crate::site::{Running, Site};
-use crate::story::{code, enrol};
+use crate::story::enrol;
 use crate::system::{FORWARDING, INSIDE, WgQuick, export, run_on_a_tun_device};
 
 const NOBODY: u32 = 65_534;
@@ -157,7 +158,7 @@ fn one_capability_is_enough_for_everything_that_is_changed_and_taken_back() {
         );
 
         let (mut connect, file) = export(&host, &site);
-        connect.enter(&code(&secret, 0));
+        connect.enter(&code(&secret));
         connect.wait_for("is good for");
         let _tunnel = WgQuick::up(&host, &file);
         assert!(host.reaches(INSIDE, 10));
