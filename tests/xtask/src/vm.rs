@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Takes each test executable as a step of its own.
 pub(crate) fn take(steps: &mut Tally, filter: Option<&str>) {
-    let console = prepared(filter).and_then(|machine| boot::run(&machine, LIMIT));
+    let console = prepared(filter).and_then(|machine| boot::run(&machine, boot::Time::Host, LIMIT));
     for job in JOBS {
         let step = format!("kernel WireGuard in a VM: {}", job.name);
         let outcome = match &console {
@@ -136,7 +136,7 @@ pub(crate) fn bench(benches: &Path, only: Option<&str>) -> Result<String, Failur
         beside: Vec::new(),
         commands: |places: &[String]| boot::bench_command(&places.concat(), only),
     };
-    let console = boot::run(&machine(load, boot::Time::Instructions)?, BENCH_LIMIT)?;
+    let console = boot::run(&machine(load)?, boot::Time::Instructions, BENCH_LIMIT)?;
     boot::report(&console)
 }
 
@@ -148,28 +148,23 @@ fn prepared(filter: Option<&str>) -> Result<boot::Machine, Failure> {
         executables.push(executable);
         beside.extend(programs);
     }
-    let load = tree::Load {
+    machine(tree::Load {
         executables,
         beside,
         commands: |places: &[String]| {
             let command = |(job, place): (&Job, &String)| boot::command(job, place, filter);
             JOBS.iter().zip(places).map(command).collect()
         },
-    };
-    machine(load, boot::Time::Host)
+    })
 }
 
-fn machine(
-    load: tree::Load<impl Fn(&[String]) -> String>,
-    time: boot::Time,
-) -> Result<boot::Machine, Failure> {
+fn machine(load: tree::Load<impl Fn(&[String]) -> String>) -> Result<boot::Machine, Failure> {
     let folder = workspace().join("target/vm");
     let kernel = image::kernel(&folder)?;
     let initramfs = tree::pack(&folder, &kernel, load)?;
     Ok(boot::Machine {
         kernel: kernel.image,
         initramfs,
-        time,
     })
 }
 

@@ -14,7 +14,6 @@ const MARK: &str = "@@xtask";
 pub(super) struct Machine {
     pub(super) kernel: PathBuf,
     pub(super) initramfs: PathBuf,
-    pub(super) time: Time,
 }
 
 /// How the machine's time goes by.
@@ -22,8 +21,8 @@ pub(super) struct Machine {
 pub(super) enum Time {
     /// With the host's, on two processors.
     Host,
-    /// By a nanosecond for each instruction, on one processor: however busy the host is, what is
-    /// measured is the same.
+    /// By a nanosecond for each instruction, on one processor: what is measured does not depend on
+    /// how busy the host is.
     Instructions,
 }
 
@@ -31,7 +30,7 @@ impl Time {
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Host => &["-accel", "tcg,thread=multi", "-smp", "2"],
-            Self::Instructions => &["-icount", "shift=0,sleep=off", "-smp", "1"],
+            Self::Instructions => &["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"],
         }
     }
 }
@@ -41,13 +40,13 @@ impl Time {
     clippy::disallowed_methods,
     reason = "the machine's clock is set from the host's"
 )]
-pub(super) fn run(machine: &Machine, limit: Duration) -> Result<String, Failure> {
+pub(super) fn run(machine: &Machine, time: Time, limit: Duration) -> Result<String, Failure> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let line = format!("console=ttyS0 panic=-1 quiet random.trust_cpu=on xtask.now={now}");
     let mut qemu = program("qemu-system-x86_64");
-    qemu.args(machine.time.arguments())
+    qemu.args(time.arguments())
         .args(["-cpu", "max", "-m", "2048"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
