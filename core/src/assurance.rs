@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Timestamp;
 
 /// The kind of a factor, by its stable name. Open, so that an embedder can bring a verifier of a
-/// kind of their own; a kind without a registered verifier admits nobody.
+/// kind of their own; a kind without a registered verifier admits no one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FactorKind(Cow<'static, str>);

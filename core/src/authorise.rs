@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// Decides about an admission whose factors are passed, or a renewal whose session is live.
 ///
 /// Calls for different attempts run at the same time and must not wait on one another. A call may
-/// be dropped at any await: then nobody is admitted.
+/// be dropped at any await: then no one is admitted.
 #[async_trait]
 pub trait Authoriser: Send + Sync + 'static {
     /// Whether this may be.
@@ -39,7 +39,7 @@ pub struct Admission {
     pub groups: Vec<GroupId>,
     /// The address that the request came from, as the transport saw it.
     pub source: Option<IpAddr>,
-    /// What the client says of its device. Nobody vouches for it.
+    /// What the client says of its device. No one vouches for it.
     pub posture: Posture,
     /// What the factors proved; empty for a renewal without a factor.
     pub proven: Vec<Assurance>,

@@ -6,10 +6,19 @@ use std::str::FromStr;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A text that can't be a name, with the rule it breaks.
+pub(crate) mod label;
+
+pub use label::{Label, ParseLabelError, is_printable};
+
+crate::error_code::opaque! {
+    /// A text that can't be a name, with the rule it breaks.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct ParseIdError(ParseIdFault);
+}
+
+/// What is behind [`ParseIdError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseIdError {
+pub(crate) enum ParseIdFault {
     /// Names are 1 to 128 bytes of printable text, without spaces at either end.
     #[error("a name is 1 to 128 bytes of printable text without surrounding spaces")]
     Name,
@@ -49,7 +58,7 @@ macro_rules! name {
                 let fits = (1..=128).contains(&text.len())
                     && text.trim() == text
                     && !text.chars().any(char::is_control);
-                if fits { Ok(Self(text.into())) } else { Err(ParseIdError::Name) }
+                if fits { Ok(Self(text.into())) } else { Err(ParseIdError(ParseIdFault::Name)) }
             }
         }
 
@@ -117,7 +126,7 @@ macro_rules! random_id {
                     .ok()
                     .and_then(|bytes| bytes.try_into().ok())
                     .map(Self)
-                    .ok_or(ParseIdError::Hex { bytes: $len })
+                    .ok_or(ParseIdError(ParseIdFault::Hex { bytes: $len }))
             }
         }
 
@@ -226,7 +235,11 @@ mod tests {
         assert!("alice@example.org".parse::<UserId>().is_ok());
         let long = "x".repeat(129);
         for bad in ["", " alice", "alice\n", "a\0b", long.as_str()] {
-            assert_eq!(bad.parse::<UserId>(), Err(ParseIdError::Name), "{bad:?}");
+            assert_eq!(
+                bad.parse::<UserId>(),
+                Err(ParseIdError(ParseIdFault::Name)),
+                "{bad:?}"
+            );
         }
     }
 
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(
             "00".parse::<SessionId>(),
-            Err(ParseIdError::Hex { bytes: 16 })
+            Err(ParseIdError(ParseIdFault::Hex { bytes: 16 }))
         );
     }
 }

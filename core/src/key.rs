@@ -83,7 +83,7 @@ impl PrivateKey {
         PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
     }
 
-    /// The raw secret. Whoever calls this is answerable for where the bytes go.
+    /// The raw secret. The caller is responsible for where the bytes go.
     pub const fn expose_secret(&self) -> &[u8; 32] {
         &self.0
     }
@@ -96,7 +96,7 @@ impl PrivateKey {
 
 impl PartialEq for PrivateKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
 }
 
@@ -117,24 +117,60 @@ impl FromStr for PrivateKey {
 }
 
 /// A WireGuard preshared key: 32 bytes, zeroized on drop, never printed, compared in constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey([u8; 32]);
+///
+/// Its bytes are in a block of their own, so that moving it leaves no copy behind.
+#[derive(Clone)]
+pub struct PresharedKey(Box<[u8; 32]>);
 
 impl PresharedKey {
-    /// A key from its 32 bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    /// A key from its 32 bytes. The array that they come in is the caller's to wipe: from a secret
+    /// that is elsewhere, [`from_slice`](Self::from_slice) makes no copy but the key's own.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Box::new(bytes))
     }
 
-    /// The raw secret. Whoever calls this is answerable for where the bytes go.
+    /// A key from bytes; `None` unless there are 32.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut key = Self(Box::new([0; 32]));
+        if bytes.len() != key.0.len() {
+            return None;
+        }
+        key.0.copy_from_slice(bytes);
+        Some(key)
+    }
+
+    /// A key that `write` writes in its place.
+    pub(crate) fn written<E>(
+        write: impl FnOnce(&mut [u8; 32]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut key = Self(Box::new([0; 32]));
+        write(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// The raw secret. The caller is responsible for where the bytes go.
     pub const fn expose_secret(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
+impl Zeroize for PresharedKey {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Drop for PresharedKey {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for PresharedKey {}
+
 impl PartialEq for PresharedKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
 }
 

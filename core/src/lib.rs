@@ -5,21 +5,24 @@
 //!
 //! Two halves, one core:
 //!
-//! - the [`gate`] runs beside a WireGuard interface and decides who is on it;
-//! - the [`client`] runs inside an app or a script, proves the factors and brings the tunnel up.
+//! - the [`Gate`] runs beside a WireGuard interface and decides who is on it;
+//! - the [`Client`] runs inside an app or a script, proves the factors and brings the tunnel up.
 //!
-//! Both are sans-IO state machines; [`runtime`] drives them with tokio. Embedders supply, or pick
-//! from ours, three traits: [`store::PeerStore`], [`factor::MfaVerifier`] and
-//! [`interface::InterfaceBackend`].
+//! Embedders supply, or pick from ours, three traits: [`PeerStore`], [`MfaVerifier`] and
+//! [`InterfaceBackend`]. What nearly every program needs is here at the top; the rest is one module
+//! deep.
 //!
-//! The [`manual`] has the chapters: threat model, protocol, expiry, policy, and how to write a
-//! store, a verifier or a backend.
+//! The [`manual`] has the chapters: threat model, protocol, expiry, policy, lease guard, and how to
+//! write a store, a verifier or a backend.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod assurance;
 pub mod channel;
+#[cfg(feature = "runtime")]
 pub mod client;
+pub mod code;
+mod error_code;
 pub mod id;
 #[cfg(any(feature = "gate", feature = "runtime"))]
 pub mod interface;
@@ -30,7 +33,13 @@ pub mod prove;
 pub mod signature;
 pub mod time;
 
-#[cfg(any(feature = "gate", feature = "device-key", feature = "runtime"))]
+#[cfg(any(feature = "runtime", feature = "webauthn", feature = "oidc"))]
+mod log;
+#[cfg(any(feature = "totp", feature = "terminal-prompt"))]
+mod qr;
+mod scrub;
+
+#[cfg(any(feature = "gate", feature = "device-key", feature = "profile"))]
 mod private_file;
 
 #[cfg(feature = "gate")]
@@ -41,7 +50,7 @@ pub mod authorise;
 pub mod enrol;
 #[cfg(feature = "gate")]
 pub mod factor;
-#[cfg(feature = "gate")]
+#[cfg(all(feature = "gate", feature = "runtime"))]
 pub mod gate;
 #[cfg(feature = "gate")]
 pub mod policy;
@@ -53,9 +62,35 @@ pub mod store;
 #[cfg(any(feature = "http-server", feature = "http-client"))]
 pub mod http;
 #[cfg(feature = "runtime")]
-pub mod runtime;
+mod runtime;
+#[cfg(all(feature = "terminal-prompt", unix))]
+pub mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+pub use id::{LocationId, SessionId, UserId};
+pub use key::{PrivateKey, PublicKey};
+
+#[cfg(any(feature = "gate", feature = "runtime"))]
+pub use interface::{InterfaceBackend, InterfaceError};
+
+#[cfg(feature = "runtime")]
+pub use client::{Client, ClientBuilder, ConnectError, Onboarding, Profile, Prompt, prompt_fn};
+#[cfg(feature = "runtime")]
+pub use runtime::IntoArc;
+
+#[cfg(feature = "gate")]
+pub use enrol::{EnrolError, Registrar};
+#[cfg(feature = "gate")]
+pub use factor::{MfaVerifier, VerifyError};
+#[cfg(all(feature = "gate", feature = "runtime"))]
+pub use gate::{Gate, GateBuilder, GateConfig, RevokeError, Scope, StartError};
+#[cfg(feature = "gate")]
+pub use policy::Policy;
+#[cfg(feature = "gate")]
+pub use seal::KeyRing;
+#[cfg(feature = "gate")]
+pub use store::{PeerStore, StoreError};
 
 /// A passkey in software, for the tests of either end.
 #[cfg(all(test, any(feature = "webauthn", feature = "ctap")))]

@@ -36,7 +36,7 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 
 /// Writes a private file in place of what was there: all of it, or nothing, and for good once this
 /// returns.
-#[cfg(any(feature = "gate", feature = "runtime"))]
+#[cfg(any(feature = "gate", feature = "profile"))]
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
 
@@ -58,13 +58,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the name of a file as durable as what is in it.
-#[cfg(all(unix, any(feature = "gate", feature = "runtime")))]
+#[cfg(all(unix, any(feature = "gate", feature = "profile")))]
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-#[cfg(all(not(unix), any(feature = "gate", feature = "runtime")))]
+#[cfg(all(not(unix), any(feature = "gate", feature = "profile")))]
 const fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -9,11 +9,11 @@
 //! ```
 //! The cipher is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): its nonce is long enough to be
 //! drawn at random for the life of a key. The associated data is a label, the envelope up to the
-//! nonce, and the [`Row`], each field with its length, so that an envelope that was moved to
+//! nonce, and the [`AssociatedData`], each field with its length, so that an envelope that was moved to
 //! another row, or whose row was edited, does not open.
 
+mod associated_data;
 mod file;
-mod row;
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +25,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::scrub::wiping;
+pub use associated_data::AssociatedData;
 pub use file::KeyRingError;
-pub use row::Row;
+pub(crate) use file::KeyRingFault;
 
 const VERSION: u8 = 1;
 const NONCE_LEN: usize = 24;
@@ -86,8 +88,8 @@ impl KeyRing {
     /// Seals a secret to its row, under the active key and a fresh random nonce.
     ///
     /// # Errors
-    /// [`SealError::Randomness`]; [`SealError::TooLong`] for more than the cipher takes (256 GiB).
-    pub fn seal(&self, row: &Row<'_>, secret: &[u8]) -> Result<Sealed, SealError> {
+    /// `seal-randomness`; `seal-too-long` for more than the cipher takes (256 GiB).
+    pub fn seal(&self, row: &AssociatedData<'_>, secret: &[u8]) -> Result<Sealed, SealError> {
         let (id, key) = &self.active;
         let mut envelope = header(id);
         let mut nonce = [0; NONCE_LEN];
@@ -96,10 +98,8 @@ impl KeyRing {
             msg: secret,
             aad: &associated_data(&envelope, row),
         };
-        let ciphertext = key
-            .cipher()
-            .encrypt(XNonce::from_slice(&nonce), payload)
-            .map_err(|_| SealError::TooLong)?;
+        let ciphertext = wiping(|| key.cipher().encrypt(XNonce::from_slice(&nonce), payload))
+            .map_err(|_| SealFault::TooLong)?;
         envelope.extend_from_slice(&nonce);
         envelope.extend_from_slice(&ciphertext);
         Ok(Sealed(envelope))
@@ -108,27 +108,32 @@ impl KeyRing {
     /// Opens an envelope that was sealed to this very row by any key of the ring.
     ///
     /// # Errors
-    /// [`SealError::UnknownKey`] when the ring lacks its key, [`SealError::Altered`] when the
-    /// envelope or its row is not what was sealed, [`SealError::UnknownVersion`] and
-    /// [`SealError::Malformed`] when it is no envelope of ours.
-    pub fn open(&self, row: &Row<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
+    /// `seal-unknown-key` when the ring lacks its key, `seal-altered` when the
+    /// envelope or its row is not what was sealed, `seal-unknown-version` and
+    /// `seal-malformed` when it is no envelope of ours.
+    pub fn open(
+        &self,
+        row: &AssociatedData<'_>,
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, SealError> {
         let envelope = Envelope::parse(sealed)?;
         let key = self
             .key(&envelope.key)
-            .ok_or_else(|| SealError::UnknownKey {
+            .ok_or_else(|| SealFault::UnknownKey {
                 id: envelope.key.clone(),
             })?;
         let payload = Payload {
             msg: envelope.ciphertext,
             aad: &associated_data(envelope.header, row),
         };
-        key.cipher()
-            .decrypt(XNonce::from_slice(envelope.nonce), payload)
-            .map(Secret)
-            .map_err(|_| SealError::Altered)
+        let nonce = XNonce::from_slice(envelope.nonce);
+        wiping(|| key.cipher().decrypt(nonce, payload))
+            .map(SecretBytes)
+            .map_err(|_| SealFault::Altered)
+            .map_err(SealError)
     }
 
-    /// Whether an envelope names the active key. `false` says: seal it anew when the ring rotates.
+    /// Whether an envelope names the active key. `false` says: reseal it when the ring rotates.
     pub fn is_current(&self, sealed: &Sealed) -> bool {
         Envelope::parse(sealed).is_ok_and(|envelope| envelope.key == self.active.0)
     }
@@ -249,32 +254,32 @@ pub struct ParseRingKeyError;
 
 /// Secret bytes: zeroized on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Secret(Vec<u8>);
+pub struct SecretBytes(Vec<u8>);
 
-impl Secret {
+impl SecretBytes {
     /// Takes the bytes.
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The raw secret. Whoever calls this is answerable for where the bytes go.
+    /// The raw secret. The caller is responsible for where the bytes go.
     pub fn expose_secret(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl PartialEq for Secret {
+impl PartialEq for SecretBytes {
     /// In constant time for secrets of one length.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-impl Eq for Secret {}
+impl Eq for SecretBytes {}
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret([redacted])")
+        f.write_str("SecretBytes([redacted])")
     }
 }
 
@@ -301,10 +306,16 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// Why something did not seal or open.
+crate::error_code::opaque! {
+    /// Why something did not seal or open.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct SealError(SealFault);
+    from getrandom::Error;
+}
+
+/// What is behind [`SealError`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
+pub(crate) enum SealFault {
     /// The operating system had no randomness to give.
     #[error("the operating system has no randomness to give: try again once it has started up")]
     Randomness(#[from] getrandom::Error),
@@ -322,7 +333,7 @@ pub enum SealError {
     },
     /// The envelope or its row is not what was sealed.
     #[error(
-        "the sealed record does not open: it, its row or the ring key was altered; restore them from a backup, or enrol anew"
+        "the sealed record does not open: it, its row or the ring key was altered; restore them from a backup, or enrol again"
     )]
     Altered,
     /// The envelope is of a version that this build does not know.
@@ -334,7 +345,7 @@ pub enum SealError {
         version: u8,
     },
     /// The bytes are not an envelope.
-    #[error("not a sealed record: restore it from a backup, or enrol anew")]
+    #[error("not a sealed record: restore it from a backup, or enrol again")]
     Malformed,
 }
 
@@ -347,22 +358,22 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn parse(sealed: &'a Sealed) -> Result<Self, SealError> {
+    fn parse(sealed: &'a Sealed) -> Result<Self, SealFault> {
         let bytes = sealed.as_bytes();
-        let (&version, rest) = bytes.split_first().ok_or(SealError::Malformed)?;
+        let (&version, rest) = bytes.split_first().ok_or(SealFault::Malformed)?;
         if version != VERSION {
-            return Err(SealError::UnknownVersion { version });
+            return Err(SealFault::UnknownVersion { version });
         }
-        let (&id_len, rest) = rest.split_first().ok_or(SealError::Malformed)?;
+        let (&id_len, rest) = rest.split_first().ok_or(SealFault::Malformed)?;
         let id_len = usize::from(id_len);
-        let (id, rest) = rest.split_at_checked(id_len).ok_or(SealError::Malformed)?;
+        let (id, rest) = rest.split_at_checked(id_len).ok_or(SealFault::Malformed)?;
         let (nonce, ciphertext) = rest
             .split_at_checked(NONCE_LEN)
-            .ok_or(SealError::Malformed)?;
+            .ok_or(SealFault::Malformed)?;
         let key = std::str::from_utf8(id)
             .ok()
             .and_then(|id| id.parse().ok())
-            .ok_or(SealError::Malformed)?;
+            .ok_or(SealFault::Malformed)?;
         Ok(Self {
             header: &bytes[..2 + id_len],
             key,
@@ -380,10 +391,10 @@ fn header(id: &KeyId) -> Vec<u8> {
     header
 }
 
-fn associated_data(header: &[u8], row: &Row<'_>) -> Vec<u8> {
+fn associated_data(header: &[u8], row: &AssociatedData<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
-    row::put(&mut bytes, LABEL);
-    row::put(&mut bytes, header);
+    associated_data::put(&mut bytes, LABEL);
+    associated_data::put(&mut bytes, header);
     row.encode(&mut bytes);
     bytes
 }

@@ -3,14 +3,14 @@
 //! to verify, the client to know its own key.
 //!
 //! # What is accepted
-//! - ES256 as `r ‖ s` (RFC 7518, section 3.4), with a high or a low `s`. Whoever sees a signature
+//! - ES256 as `r ‖ s` (RFC 7518, section 3.4), with a high or a low `s`. Anyone who sees a signature
 //!   can write down its twin with `n − s` in the place of `s`. That is harmless here: both are over
 //!   the same message, and what keeps a message from counting twice is its nonce, which the gate
 //!   forgets with the right answer. Nothing tells signatures apart by their bytes. Hardware does not
 //!   normalise `s`, so that to ask for a low one would refuse every other honest signature.
 //! - Ed25519 by the strict rules: `s` below the group's order, no point of small order (the checks
 //!   of `verify_strict` in `ed25519-dalek`). There are no twins.
-//! - Public keys as DER SubjectPublicKeyInfo. A point may come compressed; it is written anew, so
+//! - Public keys as DER SubjectPublicKeyInfo. A point may come compressed; it is rewritten, so
 //!   that each key has one text and one [fingerprint](VerifyingKey::fingerprint).
 
 use std::fmt;

@@ -3,11 +3,17 @@
 //! The machines never read a clock; a [`Now`] comes in with each input. [`Clock`] is where the
 //! shell takes it from.
 
+#[cfg(feature = "runtime")]
+mod system_clock;
+
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "runtime")]
+pub use system_clock::SystemClock;
 
 /// A reading of a monotonic clock that counts while the machine sleeps, in nanoseconds since an
 /// arbitrary start (`CLOCK_BOOTTIME` on Linux). Means nothing in another process.
@@ -104,6 +110,21 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
+impl From<SystemTime> for Timestamp {
+    /// A time before the epoch becomes the epoch.
+    fn from(time: SystemTime) -> Self {
+        Self::default() + time.duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    /// A time that the platform can't hold becomes the epoch.
+    fn from(time: Timestamp) -> Self {
+        let since = Duration::from_millis(time.as_millis());
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, to the millisecond.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,7 +167,7 @@ pub struct Now {
     pub timestamp: Timestamp,
 }
 
-/// Where the shell takes the time from. [`crate::runtime::SystemClock`] is the real one.
+/// Where the shell takes the time from. `SystemClock` is the real one (feature `runtime`).
 pub trait Clock: Send + Sync + 'static {
     /// Both clocks, read together.
     fn now(&self) -> Now;
@@ -155,6 +176,16 @@ pub trait Clock: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timestamp_and_the_system_s_time_convert_both_ways() {
+        let time = Timestamp::from_millis(1_795_539_661_007);
+        assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timestamp::from(before), Timestamp::default());
+        let last = SystemTime::from(Timestamp::from_millis(u64::MAX));
+        assert!(last >= UNIX_EPOCH);
+    }
 
     #[test]
     fn a_timestamp_shows_as_rfc_3339() {

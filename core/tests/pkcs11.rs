@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Hidden, Nonce, Protection};
+use mfagate::channel::message::{Answer, Challenge, Nonce, Protection, SecretString};
 use mfagate::id::AttemptId;
 use mfagate::key::PublicKey;
 use mfagate::prove::device_key::{
@@ -78,7 +78,7 @@ fn labelled(label: &str) -> Pkcs11Key {
 }
 
 fn pin(digits: &str) -> Arc<dyn PinEntry> {
-    Arc::new(Hidden::new(digits.to_owned()).expect("short"))
+    Arc::new(SecretString::new(digits.to_owned()).expect("short"))
 }
 
 async fn made(key: Pkcs11Key) -> Pkcs11Signer {
@@ -191,22 +191,19 @@ fn a_user_who_cancels_is_not_asked_by_the_token() {
 }
 
 #[test]
-fn a_key_or_token_or_module_that_is_not_there_is_told_apart_from_a_refusal() {
-    with_a_token(
-        "a_key_or_token_or_module_that_is_not_there_is_told_apart_from_a_refusal",
-        async {
-            for key in [
-                labelled("nobody's"),
-                Pkcs11Key::with_label(module(), "another token", "laptop"),
-            ] {
-                let opened = Pkcs11Signer::open(key, Protection::Hardware, pin(PIN)).await;
-                assert!(matches!(opened, Err(SignError::NotAvailable)), "{opened:?}");
-            }
-            let nowhere = Pkcs11Key::with_label(PathBuf::from("nowhere.so"), TOKEN, "laptop");
-            let opened = Pkcs11Signer::open(nowhere, Protection::Hardware, pin(PIN)).await;
-            assert!(matches!(opened, Err(SignError::Backend(_))), "{opened:?}");
-        },
-    );
+fn a_missing_key_token_or_module_is_not_a_refusal() {
+    with_a_token("a_missing_key_token_or_module_is_not_a_refusal", async {
+        for key in [
+            labelled("no-ones"),
+            Pkcs11Key::with_label(module(), "another token", "laptop"),
+        ] {
+            let opened = Pkcs11Signer::open(key, Protection::Hardware, pin(PIN)).await;
+            assert!(matches!(opened, Err(SignError::NotAvailable)), "{opened:?}");
+        }
+        let nowhere = Pkcs11Key::with_label(PathBuf::from("nowhere.so"), TOKEN, "laptop");
+        let opened = Pkcs11Signer::open(nowhere, Protection::Hardware, pin(PIN)).await;
+        assert!(matches!(opened, Err(SignError::Backend(_))), "{opened:?}");
+    });
 }
 
 #[test]
@@ -252,10 +249,10 @@ struct Counting(AtomicUsize);
 
 #[async_trait]
 impl PinEntry for Counting {
-    async fn pin(&self, token: &str) -> Result<Option<Hidden>, SignError> {
+    async fn pin(&self, token: &str) -> Result<Option<SecretString>, SignError> {
         assert_eq!(token, TOKEN);
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(Hidden::new("000000".to_owned()))
+        Ok(SecretString::new("000000".to_owned()))
     }
 }
 
@@ -264,7 +261,7 @@ struct Cancels;
 
 #[async_trait]
 impl PinEntry for Cancels {
-    async fn pin(&self, _: &str) -> Result<Option<Hidden>, SignError> {
+    async fn pin(&self, _: &str) -> Result<Option<SecretString>, SignError> {
         Err(SignError::UserCancelled)
     }
 }

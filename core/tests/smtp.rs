@@ -4,9 +4,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfagate::channel::message::{Code, Hidden};
+use mfagate::channel::message::{Code, SecretString};
+use mfagate::code::ErrorCode;
 use mfagate::factor::email_code::{
-    CodeSender, EmailAddress, Letter, Occasion, SendError, SmtpBuilder, SmtpError, SmtpSender,
+    CodeSender, EmailAddress, Letter, Occasion, SendError, SmtpBuilder, SmtpSender,
 };
 use mfagate::testing::SecretWatch;
 
@@ -87,10 +88,10 @@ async fn a_letter_arrives_over_tls_from_the_first_byte_and_by_starttls() {
 }
 
 #[tokio::test]
-async fn a_user_and_a_password_are_said_over_tls_and_a_wrong_one_is_refused() {
+async fn credentials_go_over_tls_and_wrong_ones_are_refused() {
     let server = MailServer::start(Security::StartTls);
     for (password, is_right) in [("open sesame", true), ("open barley", false)] {
-        let password = Hidden::new(password.to_owned()).expect("short");
+        let password = SecretString::new(password.to_owned()).expect("short");
         let sender = builder(&server).starttls().credentials("alice", password);
         let sender = sender.build().expect("a sender");
         let sent = send(&sender, "alice@example.org").await;
@@ -131,15 +132,15 @@ async fn without_tls_nothing_is_sent_unless_it_stays_on_this_machine() {
     for elsewhere in ["192.0.2.1", "localhost", "smtp.example.com"] {
         let sender = SmtpSender::builder(elsewhere, address("gate@example.com"))
             .danger_plaintext_to_loopback();
-        let refused = sender.build().map(drop);
-        assert_eq!(refused, Err(SmtpError::NotLoopback), "{elsewhere}");
+        let refused = sender.build().map(drop).unwrap_err();
+        assert_eq!(refused.code(), "smtp-not-loopback", "{elsewhere}");
     }
-    let password = Hidden::new("open sesame".to_owned()).expect("short");
+    let password = SecretString::new("open sesame".to_owned()).expect("short");
     let sender = SmtpSender::builder("127.0.0.1", address("gate@example.com"))
         .danger_plaintext_to_loopback()
         .credentials("alice", password);
-    let refused = sender.build().map(drop);
-    assert_eq!(refused, Err(SmtpError::PasswordInTheClear));
+    let refused = sender.build().map(drop).unwrap_err();
+    assert_eq!(refused.code(), "smtp-password-in-the-clear");
 }
 
 #[tokio::test]
@@ -164,11 +165,12 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     assert!(server.is_empty());
     let unreadable = SmtpSender::builder("localhost", address("gate@example.com"))
         .root_certificate(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
-    assert_eq!(unreadable.build().map(drop), Err(SmtpError::Certificate));
+    let refused = unreadable.build().map(drop).unwrap_err();
+    assert_eq!(refused.code(), "smtp-certificate");
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_told_by_its_reason_and_names_neither_code_nor_address() {
+async fn a_fault_names_its_reason_and_neither_code_nor_address() {
     let server = MailServer::start(Security::None);
     let watch = SecretWatch::new();
     watch.secret("the code", "01234567");

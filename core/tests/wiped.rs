@@ -1,9 +1,11 @@
 //! No secret is left in memory that was given back: an allocator looks at what it is given back.
+#![cfg(feature = "testing")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use mfagate::channel::message::{Answer, Code, Reply, Request, Share};
+use mfagate::channel::engine::{Reply, Request, Share};
+use mfagate::channel::message::{Answer, Code};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer, StringDeserializer};
 

@@ -5,20 +5,18 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mfagate::channel::message::{Answer, Challenge, Code, DeniedReason};
-use mfagate::client::{Question, Response};
-use mfagate::enrol::EnrolError;
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
+use mfagate::code::ErrorCode;
 use mfagate::factor::totp::TotpSecret;
-use mfagate::runtime::{Prompt, SystemClock};
-use mfagate::time::Clock;
-use mfagate_examples::explain;
-use mfagate_examples::terminal::Person;
+use mfagate::terminal::{TerminalPrompt, explain};
+use mfagate::time::{Clock, SystemClock};
 
 use crate::network::Office;
 
 /// Who reads the codes.
 pub(crate) enum Authenticator {
     /// A person with an app.
-    Person(Person),
+    Person(TerminalPrompt),
     /// The example itself.
     Played(TotpSecret),
 }
@@ -28,7 +26,7 @@ impl Authenticator {
     pub(crate) async fn enrol(office: &Office, auto: bool) -> Result<Self, Box<dyn Error>> {
         let enrolment = office
             .registrar
-            .begin_totp(&office.user, "app", "mfagate quickstart")
+            .begin_totp(&office.user, &"app".parse()?, "mfagate quickstart")
             .await?;
         if auto {
             let code = enrolment.secret.code(SystemClock::new().now().timestamp)?;
@@ -46,7 +44,7 @@ impl Authenticator {
             "Or type the key in: {}\n",
             *enrolment.secret.expose_base32()
         );
-        let person = Person::new();
+        let person = TerminalPrompt::new();
         loop {
             let code = person.code("The code it shows, to confirm: ").await;
             let code = code.ok_or("the factor is not confirmed")?;
@@ -56,7 +54,7 @@ impl Authenticator {
                 .await
             {
                 Ok(()) => return Ok(Self::Person(person)),
-                Err(error @ (EnrolError::WrongCode | EnrolError::UsedCode)) => {
+                Err(error) if ["enrol-wrong-code", "enrol-used-code"].contains(&error.code()) => {
                     println!("  {error}.")
                 }
                 Err(error) => return Err(error.into()),
@@ -140,7 +138,7 @@ impl Script<'_> {
 
 #[async_trait]
 impl Prompt for Script<'_> {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         if let Some(denied) = &question.denied {
             self.verdict.get_or_insert(denied.reason);
             println!("  {}", explain(denied));
@@ -150,10 +148,12 @@ impl Prompt for Script<'_> {
             let label = &factor.label;
             println!("  the gate asks for the {digits} digits of the factor “{label}”");
         }
-        let code = self.next().await.ok()??;
+        let Some(code) = self.next().await.map_err(PromptFailed::new)? else {
+            return Ok(None);
+        };
         self.last_code = Some(code.clone());
         self.answered_at = Instant::now();
-        Some(Answer::Code { code }.into())
+        Ok(Some(Answer::Code { code }.into()))
     }
 }
 

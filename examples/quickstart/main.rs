@@ -5,7 +5,7 @@
 //! authenticator itself and ends with one line of JSON.
 #![expect(
     clippy::disallowed_methods,
-    reason = "an example measures by the clock of whoever runs it"
+    reason = "an example measures by the clock of its machine"
 )]
 #![cfg_attr(
     test,
@@ -13,37 +13,65 @@
 )]
 
 mod authenticator;
+mod folder;
 mod network;
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use mfagate::channel::message::DeniedReason;
-use mfagate::client::Failure;
+use mfagate::client::{AttemptFailure, Client, ConnectError};
 use mfagate::gate::Scope;
-use mfagate::runtime::{Client, ConnectError};
 
 use authenticator::{Authenticator, Script};
-use network::{Internal, Knocked, Office, Traffic};
+use network::{HandshakeOutcome, Internal, Office, Traffic};
 
 /// How long a packet may still be on its way through this process after the peer is gone.
 const IN_FLIGHT: Duration = Duration::from_millis(20);
 
-#[derive(Debug, Parser)]
-#[command(about = "Shows a tunnel that MFA opens and revocation closes")]
-struct Arguments {
-    /// Play the authenticator app, and end with one line of JSON.
-    #[arg(long)]
-    auto: bool,
+const USAGE: &str = "\
+Shows a tunnel that MFA opens and revocation closes
+
+Usage: quickstart [--auto]
+
+  --auto  Play the authenticator app, and end with one line of JSON";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Arguments {
+    Run { auto: bool },
+    Help,
+}
+
+impl Arguments {
+    /// `None` for a command line that is not understood.
+    fn parse(words: &[&str]) -> Option<Self> {
+        match words {
+            [] => Some(Self::Run { auto: false }),
+            ["--auto"] => Some(Self::Run { auto: true }),
+            ["--help" | "-h"] => Some(Self::Help),
+            _ => None,
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    mfagate_examples::log_to_stderr();
-    match run(arguments.auto).await {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let auto = match Arguments::parse(&words) {
+        Some(Arguments::Run { auto }) => auto,
+        Some(Arguments::Help) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        None => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(auto).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -91,7 +119,7 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
         let mut replay = Script::replay(used.ok_or("no code was used")?);
         match client.connect(&mut replay).await {
             Ok(_) => "admitted",
-            Err(ConnectError::Failed(Failure::Cancelled)) => {
+            Err(ConnectError::Failed(AttemptFailure::Cancelled)) => {
                 replay.first_verdict(DeniedReason::Replayed)
             }
             Err(error) => return Err(error.into()),
@@ -128,7 +156,7 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
     office.gate.shutdown().await;
     if !auto {
         println!("\nThat is all. Next: examples/README.md");
-        return Ok(without_mfa == Knocked::NoHandshake
+        return Ok(without_mfa == HandshakeOutcome::NoHandshake
             && after_revoke == "no traffic"
             && with_mfa == "200");
     }
@@ -142,7 +170,7 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
         "revoke_ms": millis(returned - begun),
     });
     println!("{report}");
-    Ok(without_mfa == Knocked::NoHandshake
+    Ok(without_mfa == HandshakeOutcome::NoHandshake
         && wrong_code == "denied"
         && replayed_code == "denied"
         && with_mfa == "200"
@@ -152,4 +180,20 @@ async fn run(auto: bool) -> Result<bool, Box<dyn Error>> {
 
 fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_that_is_not_understood_runs_nothing() {
+        for (words, auto) in [(&[][..], false), (&["--auto"], true)] {
+            assert_eq!(Arguments::parse(words), Some(Arguments::Run { auto }));
+        }
+        assert_eq!(Arguments::parse(&["--help"]), Some(Arguments::Help));
+        for words in [&["--audo"][..], &["--auto", "--auto"], &["auto"], &[""]] {
+            assert_eq!(Arguments::parse(words), None, "{words:?}");
+        }
+    }
 }

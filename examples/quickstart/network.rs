@@ -10,19 +10,23 @@ use axum::routing::get;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use mfagate::client::Profile;
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::TotpVerifier;
+use mfagate::gate::{Gate, GateConfig};
 use mfagate::id::{LocationId, UserId};
 use mfagate::interface::netstack::Netstack;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::PrivateKey;
-use mfagate::runtime::{Gate, GateConfig, Profile, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::{Peer, PeerStore};
+use mfagate::store::{AdminStore, Peer};
+use mfagate::time::SystemClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::folder::Folder;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const GATE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -53,13 +57,14 @@ pub(crate) struct Office {
     control: String,
     location: LocationId,
     _forward: mfagate::interface::netstack::Forward,
-    _folder: tempfile::TempDir,
+    _folder: Folder,
 }
 
 impl Office {
     pub(crate) async fn open(internal: &Internal) -> Result<Self, Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
-        let store: Arc<dyn PeerStore> = Arc::new(SqliteStore::open(folder.path().join("gate.db"))?);
+        let folder = Folder::create()?;
+        let store: Arc<dyn AdminStore> =
+            Arc::new(SqliteStore::open(folder.path().join("gate.db"))?);
         let ring = KeyRing::new("quickstart".parse()?, RingKey::generate()?);
         let key = PrivateKey::generate()?;
         let location: LocationId = "office".parse()?;
@@ -73,21 +78,15 @@ impl Office {
         echo(&interface)?;
 
         let backend = Arc::new(interface.clone());
-        let mut config = GateConfig::new(
-            location.clone(),
-            key,
-            ring.clone(),
-            Arc::clone(&store),
-            backend,
-        );
+        let mut config =
+            GateConfig::new(location.clone(), key, ring.clone(), store.clone(), backend);
         config.verifiers.push(Arc::new(TotpVerifier::new()));
         let gate = Gate::start(config).await?;
 
         let listener = TcpListener::bind(ANY_PORT).await?;
         let control = format!("http://{}", listener.local_addr()?);
-        let app = mfagate::http::router(gate.clone());
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let never = std::future::pending();
+        tokio::spawn(mfagate::http::serve(listener, gate.clone(), never));
 
         let registrar = Registrar::new(store, ring, Arc::new(SystemClock::new()));
         let user: UserId = "alice".parse()?;
@@ -117,7 +116,7 @@ impl Office {
             key: private_key.public_key(),
             user: self.user.clone(),
             allowed_ips: addresses.clone(),
-            label: label.to_owned(),
+            label: label.parse()?,
             enabled: true,
         };
         self.registrar.put_peer(peer).await?;
@@ -154,7 +153,7 @@ impl Device {
     }
 
     /// Tries plain WireGuard, as a stolen key would; says what came of it.
-    pub(crate) async fn knock(&self, office: &Office) -> Result<Knocked, Box<dyn Error>> {
+    pub(crate) async fn knock(&self, office: &Office) -> Result<HandshakeOutcome, Box<dyn Error>> {
         let gate = self.profile.location_key;
         let peer = PeerConfig::new(gate, None, self.profile.allowed_ips.clone())
             .with_endpoint(office.interface.local_addr());
@@ -169,15 +168,15 @@ impl Device {
             .iter()
             .any(|activity| activity.last_handshake.is_some())
         {
-            return Ok(Knocked::Handshake);
+            return Ok(HandshakeOutcome::Handshake);
         }
         // Such a peer is answered, even if it can't finish the handshake: absent is better.
         let own = self.profile.private_key.public_key();
         let installed = office.interface.list().await?;
         Ok(if installed.iter().any(|peer| peer.key == own) {
-            Knocked::Installed
+            HandshakeOutcome::Installed
         } else {
-            Knocked::NoHandshake
+            HandshakeOutcome::NoHandshake
         })
     }
 
@@ -204,7 +203,7 @@ impl Device {
 
 /// What plain WireGuard comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Knocked {
+pub(crate) enum HandshakeOutcome {
     /// Nothing: the peer is not on the gate's interface.
     NoHandshake,
     /// The peer is there, with a preshared key that the device does not know.
@@ -213,7 +212,7 @@ pub(crate) enum Knocked {
     Handshake,
 }
 
-impl Knocked {
+impl HandshakeOutcome {
     /// For the closing line.
     pub(crate) const fn in_short(self) -> &'static str {
         match self {
@@ -300,22 +299,27 @@ mod tests {
     use mfagate::key::PresharedKey;
 
     #[tokio::test]
-    async fn a_peer_with_another_preshared_key_is_not_taken_for_an_absent_one() {
+    async fn a_peer_with_another_preshared_key_does_not_count_as_absent() {
         let internal = Internal::start().await.unwrap();
         let office = Office::open(&internal).await.unwrap();
         let laptop = office.device("laptop", "10.9.0.2/32").await.unwrap();
+        // While it runs, a gate takes off who came without a lease.
+        office.gate.shutdown().await;
         let own = laptop.profile.private_key.public_key();
         let addresses = laptop.profile.addresses.clone();
         let other = PresharedKey::from_bytes([7; 32]);
         for (psk, expected) in [
-            (Some(other), Knocked::Installed),
-            (None, Knocked::Handshake),
+            (Some(other), HandshakeOutcome::Installed),
+            (None, HandshakeOutcome::Handshake),
         ] {
             let peer = PeerConfig::new(own, psk, addresses.clone());
             office.interface.install(vec![peer]).await.unwrap();
             assert_eq!(laptop.knock(&office).await.unwrap(), expected);
         }
         office.interface.remove(&[own]).await.unwrap();
-        assert_eq!(laptop.knock(&office).await.unwrap(), Knocked::NoHandshake);
+        assert_eq!(
+            laptop.knock(&office).await.unwrap(),
+            HandshakeOutcome::NoHandshake
+        );
     }
 }

@@ -376,6 +376,8 @@ def check_case(vectors, case):
         return bytes.fromhex(case[name])
 
     bodies = [(b, b["text"].encode(), bytes.fromhex(b["body"])) for b in case["bodies"]]
+    for _, text, _ in bodies:
+        check_length(text)
     (hello, hello_text, hello_body), (greeting, greeting_text, greeting_body) = bodies[:2]
     order = [(b["from"], b["counter"]) for b in (hello, greeting)]
     check("order", order, [("client", None), ("gate", None)])
@@ -425,6 +427,23 @@ def check_case(vectors, case):
     check("preshared_key", psk.hex(), case["preshared_key"])
 
 
+def check_x_wing(known):
+    def sha256(data):
+        return hashlib.sha256(data).hexdigest()
+
+    encapsulation_key, decapsulation_key = x_wing_keys(bytes.fromhex(known["seed"]))
+    ciphertext, secret = x_wing_encapsulate(encapsulation_key, bytes.fromhex(known["randomness"]))
+    made = [sha256(encapsulation_key), sha256(ciphertext), secret.hex()]
+    names = ["encapsulation_key_sha256", "ciphertext_sha256", "secret"]
+    check(known["source"], made, [known[name] for name in names])
+    check(known["source"], x_wing_decapsulate(decapsulation_key, ciphertext), secret)
+
+
+def check_length(text):
+    fills = [2**power for power in range(11, 16)] + [65535 - 98]
+    check("length of a text", len(text), next(fill for fill in fills if len(text.rstrip(b" ")) <= fill))
+
+
 def main():
     file = pathlib.Path(__file__).with_name("channel.json")
     vectors = json.loads(file.read_text())
@@ -433,9 +452,13 @@ def main():
     for place, refusal in enumerate(vectors["refusals"]):
         check("code", refusal["code"], place + 1)
         check("refusal", refusal["body"], bytes([1, 0, refusal["code"]]).hex())
-    if not vectors["cases"] or not vectors["refusals"]:
+    x_wing = json.loads(file.with_name("x_wing.json").read_text())
+    for known in x_wing:
+        check_x_wing(known)
+    if not vectors["cases"] or not vectors["refusals"] or not x_wing:
         sys.exit("nothing to check")
     print(f"{len(vectors['cases'])} cases and {len(vectors['refusals'])} refusals agree")
+    print(f"{len(x_wing)} published answers of X-Wing agree")
 
 
 if __name__ == "__main__":

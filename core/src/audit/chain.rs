@@ -198,13 +198,12 @@ pub struct BrokenChain {
     /// The number that the first bad record has or should have.
     pub seq: u64,
     /// Why.
-    pub reason: BreakReason,
+    pub(crate) reason: BreakReason,
 }
 
 /// Why a chain breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BreakReason {
+pub(crate) enum BreakReason {
     /// Another number stands in this place: records are missing, doubled or out of order.
     #[error("record {found} is in its place")]
     OutOfPlace {
@@ -232,8 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::AuditKind;
-    use crate::store::{EndReason, FailureReason};
+    use crate::audit::{AuditKind, EndReason, FailureReason};
     use crate::time::Timestamp;
 
     /// A chain of records that differ in kind and context.
@@ -306,7 +304,7 @@ mod tests {
         changed[3].event.at = Timestamp::from_millis(0);
         assert_eq!(at(&changed), Err((4, BreakReason::Hash)));
 
-        // Whoever changes a record and hashes it anew is caught at the next one.
+        // Anyone who changes a record and rehashes it is caught at the next one.
         let mut rehashed = chain(5);
         let event = AuditEvent::new(Timestamp::from_millis(0), AuditKind::LockedOut);
         rehashed[1] = AuditRecord::chain(&rehashed[0].head().unwrap(), event).unwrap();

@@ -35,39 +35,43 @@ pub fn read_jsonl(input: impl BufRead) -> impl Iterator<Item = Result<AuditRecor
         let mut line = Vec::new();
         match input.read_until(b'\n', &mut line) {
             Ok(0) => None,
-            Ok(_) => Some(parse(&line, number)),
-            Err(error) => Some(Err(ReadError::Io(error))),
+            Ok(_) => Some(parse(&line, number).map_err(ReadError)),
+            Err(error) => Some(Err(ReadError(ReadFault::Io(error)))),
         }
     })
 }
 
-fn parse(line: &[u8], number: u64) -> Result<AuditRecord, ReadError> {
+fn parse(line: &[u8], number: u64) -> Result<AuditRecord, ReadFault> {
     let json = line
         .strip_suffix(b"\n")
-        .ok_or(ReadError::CutOff { line: number })?;
-    let malformed = |_| ReadError::Malformed { line: number };
+        .ok_or(ReadFault::CutOff { line: number })?;
+    let malformed = |_| ReadFault::Malformed { line: number };
     let record: AuditRecord = serde_json::from_slice(json).map_err(malformed)?;
     if serde_json::to_vec(&record).map_err(malformed)? != json {
-        return Err(ReadError::Malformed { line: number });
+        return Err(ReadFault::Malformed { line: number });
     }
     Ok(record)
 }
 
-/// Why an export can't be read.
+crate::error_code::opaque! {
+    /// Why an export can't be read.
+    pub struct ReadError(ReadFault);
+}
+
+/// What is behind [`ReadError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
+pub(crate) enum ReadFault {
     /// The input failed.
     #[error("the audit export can't be read: see what the system says")]
     Io(#[source] io::Error),
     /// The line is not an audit record as it is written.
-    #[error("line {line} is not an audit record as it was written: export anew, and compare")]
+    #[error("line {line} is not an audit record as it was written: export again, and compare")]
     Malformed {
         /// The line's number, from 1.
         line: u64,
     },
     /// The last line has no end.
-    #[error("line {line} is cut off: the export was not finished, so export anew")]
+    #[error("line {line} is cut off: the export was not finished, so export again")]
     CutOff {
         /// The line's number, from 1.
         line: u64,

@@ -1,19 +1,25 @@
 //! The audit trail: hash-chained records of everything that bears on access.
 //!
 //! Each record holds the hash of the one before it, so that a change, a gap or a swap shows
-//! ([`verify`], [`Verifier`]). A chain that was cut off at its end, or written anew from its
-//! start, is as good a chain as any: to notice, keep a [`Head`] in another place and compare.
-//! Writing records is the store's work; this module does no input or output of its own.
+//! ([`verify`], [`Verifier`]). A chain that was cut off at its end, or rewritten from its
+//! start, is as good a chain as any: to notice, keep a [`Head`] in another place and compare, as a
+//! gate does with a [`HeadFile`]. Writing records is the store's work.
 
 mod chain;
+mod head_file;
 mod jsonl;
+mod reason;
 
 use std::net::IpAddr;
 
-#[cfg(feature = "sqlite")]
+pub(crate) use chain::BreakReason;
 pub(crate) use chain::link;
-pub use chain::{BreakReason, BrokenChain, Head, ParseHeadError, Verifier, verify};
+pub use chain::{BrokenChain, Head, ParseHeadError, Verifier, verify};
+pub(crate) use head_file::HeadFileFault;
+pub use head_file::{HeadFile, HeadFileError};
+pub(crate) use jsonl::ReadFault;
 pub use jsonl::{ReadError, read_jsonl, write_jsonl};
+pub use reason::{EndReason, FailureReason};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +27,13 @@ use crate::assurance::FactorKind;
 use crate::id::{FactorId, GroupId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::seal::KeyId;
-use crate::store::{EndReason, FailureReason};
 use crate::time::Timestamp;
 
 /// One thing that happened. Holds no secret, by construction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditEvent {
-    /// When, by the wall clock of whoever writes it.
+    /// When, by the wall clock of its writer.
     pub at: Timestamp,
     /// What.
     pub kind: AuditKind,
@@ -184,13 +189,13 @@ pub enum AuditKind {
         /// Why, in the authoriser's words.
         reason: String,
     },
-    /// One of the user's recovery codes was used up. Besides the record of what it was passed for.
+    /// One of the user's recovery codes was used up. Recorded in addition to what it was passed for.
     RecoveryCodeUsed,
     /// The factors were passed, and proved less than the policy asks for.
     AssuranceTooLow,
-    /// An attempt was refused since the policy admits nobody at this time.
+    /// An attempt was refused since the policy admits no one at this time.
     OutsideHours,
-    /// What older keys of the ring had sealed was sealed anew.
+    /// What older keys of the ring had sealed was resealed.
     RingRotated {
         /// The name of the key that seals now.
         key: KeyId,
@@ -201,6 +206,13 @@ pub enum AuditKind {
     },
     /// A gate took its interface down, since peers could not be removed.
     Fenced,
+    /// A peer that holds no lease was on the interface, put there by others, and was removed.
+    UnleasedPeer,
+    /// A leased peer had another preshared key or other networks on the interface, given by others,
+    /// and was removed to be installed again.
+    PeerChanged,
+    /// A gate's interface was removed, or moved away, by others.
+    InterfaceGone,
 }
 
 /// An event with its place in the chain.

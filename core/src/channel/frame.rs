@@ -119,7 +119,7 @@ pub(super) fn parse_response(body: &[u8]) -> Result<Response<'_>, ChannelError> 
     }
     match body {
         [VERSION, REFUSAL, code] => {
-            let refusal = Unauthenticated::from_code(*code).ok_or(ChannelError::Unknown)?;
+            let refusal = Unauthenticated::from_code(*code).ok_or(ChannelError::NotAuthentic)?;
             Err(ChannelError::Refused(refusal))
         }
         [VERSION, HANDSHAKE, message @ ..] => Ok(Response::Handshake(message)),
@@ -131,7 +131,7 @@ pub(super) fn parse_response(body: &[u8]) -> Result<Response<'_>, ChannelError> 
                 ciphertext,
             })
         }
-        [..] => Err(ChannelError::Unknown),
+        [..] => Err(ChannelError::NotAuthentic),
     }
 }
 

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::ChannelError;
 use super::frame::{self, Response};
+use super::json;
 use super::message::{Hello, Reply, Request};
 use super::noise::{self, Transport};
 use super::psk::{self, DecapsulationSecret};
@@ -36,7 +37,7 @@ impl Initiator {
         mut state: HandshakeState,
         hello: &Hello,
     ) -> Result<(Self, Vec<u8>), ChannelError> {
-        let message = noise::write(&mut state, &noise::to_json(hello)?)?;
+        let message = noise::write(&mut state, &json::to_json(hello)?)?;
         let body = frame::handshake(&message)?;
         Ok((Self { state }, body))
     }
@@ -52,7 +53,7 @@ impl Initiator {
             return Err(ChannelError::NotAuthentic);
         };
         let payload = noise::read(&mut self.state, message)?;
-        let reply = noise::from_json(&payload)?;
+        let reply = json::from_json(&payload)?;
         let transport = Transport::new(self.state)?;
         Ok((ClientSession { transport, next: 0 }, reply))
     }
@@ -75,7 +76,7 @@ impl ClientSession {
         attempt: &AttemptId,
         request: &Request,
     ) -> Result<Vec<u8>, ChannelError> {
-        let plaintext = noise::to_json(request)?;
+        let plaintext = json::to_json(request)?;
         let counter = self.next;
         // Used up before anything is sealed: no two texts are ever sealed under one counter.
         self.next = counter.checked_add(1).ok_or(ChannelError::TooLong)?;
@@ -87,7 +88,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// As of [`Initiator::finish`].
-    pub fn reply(&mut self, body: &[u8]) -> Result<Opened, ChannelError> {
+    pub fn reply(&mut self, body: &[u8]) -> Result<OpenedReply, ChannelError> {
         let Response::Transport {
             counter,
             ciphertext,
@@ -99,19 +100,19 @@ impl ClientSession {
             return Err(ChannelError::NotAuthentic);
         }
         let plaintext = self.transport.open(counter, ciphertext)?;
-        let reply = noise::from_json(&plaintext)?;
-        Ok(Opened { reply, plaintext })
+        let reply = json::from_json(&plaintext)?;
+        Ok(OpenedReply { reply, plaintext })
     }
 }
 
 /// A reply, with the bytes that it came as: a grant's go into the preshared key.
-pub struct Opened {
+pub struct OpenedReply {
     /// The reply.
     pub reply: Reply,
     plaintext: Zeroizing<Vec<u8>>,
 }
 
-impl Opened {
+impl OpenedReply {
     /// Derives the preshared key of a grant.
     ///
     /// # Errors
@@ -129,9 +130,9 @@ impl Opened {
     }
 }
 
-impl std::fmt::Debug for Opened {
+impl std::fmt::Debug for OpenedReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened")
+        f.debug_struct("OpenedReply")
             .field("reply", &self.reply)
             .finish_non_exhaustive()
     }

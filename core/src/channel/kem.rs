@@ -1,10 +1,10 @@
 //! X-Wing (draft-connolly-cfrg-xwing-kem-06) to a client's key, the gate's half: by AWS-LC with the
 //! feature `aws-lc`, else by the crate `x-wing`, which is the client's half everywhere.
 //!
-//! A client refuses a ciphertext whose X25519 half is of low order. A gate need not look for such
+//! A client refuses a ciphertext whose X25519 half is of low order. A gate does not look for such
 //! a half in an encapsulation key: the key comes authenticated from the client, who would weaken
-//! only its own preshared key, and ML-KEM's half and the share go into that all the same. AWS-LC
-//! refuses it, `x-wing` does not.
+//! only its own preshared key, and ML-KEM's half and the share go into that too. AWS-LC refuses it
+//! and `x-wing` does not, which then takes AWS-LC's place: a grant must not depend on a feature.
 
 use zeroize::Zeroizing;
 
@@ -12,14 +12,33 @@ use super::ChannelError;
 use super::message::{Ciphertext, EncapsulationKey};
 use super::psk::SECRET_LEN;
 
+/// The length of an encapsulation key, and of the coefficients that it begins with: three
+/// polynomials of 256 coefficients of 12 bits.
+pub(super) const KEY_LEN: usize = 1216;
+const COEFFICIENTS_LEN: usize = 3 * 256 * 12 / 8;
+
 type Encapsulated = Result<(Ciphertext, Zeroizing<[u8; SECRET_LEN]>), ChannelError>;
 
 /// Encapsulates to a client's key.
 pub(super) fn encapsulate(key: &EncapsulationKey) -> Encapsulated {
     #[cfg(feature = "aws-lc")]
-    return aws_lc::encapsulate(key);
+    return aws_lc::encapsulate(key).or_else(|_| portable::encapsulate(key));
     #[cfg(not(feature = "aws-lc"))]
     return portable::encapsulate(key);
+}
+
+/// Whether each coefficient of a key's ML-KEM half is below the modulus (FIPS 203, section 7.2):
+/// looked at when the key comes, so that no factor is used up for a grant that can't be made.
+pub(super) fn is_reduced(key: &[u8; KEY_LEN]) -> bool {
+    const MODULUS: u16 = 3329;
+    let (coefficients, _) = key.split_at(COEFFICIENTS_LEN);
+    coefficients.chunks_exact(3).all(|three| {
+        let &[low, middle, high] = three else {
+            return false;
+        };
+        let (low, middle, high) = (u16::from(low), u16::from(middle), u16::from(high));
+        (low | (middle & 0xf) << 8) < MODULUS && (middle >> 4 | high << 4) < MODULUS
+    })
 }
 
 #[cfg(feature = "aws-lc")]
@@ -65,7 +84,6 @@ mod aws_lc {
     }
 }
 
-#[cfg(any(test, not(feature = "aws-lc")))]
 pub(super) mod portable {
     use x_wing::EncapsulationKey as XWingKey;
     use x_wing::kem::Encapsulate;
@@ -86,7 +104,8 @@ pub(super) mod portable {
         key: &EncapsulationKey,
         randomness: &[u8; 64],
     ) -> Encapsulated {
-        let key = XWingKey::try_from(key.0.as_slice()).map_err(|_| ChannelError::Crypto)?;
+        let key = XWingKey::try_from(key.0.as_slice());
+        let key = key.map_err(|_| ChannelError::EncapsulationKey)?;
         let (ciphertext, mut shared) = key.encapsulate_with_rng(&mut Once(randomness));
         let secret = Zeroizing::new(shared.0);
         shared.0.zeroize();
@@ -146,7 +165,35 @@ mod tests {
         let mut bad = key;
         bad.0[..3].fill(0xff);
         for encapsulate in [encapsulate, portable::encapsulate] {
-            assert_eq!(encapsulate(&bad).map(drop), Err(ChannelError::Crypto));
+            let refused = encapsulate(&bad).map(drop);
+            assert_eq!(refused, Err(ChannelError::EncapsulationKey));
+        }
+    }
+
+    #[test]
+    fn each_coefficient_of_a_key_is_looked_at() {
+        let (_, key) = DecapsulationSecret::generate().unwrap();
+        assert!(is_reduced(&key.0));
+        for place in 0..COEFFICIENTS_LEN / 3 {
+            // 3328, the greatest there is, and 3329, in either half of the three bytes.
+            for (three, fits) in [
+                ([0x00, 0x0d, 0xd0], true),
+                ([0x01, 0x0d, 0x00], false),
+                ([0x00, 0x10, 0xd0], false),
+            ] {
+                let mut key = key.clone();
+                key.0[3 * place..][..3].copy_from_slice(&three);
+                assert_eq!(is_reduced(&key.0), fits, "{place} {three:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_low_order_is_encapsulated_to_alike_by_both() {
+        let (_, mut key) = DecapsulationSecret::generate().unwrap();
+        key.0[1184..].fill(0);
+        for encapsulate in [encapsulate, portable::encapsulate] {
+            assert!(encapsulate(&key).is_ok());
         }
     }
 }

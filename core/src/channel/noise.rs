@@ -1,20 +1,15 @@
-//! `Noise_IK_25519_ChaChaPoly_BLAKE2s` by `snow`, and JSON inside it.
+//! `Noise_IK_25519_ChaChaPoly_BLAKE2s` by `snow`.
 //!
 //! Zeroized: private and ephemeral keys, Diffie-Hellman results as our resolver returns them, and
 //! every plaintext. Not zeroized: the chaining key, the handshake hash and, without the feature
 //! `aws-lc`, the cipher keys, which `snow` holds in plain arrays. They belong to one handshake and
 //! are dropped with its attempt; the preshared key also rests on the KEM's secret, which is.
 
-use std::io::{self, Write};
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use zeroize::Zeroizing;
 
 use super::ChannelError;
-use super::frame::MAX_BODY;
 use super::resolver::{Identity, Provider, Resolver};
 use crate::key::PublicKey;
 
@@ -125,69 +120,5 @@ impl Transport {
         let len = opened.map_err(|_| ChannelError::NotAuthentic)?;
         plaintext.truncate(len);
         Ok(plaintext)
-    }
-}
-
-pub(super) fn to_json(message: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
-    let mut json = Text::new();
-    serde_json::to_writer(&mut json, message).map_err(|_| ChannelError::TooLong)?;
-    Ok(json.0)
-}
-
-/// A text that leaves no copy of a secret behind when it grows, and takes no more than a body has
-/// room for.
-struct Text(Zeroizing<Vec<u8>>);
-
-impl Text {
-    /// Room for what is sent often: a grant has less. Zeroizing more would cost more.
-    const ROOM: usize = 2048;
-
-    fn new() -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(Self::ROOM)))
-    }
-}
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.0.len() + bytes.len();
-        if len > MAX_BODY {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if len > self.0.capacity() {
-            let mut roomier = Vec::with_capacity(len.max(2 * self.0.capacity()));
-            roomier.extend_from_slice(&self.0);
-            self.0 = Zeroizing::new(roomier);
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-pub(super) fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, ChannelError> {
-    serde_json::from_slice(json).map_err(|_| ChannelError::Unknown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_of_any_length_is_whole_up_to_a_bodys_room() {
-        for len in [0, Text::ROOM - 3, Text::ROOM, 3 * Text::ROOM, MAX_BODY - 2] {
-            // Two members, so that the text grows by more than one piece.
-            let message = ("x".repeat(len / 2), "y".repeat(len - len / 2));
-            let whole = serde_json::to_vec(&message).unwrap();
-            match to_json(&message) {
-                Ok(json) => assert_eq!(*json, whole),
-                Err(error) => assert!(whole.len() > MAX_BODY, "{error} at {len}"),
-            }
-        }
-        let text = "x".repeat(MAX_BODY - 2);
-        assert_eq!(to_json(&text).unwrap().len(), MAX_BODY);
-        assert!(to_json(&(text + "x")).is_err());
     }
 }

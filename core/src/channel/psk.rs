@@ -12,6 +12,7 @@ use super::ChannelError;
 use super::message::{Ciphertext, EncapsulationKey, Share};
 use super::noise::HASH_LEN;
 use crate::key::PresharedKey;
+use crate::scrub::wiping;
 
 const INFO: &[u8] = b"mfagate/1 psk";
 pub(super) const SECRET_LEN: usize = 32;
@@ -45,11 +46,11 @@ impl DecapsulationSecret {
         ciphertext: &Ciphertext,
     ) -> Result<Zeroizing<[u8; SECRET_LEN]>, ChannelError> {
         let ciphertext = x_wing::Ciphertext::try_from(ciphertext.0.as_slice());
-        let ciphertext = ciphertext.map_err(|_| ChannelError::Crypto)?;
+        let ciphertext = ciphertext.map_err(|_| ChannelError::Ciphertext)?;
         let mut shared = self
             .0
             .try_decapsulate(&ciphertext)
-            .map_err(|_| ChannelError::Crypto)?;
+            .map_err(|_| ChannelError::Ciphertext)?;
         let secret = Zeroizing::new(shared.0);
         zeroize::Zeroize::zeroize(&mut shared.0);
         Ok(secret)
@@ -69,17 +70,16 @@ pub(super) fn derive(
     kem: &[u8; SECRET_LEN],
     share: &Share,
 ) -> Result<PresharedKey, ChannelError> {
-    let mut salt = [0; HASH_LEN + 32];
-    salt[..HASH_LEN].copy_from_slice(hash);
-    salt[HASH_LEN..].copy_from_slice(&Sha256::digest(grant));
-    let mut secret = Zeroizing::new([0; 2 * SECRET_LEN]);
-    secret[..SECRET_LEN].copy_from_slice(kem);
-    secret[SECRET_LEN..].copy_from_slice(&*share.0);
-    let mut psk = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(&salt), &*secret)
-        .expand(INFO, &mut *psk)
-        .map_err(|_| ChannelError::Crypto)?;
-    Ok(PresharedKey::from_bytes(*psk))
+    wiping(|| {
+        let mut salt = [0; HASH_LEN + 32];
+        salt[..HASH_LEN].copy_from_slice(hash);
+        salt[HASH_LEN..].copy_from_slice(&Sha256::digest(grant));
+        let mut secret = Zeroizing::new([0; 2 * SECRET_LEN]);
+        secret[..SECRET_LEN].copy_from_slice(kem);
+        secret[SECRET_LEN..].copy_from_slice(&*share.0);
+        let hkdf = Hkdf::<Sha256>::new(Some(&salt), &*secret);
+        PresharedKey::written(|psk| hkdf.expand(INFO, psk)).map_err(|_| ChannelError::Crypto)
+    })
 }
 
 pub(super) fn boxed<const N: usize>(bytes: &[u8]) -> Result<Box<[u8; N]>, ChannelError> {

@@ -7,7 +7,7 @@ mod vectors;
 
 use super::kem::portable;
 use super::message::{
-    Answer, Challenge, EncapsulationKey, Hello, Offer, Posture, Reply, Request, Share,
+    Answer, Challenge, EncapsulationKey, Hello, Offer, Posture, Reply, Request, SecretString, Share,
 };
 use super::*;
 use crate::assurance::FactorKind;
@@ -45,7 +45,7 @@ fn offer() -> Offer {
     Offer {
         factor: FactorId::from_bytes([8; 16]),
         kind: FactorKind::TOTP,
-        label: "phone".into(),
+        label: "phone".parse().unwrap(),
         locked_for_ms: None,
     }
 }
@@ -128,7 +128,7 @@ fn both_ends_derive_the_same_preshared_key_and_it_is_not_sent() {
 }
 
 #[test]
-fn each_attempt_has_a_key_of_its_own_and_another_secret_does_not_derive_it() {
+fn each_attempt_has_its_own_preshared_key() {
     let (mut one, mut two) = (pair(), pair());
     let (first, body) = granted(&mut one);
     let (second, _) = granted(&mut two);
@@ -185,7 +185,7 @@ fn a_reply_that_was_lost_is_read_when_it_comes_again() {
 }
 
 #[test]
-fn a_reply_to_an_earlier_request_is_not_taken_for_the_reply_to_this_one() {
+fn a_late_reply_is_not_taken_for_a_later_requests() {
     let mut pair = pair();
     let first = pair.client.request(&pair.attempt, &answer()).unwrap();
     open(&mut pair.gate, &first).unwrap();
@@ -256,7 +256,7 @@ fn a_ciphertext_of_low_order_derives_nothing() {
         grant.ciphertext.0[1088..].fill(0);
     }
     let derived = opened.preshared_key(&pair.client, &pair.secret);
-    assert_eq!(derived, Err(ChannelError::Crypto));
+    assert_eq!(derived, Err(ChannelError::Ciphertext));
 }
 
 #[test]
@@ -265,7 +265,53 @@ fn an_encapsulation_key_that_is_none_is_granted_nothing() {
     // Coefficients of ML-KEM are below 3329; these are 4095 (FIPS 203, section 7.2).
     let key = EncapsulationKey(Box::new([0xff; 1216]));
     let granted = pair.gate.grant(terms(), &key);
-    assert_eq!(granted.unwrap_err(), ChannelError::Crypto);
+    assert_eq!(granted.unwrap_err(), ChannelError::EncapsulationKey);
+
+    // It does not get that far: the hello that brings it is refused.
+    let (peer, location) = (
+        PrivateKey::generate().unwrap(),
+        PrivateKey::generate().unwrap(),
+    );
+    let responder = Responder::new(location);
+    let (_, body) = Initiator::begin(&peer, &responder.public_key(), &begin(&key)).unwrap();
+    let refused = accept(&responder, &body).unwrap_err();
+    assert_eq!(refused, Unauthenticated::Malformed);
+}
+
+#[test]
+fn lengths_of_messages_do_not_tell_what_they_are() {
+    let mut pair = pair();
+    let mut request = |answer| {
+        let request = Request::Answer { answer };
+        let body = pair.client.request(&pair.attempt, &request).unwrap();
+        open(&mut pair.gate, &body).unwrap();
+        let reply = pair.gate.seal(&Reply::Done {}).unwrap();
+        (body.len(), reply.len())
+    };
+    let password = |len| Answer::Password {
+        password: SecretString::new("x".repeat(len)).unwrap(),
+    };
+    let lengths = request(password(1));
+    assert_eq!(request(password(1000)), lengths);
+    assert_eq!(
+        request(Answer::Code {
+            code: "123456".parse().unwrap()
+        }),
+        lengths
+    );
+    let (_, grant) = granted(&mut pair);
+    assert_eq!(grant.len(), lengths.1);
+
+    let (peer, location) = (
+        PrivateKey::generate().unwrap(),
+        PrivateKey::generate().unwrap().public_key(),
+    );
+    let first = |hello| Initiator::begin(&peer, &location, hello).unwrap().1.len();
+    let end = Hello::End {
+        sent_at: Timestamp::from_millis(7),
+        session: SessionId::from_bytes([3; 16]),
+    };
+    assert_eq!(first(&end), first(&begin(&pair.key)));
 }
 
 #[test]
@@ -276,10 +322,12 @@ fn a_body_of_the_limit_is_taken_and_no_longer_one_is_made() {
     let mut challenge = challenge(pair.attempt);
     if let Reply::Challenge {
         factor: Some(offer),
+        others,
         ..
     } = &mut challenge
     {
-        offer.label = "x".repeat(MAX_BODY);
+        let other = || offer.clone();
+        *others = std::iter::repeat_with(other).take(1000).collect();
     }
     assert_eq!(pair.gate.seal(&challenge), Err(ChannelError::TooLong));
     let longest = [&[1, 1], vec![0; MAX_BODY - 2].as_slice()].concat();
@@ -340,7 +388,7 @@ fn a_refusal_without_a_channel_is_a_hint_and_reads_back() {
     }
     assert_eq!(
         pair().client.reply(&[1, 0, 77]).unwrap_err(),
-        ChannelError::Unknown
+        ChannelError::NotAuthentic
     );
 }
 
@@ -357,13 +405,13 @@ fn an_unknown_or_doubled_value_is_an_error_and_not_a_default() {
         r#"[]"#,
     ] {
         assert_eq!(
-            noise::from_json::<Request>(json.as_bytes()),
+            json::from_json::<Request>(json.as_bytes()),
             Err(ChannelError::Unknown),
             "{json}"
         );
     }
     assert_eq!(
-        noise::from_json(br#"{"type":"confirm"}"#),
+        json::from_json(br#"{"type":"confirm"}"#),
         Ok(Request::Confirm {})
     );
 }

@@ -2,7 +2,40 @@
 //!
 //! A transport is not trusted: it sees ciphertext only, and what it reports is a hint.
 
+#[cfg(feature = "runtime")]
+use std::net::IpAddr;
+
+#[cfg(feature = "runtime")]
+use async_trait::async_trait;
+
 use super::Unauthenticated;
+
+/// Carries one request's body to a gate and the response's body back.
+///
+/// # Contract
+/// - Bodies are at most [`MAX_BODY`](crate::channel::MAX_BODY) bytes in either direction; a longer
+///   response is an error and is not read to its end.
+/// - What came back is not to be judged: a gate's refusal is a body as well.
+/// - Calls may overlap. A call that is dropped at an await may or may not have reached the gate.
+/// - The client repeats what failed; a transport does not.
+#[cfg(feature = "runtime")]
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// What the gate is called in texts for people: its control URL, without credentials.
+    fn gate(&self) -> &str;
+
+    /// The address at which something answered last, where that is known: the tunnel begins with
+    /// the same family, IPv4 or IPv6. It is a hint and need not be the gate's own.
+    fn reached_at(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// Sends a body and gives the one that came back.
+    ///
+    /// # Errors
+    /// [`TransportError`]; nothing of a body's contents is in it.
+    async fn round_trip(&self, body: Vec<u8>) -> Result<Vec<u8>, TransportError>;
+}
 
 /// Why a message did not get through, or nothing that the gate has said came back. Nothing of a
 /// body is in it.
@@ -43,11 +76,19 @@ pub enum TransportError {
         /// The HTTP status.
         status: u16,
     },
-    /// The reply is no message of this protocol's, or does not come from the location's key.
+    /// The reply does not come from the location's key.
     #[error(
         "the reply from {gate} did not come from the gate of this profile: check that the profile is up to date, and that no network sign-in page is in between"
     )]
     NotTheGate {
+        /// The control URL.
+        gate: String,
+    },
+    /// The reply comes from the gate, and this version of the crate does not know what it says.
+    #[error(
+        "the gate at {gate} said something that this program does not know: this program is older than the gate; update it"
+    )]
+    TooOld {
         /// The control URL.
         gate: String,
     },

@@ -1,7 +1,6 @@
 //! What the machine asks its shell to do.
 
-use super::question::NewFactor;
-use crate::channel::message::Request;
+use crate::channel::message::{EnrolRequest, Request};
 use crate::id::SessionId;
 use crate::key::PresharedKey;
 use crate::time::Timestamp;
@@ -20,7 +19,7 @@ pub enum Opening {
     /// [`Hello::Renew`](crate::channel::message::Hello::Renew).
     Renew(SessionId),
     /// [`Hello::Enrol`](crate::channel::message::Hello::Enrol).
-    Enrol(NewFactor),
+    Enrol(EnrolRequest),
     /// [`Hello::Status`](crate::channel::message::Hello::Status).
     Status(SessionId),
     /// [`Hello::End`](crate::channel::message::Hello::End).
@@ -62,6 +61,15 @@ pub enum Action {
         /// The key.
         psk: PresharedKey,
     },
+    /// Have the gate's peer on the interface with this key: leave it as it is where it is there
+    /// already, so that its traffic goes on, and else put it there. Answered as
+    /// [`Action::InstallTunnel`].
+    ResumeTunnel {
+        /// The action's name.
+        ticket: Ticket,
+        /// The key.
+        psk: PresharedKey,
+    },
     /// Give the installed peer a renewed key without a gap in its traffic. Answered as
     /// [`Action::InstallTunnel`].
     RenewTunnel {
@@ -74,6 +82,13 @@ pub enum Action {
     /// [`TunnelRemoved`](super::Input::TunnelRemoved) or
     /// [`TunnelFailed`](super::Input::TunnelFailed).
     RemoveTunnel {
+        /// The action's name.
+        ticket: Ticket,
+    },
+    /// Nothing comes back from the address that the tunnel's packets go to: look the endpoint's
+    /// name up, and send to another address that it has, if there is one. Answered by
+    /// [`TunnelMoved`](super::Input::TunnelMoved).
+    MoveTunnel {
         /// The action's name.
         ticket: Ticket,
     },

@@ -1,13 +1,14 @@
 //! What an app is told. No secret is in any of it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::action::Ticket;
-use super::failure::Failure;
-use super::question::Question;
+use super::attempt_failure::AttemptFailure;
+use super::challenge::AuthChallenge;
 use crate::channel::message::Ended;
 use crate::channel::transport::TransportError;
 use crate::id::{FactorId, SessionId};
@@ -21,7 +22,7 @@ pub enum Event {
         /// Goes back with the answer.
         ticket: Ticket,
         /// What to ask.
-        question: Box<Question>,
+        question: Box<AuthChallenge>,
     },
     /// The factor is enrolled.
     Enrolled {
@@ -31,7 +32,7 @@ pub enum Event {
     /// The attempt is over without a new lease. A live session, where there is one, goes on.
     Failed {
         /// Why.
-        failure: Failure,
+        failure: AttemptFailure,
     },
     /// The gate granted a session, or more time for one. The tunnel follows.
     Granted {
@@ -47,7 +48,8 @@ pub enum Event {
         /// How long the lease lasts.
         ends_in: Duration,
     },
-    /// The lease lasts longer now. The tunnel stayed up.
+    /// The lease lasts longer now. The tunnel stayed up; where a new session took the place of one
+    /// that can't be renewed, with another handshake, and connections inside this process broke.
     Renewed {
         /// The session; another than before where a factor was asked for.
         session: SessionId,
@@ -58,14 +60,18 @@ pub enum Event {
     },
     /// Packets come through the tunnel: for the first time, or again after trouble.
     Live,
-    /// The lease ends soon.
+    /// The lease ends soon. Told once for each lease,
+    /// [`warn_before`](super::Config::warn_before) its end, and a second time only where it shows
+    /// after that that a factor is needed.
     Ending {
         /// How soon.
         ends_in: Duration,
-        /// Whether it can be renewed without asking the user.
-        renewable: bool,
+        /// What it takes for the session to go on. With [`Needs::Factor`], ask the user in time:
+        /// signing in again while the tunnel is up leaves no gap.
+        needs: Needs,
     },
-    /// The lease can't be renewed without the user: offer to sign in again.
+    /// The gate will not renew the lease without the user. It need not be soon: see
+    /// [`Event::Ending`] for the moment to ask.
     MfaRequired {
         /// How soon it ends.
         ends_in: Duration,
@@ -83,29 +89,56 @@ pub enum Event {
     /// The gate is reached and says that the session is live, but no packets come through the
     /// tunnel: its UDP port may be blocked on the way.
     TunnelSilent,
+    /// The tunnel's packets go to another address from now on: the one before did not answer, or
+    /// the endpoint's name does not have it any more.
+    EndpointMoved {
+        /// The address.
+        endpoint: SocketAddr,
+    },
     /// The tunnel is down and the session over.
     Ended {
         /// The session.
         session: SessionId,
         /// Why.
-        reason: EndReason,
+        reason: SessionEnd,
     },
     /// The user signed out and the tunnel is down, but the gate could not be told: the session is
     /// open there until its own end.
     SignOutUnconfirmed,
+    /// An attempt was given up, but the gate could not be told: it is open there until it forgets
+    /// it by itself, some minutes later.
+    CancelUnconfirmed,
     /// The interface did not take the tunnel down. The client keeps trying.
     RemovalFailed,
+    /// The reader was too slow and has missed events: ask for the status. The machine never says so;
+    /// the runtime's readers do.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}
+
+/// What it takes for a session to go on after the end of its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Needs {
+    /// Nothing: the client renews the lease by itself.
+    Nothing,
+    /// The app's word, by a call to renew: no factor, but the client does not renew by itself.
+    Request,
+    /// A factor of the user's, by a call to renew or to sign in.
+    Factor,
 }
 
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum EndReason {
+pub enum SessionEnd {
     /// Its time was over.
     Expired,
     /// It carried no payload for as long as the policy allows.
     Inactive,
-    /// The device went on from another network address, and the gate asks for the factors anew.
+    /// The device went on from another network address, and the gate asks for the factors again.
     EndpointChanged,
     /// It was revoked.
     Revoked,
@@ -123,7 +156,7 @@ pub enum EndReason {
     Unknown,
 }
 
-impl EndReason {
+impl SessionEnd {
     /// Whether signing in again is what comes next.
     pub const fn requires_sign_in(self) -> bool {
         match self {
@@ -138,7 +171,7 @@ impl EndReason {
     }
 }
 
-impl From<Option<Ended>> for EndReason {
+impl From<Option<Ended>> for SessionEnd {
     fn from(reason: Option<Ended>) -> Self {
         match reason {
             Some(Ended::Expired) => Self::Expired,
@@ -153,7 +186,7 @@ impl From<Option<Ended>> for EndReason {
     }
 }
 
-impl fmt::Display for EndReason {
+impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "your session's time is over: sign in again",

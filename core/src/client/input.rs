@@ -1,8 +1,8 @@
 //! What the machine is told.
 
 use super::action::Ticket;
-use super::question::{NewFactor, Response};
-use crate::channel::message::Reply;
+use super::challenge::Response;
+use crate::channel::message::{EnrolRequest, Reply};
 use crate::channel::transport::TransportError;
 use crate::key::PresharedKey;
 use crate::time::Timestamp;
@@ -10,17 +10,13 @@ use crate::time::Timestamp;
 /// Something that happened. An input whose ticket is not, or no longer, waited for changes nothing.
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an input is taken in where it is made, and never kept"
-)]
 pub enum Input {
     /// The user wants in: begins an attempt, or with a live session, one to renew it.
     Start,
     /// The user wants to enrol a factor. A live session goes on.
     Enrol {
         /// The factor.
-        factor: NewFactor,
+        factor: EnrolRequest,
     },
     /// The user did something about the challenge of this ticket.
     UserResponded {
@@ -40,6 +36,17 @@ pub enum Input {
     Woke,
     /// The network changed: a moment to look again.
     NetworkChanged,
+    /// The app reports wake-ups, changes of the network and the tunnel's traffic from now on, or does
+    /// so no more. While it does, the machine does not look at the traffic by itself.
+    Quiet {
+        /// Whether it does.
+        is_quiet: bool,
+    },
+    /// What the app knows of the tunnel's traffic.
+    TrafficReported {
+        /// The traffic.
+        traffic: Traffic,
+    },
     /// The gate replied, and the channel vouches for it.
     ReplyReceived {
         /// Of the hello or the request.
@@ -77,6 +84,11 @@ pub enum Input {
         ticket: Ticket,
         /// The traffic.
         traffic: Option<Traffic>,
+    },
+    /// The tunnel's packets go to another of the endpoint's addresses, where it has one.
+    TunnelMoved {
+        /// Of the action.
+        ticket: Ticket,
     },
     /// The interface is down, or does not have the gate's peer any more.
     TunnelLost {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::action::{Opening, Ticket};
-use super::config::Config;
-use super::event::{EndReason, Event};
+use super::config::{Config, Renewal};
+use super::event::{Event, Needs, SessionEnd};
 use super::machine::{Exchange, Machine};
 use super::offset::Offset;
+use super::resume::SavedLease;
 use crate::channel::message::{Granted, Refusal, Reply};
 use crate::id::SessionId;
 use crate::time::{Instant, Now, Timestamp};
@@ -74,6 +75,56 @@ impl Lease {
         }
     }
 
+    /// A lease that another machine has saved, as far as it goes on.
+    pub(super) fn restored(
+        now: Now,
+        left: Duration,
+        warn_at: Option<Instant>,
+        renew_at: Option<Instant>,
+        saved: SavedLease,
+    ) -> Self {
+        Self {
+            session: saved.session,
+            addresses: saved.addresses,
+            end: End::after(now, left.min(LONGEST)),
+            warn_at,
+            renewable: saved.renewable,
+            renew_at,
+            failures: 0,
+            ends_on_wake: saved.ends_on_wake,
+            owes_mfa_event: false,
+        }
+    }
+
+    /// What another machine needs to go on with it.
+    pub(super) fn saved(&self, now: Now) -> SavedLease {
+        let from_now = |at: Instant| at.saturating_since(now.instant);
+        SavedLease {
+            session: self.session,
+            addresses: self.addresses.clone(),
+            taken: now,
+            left: self.left(now),
+            warn_in: self.warn_at.map(from_now),
+            renew_in: self.renew_at.map(from_now),
+            renewable: self.renewable,
+            ends_on_wake: self.ends_on_wake,
+        }
+    }
+
+    /// What it takes for the session to go on.
+    pub(super) const fn needs(&self, config: &Config) -> Needs {
+        match config.renewal {
+            _ if !self.renewable => Needs::Factor,
+            Renewal::Automatic { .. } => Needs::Nothing,
+            Renewal::OnRequest => Needs::Request,
+        }
+    }
+
+    /// Whether the user was told that it ends soon.
+    pub(super) const fn is_warned_of(&self) -> bool {
+        self.warn_at.is_none()
+    }
+
     pub(super) fn is_over(&self, now: Now) -> bool {
         self.left(now).is_zero()
     }
@@ -116,26 +167,26 @@ impl End {
 impl Machine {
     pub(super) fn end_if_over(&mut self, now: Now) {
         if self.lease.as_ref().is_some_and(|lease| lease.is_over(now)) {
-            self.end_lease(now, EndReason::Expired, false);
+            self.end_lease(now, SessionEnd::Expired, false);
         }
     }
 
     /// The session is over: the tunnel goes first, then the gate is told where it does not know.
-    pub(super) fn end_lease(&mut self, now: Now, reason: EndReason, tell_gate: bool) {
+    pub(super) fn end_lease(&mut self, now: Now, reason: SessionEnd, tell_gate: bool) {
         let Some(lease) = self.lease.take() else {
             return;
         };
         self.take_down(now, lease.session, reason);
-        self.abandon_renewal();
+        self.abandon_renewal(now);
         if tell_gate {
-            self.say_goodbye(now, lease.session, reason == EndReason::SignedOut);
+            self.say_goodbye(now, lease.session, reason == SessionEnd::SignedOut);
         }
     }
 
     /// The device was asleep, or locked.
-    pub(super) fn woke(&mut self, now: Now) {
+    pub(super) fn on_woke(&mut self, now: Now) {
         if self.lease.as_ref().is_some_and(|lease| lease.ends_on_wake) {
-            return self.end_lease(now, EndReason::Woke, true);
+            return self.end_lease(now, SessionEnd::Woke, true);
         }
         self.probe(now);
     }
@@ -145,14 +196,14 @@ impl Machine {
             return;
         };
         if lease.warn_at.take_if(|at| *at <= now.instant).is_some() {
-            let (ends_in, renewable) = (lease.left(now), lease.renewable);
-            self.tell(Event::Ending { ends_in, renewable });
+            let (ends_in, needs) = (lease.left(now), lease.needs(&self.config));
+            self.tell(Event::Ending { ends_in, needs });
         }
     }
 
-    pub(super) fn sign_out(&mut self, now: Now) {
-        self.user_cancelled();
-        self.end_lease(now, EndReason::SignedOut, true);
+    pub(super) fn on_sign_out(&mut self, now: Now) {
+        self.on_user_cancelled(now);
+        self.end_lease(now, SessionEnd::SignedOut, true);
     }
 
     pub(super) fn say_goodbye(&mut self, now: Now, session: SessionId, by_user: bool) {
@@ -160,7 +211,7 @@ impl Machine {
     }
 
     fn send_farewell(&mut self, now: Now, session: SessionId, by_user: bool, corrected: bool) {
-        let exchange = self.send_hello(now, Opening::End(session));
+        let exchange = self.send_hello(now, Opening::End(session), self.config.exchange);
         self.farewells.push(Farewell {
             exchange,
             session,
@@ -175,7 +226,7 @@ impl Machine {
         Some(self.farewells.swap_remove(at))
     }
 
-    pub(super) fn farewell_replied(&mut self, now: Now, farewell: Farewell, reply: Reply) {
+    pub(super) fn on_farewell_reply(&mut self, now: Now, farewell: Farewell, reply: Reply) {
         match reply {
             Reply::Done {} => {}
             Reply::Refused {
@@ -194,11 +245,11 @@ impl Machine {
             | Reply::Enrolled { .. }
             | Reply::Granted { .. }
             | Reply::Status { .. }
-            | Reply::Refused { .. } => self.farewell_failed(&farewell),
+            | Reply::Refused { .. } => self.on_farewell_failed(&farewell),
         }
     }
 
-    pub(super) fn farewell_failed(&mut self, farewell: &Farewell) {
+    pub(super) fn on_farewell_failed(&mut self, farewell: &Farewell) {
         if farewell.by_user {
             self.tell(Event::SignOutUnconfirmed);
         }

@@ -20,7 +20,8 @@ pub enum Phase {
         /// Whether it waits for the user.
         waits_for_user: bool,
     },
-    /// The session is granted; the tunnel is being put up.
+    /// The session is granted and the tunnel is being put up, or the gate is being asked about a
+    /// session that was saved.
     Connecting,
     /// The tunnel is up.
     Connected {
@@ -49,7 +50,7 @@ impl Machine {
                 (None, _) => Phase::Idle,
             };
         };
-        if self.tunnel.is_first_install() {
+        if self.tunnel.is_first_install() || self.tunnel.is_resuming() {
             return Phase::Connecting;
         }
         Phase::Connected {

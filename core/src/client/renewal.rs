@@ -1,19 +1,19 @@
 //! More time for a live lease: by itself, or when the user says so.
 
+use super::attempt_failure::AttemptFailure;
 use super::ceremony::Purpose;
 use super::config::Renewal;
 use super::event::Event;
-use super::failure::Failure;
 use super::machine::Machine;
 use crate::time::Now;
 
 impl Machine {
-    pub(super) fn renew(&mut self, now: Now) {
+    pub(super) fn on_renew(&mut self, now: Now) {
         if self.lease.is_some() {
-            return self.start(now);
+            return self.on_start(now);
         }
         self.tell(Event::Failed {
-            failure: Failure::NotSignedIn,
+            failure: AttemptFailure::NotSignedIn,
         });
     }
 
@@ -39,13 +39,13 @@ impl Machine {
     }
 
     /// A renewal is over without a new lease; the old one goes on. `is_decided`: the gate may have
-    /// renewed all the same, and have a key that this end does not.
-    pub(super) fn renewal_failed(
+    /// renewed anyway, and have a key that this end does not.
+    pub(super) fn on_renewal_failed(
         &mut self,
         now: Now,
         may_ask: bool,
         is_decided: bool,
-        failure: Failure,
+        failure: AttemptFailure,
     ) {
         if may_ask {
             self.tell(Event::Failed {
@@ -57,52 +57,54 @@ impl Machine {
             return;
         };
         let wait = match &failure {
-            Failure::Cancelled | Failure::Disabled | Failure::Locked { .. } => return,
-            Failure::NotRenewable
-            | Failure::NotEnrolled
-            | Failure::NoFactor
-            | Failure::Assurance
-            | Failure::NotAuthorised
-            | Failure::OutsideHours
-            | Failure::TooManySessions
-            | Failure::BadToken
-            | Failure::NotEnrollable => {
+            AttemptFailure::Cancelled
+            | AttemptFailure::Disabled
+            | AttemptFailure::Locked { .. } => return,
+            AttemptFailure::NotRenewable
+            | AttemptFailure::NotEnrolled
+            | AttemptFailure::NoFactor
+            | AttemptFailure::Assurance
+            | AttemptFailure::NotAuthorised
+            | AttemptFailure::OutsideHours
+            | AttemptFailure::TooManySessions
+            | AttemptFailure::BadToken
+            | AttemptFailure::NotEnrollable => {
                 lease.renewable = false;
                 lease.renew_at = None;
                 lease.owes_mfa_event = !may_ask;
                 return self.probe(now);
             }
-            Failure::Busy { wait } => *wait,
-            Failure::Transport(_)
-            | Failure::AttemptExpired
-            | Failure::Clock
-            | Failure::Unavailable
-            | Failure::Unexpected
-            | Failure::NotSignedIn => std::time::Duration::ZERO,
+            AttemptFailure::Busy { wait } => *wait,
+            AttemptFailure::Transport(_)
+            | AttemptFailure::AttemptExpired
+            | AttemptFailure::Clock
+            | AttemptFailure::Unavailable
+            | AttemptFailure::Unexpected
+            | AttemptFailure::NotSignedIn => std::time::Duration::ZERO,
         };
         lease.failures = lease.failures.saturating_add(1);
         let (failures, ends_in) = (lease.failures, lease.left(now));
         if is_decided || (is_automatic && lease.renewable) {
             lease.renew_at = Some(now.instant + wait.max(self.config.wait(failures)));
         }
-        if let (Failure::Transport(error), 1, false) = (failure, failures, may_ask) {
+        if let (AttemptFailure::Transport(error), 1, false) = (failure, failures, may_ask) {
             self.tell(Event::Unreachable { error, ends_in });
         }
     }
 
     /// The lease that a renewal was for is over. One that has been sent may still be decided; it
     /// is then ended.
-    pub(super) fn abandon_renewal(&mut self) {
+    pub(super) fn abandon_renewal(&mut self, now: Now) {
         let Some(ceremony) = self.ceremony.as_ref() else {
             return;
         };
         let Purpose::Renew { may_ask, .. } = ceremony.purpose else {
             return;
         };
-        self.abandon();
+        self.abandon(now);
         if may_ask {
             self.tell(Event::Failed {
-                failure: Failure::NotRenewable,
+                failure: AttemptFailure::NotRenewable,
             });
         }
     }

@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-use super::ceremony::{Asked, Ceremony, Purpose, Step};
+use super::attempt_failure::AttemptFailure;
+use super::ceremony::{AttemptState, Ceremony, PendingChallenge, Purpose};
+use super::challenge::AuthChallenge;
 use super::event::Event;
-use super::failure::Failure;
 use super::machine::Machine;
 use super::offset::Offset;
-use super::question::Question;
 use crate::channel::message::{Denied, DeniedReason, Refusal, Reply, Request};
 use crate::key::PresharedKey;
 use crate::time::{Instant, Now};
 
 impl Machine {
-    pub(super) fn attempt_replied(
+    pub(super) fn on_attempt_reply(
         &mut self,
         now: Now,
         ceremony: Ceremony,
@@ -22,9 +22,9 @@ impl Machine {
         reply: Reply,
         psk: Option<PresharedKey>,
     ) {
-        match (&ceremony.step, reply) {
+        match (&ceremony.state, reply) {
             (
-                Step::Greeting(_) | Step::Answering(..),
+                AttemptState::Greeting(_) | AttemptState::Answering(..),
                 Reply::Challenge {
                     attempt,
                     factor,
@@ -34,7 +34,7 @@ impl Machine {
                 },
             ) => {
                 let expires = sent.instant + Duration::from_millis(expires_in_ms);
-                let question = Box::new(Question {
+                let question = Box::new(AuthChallenge {
                     attempt,
                     factor,
                     challenge,
@@ -44,32 +44,34 @@ impl Machine {
                 });
                 self.ask(now, ceremony, question, expires);
             }
-            (Step::Greeting(_), Reply::Confirm { .. })
+            (AttemptState::Greeting(_), Reply::Confirm { .. })
                 if matches!(ceremony.purpose, Purpose::Renew { .. }) =>
             {
-                let confirm = self.send_request(now, ceremony.channel, Request::Confirm {});
+                let limit = ceremony.limit(&self.config);
+                let confirm = self.send_request(now, ceremony.channel, Request::Confirm {}, limit);
                 self.ceremony = Some(Ceremony {
-                    step: Step::Confirming(confirm),
+                    state: AttemptState::Confirming(confirm),
                     ..ceremony
                 });
             }
-            (Step::Answering(asked, _), Reply::Denied { denied }) => {
+            (AttemptState::Answering(asked, _), Reply::Denied { denied }) => {
                 let (question, expires) = (asked.question.clone(), asked.expires);
-                self.denied(now, ceremony, question, expires, denied);
+                self.on_denied(now, ceremony, question, expires, denied);
             }
-            (Step::Answering(..), Reply::Enrolled { factor })
+            (AttemptState::Answering(..), Reply::Enrolled { factor })
                 if matches!(ceremony.purpose, Purpose::Enrol(_)) =>
             {
                 self.tell(Event::Enrolled { factor });
             }
-            (Step::Answering(..) | Step::Confirming(_), Reply::Granted { grant }) => {
-                match psk.filter(|_| ceremony.asks_for(grant.session)) {
-                    Some(psk) => self.admit(now, &ceremony, sent, grant, psk),
-                    None => self.fail(now, &ceremony, Failure::Unexpected),
-                }
-            }
             (
-                Step::Greeting(_),
+                AttemptState::Answering(..) | AttemptState::Confirming(_),
+                Reply::Granted { grant },
+            ) => match psk.filter(|_| ceremony.asks_for(grant.session)) {
+                Some(psk) => self.admit(now, &ceremony, sent, grant, psk),
+                None => self.fail(now, &ceremony, AttemptFailure::Unexpected),
+            },
+            (
+                AttemptState::Greeting(_),
                 Reply::Refused {
                     refusal: Refusal::Clock { gate_time },
                 },
@@ -77,54 +79,73 @@ impl Machine {
                 self.offset = Offset::between(gate_time, now.timestamp);
                 self.begin(now, ceremony.purpose.clone(), true);
             }
+            // The session can't be renewed, whatever the user proves: a new one can take its place
+            // while the tunnel stays up.
+            (
+                AttemptState::Greeting(_),
+                Reply::Refused {
+                    refusal: Refusal::NotRenewable {},
+                },
+            ) if matches!(ceremony.purpose, Purpose::Renew { may_ask: true, .. }) => {
+                self.begin(now, Purpose::Begin, ceremony.corrected);
+            }
             (_, Reply::Refused { refusal }) => self.fail(now, &ceremony, refusal.into()),
+            // The attempt is open there, in a state that makes no sense here.
+            (_, Reply::Challenge { .. } | Reply::Confirm { .. } | Reply::Denied { .. }) => {
+                self.cancel(now, ceremony.channel);
+                self.fail(now, &ceremony, AttemptFailure::Unexpected);
+            }
             (
                 _,
-                Reply::Challenge { .. }
-                | Reply::Confirm { .. }
-                | Reply::Denied { .. }
-                | Reply::Enrolled { .. }
+                Reply::Enrolled { .. }
                 | Reply::Granted { .. }
                 | Reply::Status { .. }
                 | Reply::Done {},
-            ) => self.fail(now, &ceremony, Failure::Unexpected),
+            ) => self.fail(now, &ceremony, AttemptFailure::Unexpected),
         }
     }
 
-    fn denied(
+    fn on_denied(
         &mut self,
         now: Now,
         ceremony: Ceremony,
-        mut question: Box<Question>,
+        mut question: Box<AuthChallenge>,
         expires: Instant,
         denied: Denied,
     ) {
         // Where another factor would do, a disabled one is no dead end.
         if denied.reason == DeniedReason::Disabled && question.others.is_empty() {
-            self.cancel(ceremony.channel);
-            return self.fail(now, &ceremony, Failure::Disabled);
+            self.cancel(now, ceremony.channel);
+            return self.fail(now, &ceremony, AttemptFailure::Disabled);
         }
         question.denied = Some(denied);
         self.ask(now, ceremony, question, expires);
     }
 
-    fn ask(&mut self, now: Now, ceremony: Ceremony, mut question: Box<Question>, expires: Instant) {
+    fn ask(
+        &mut self,
+        now: Now,
+        ceremony: Ceremony,
+        mut question: Box<AuthChallenge>,
+        expires: Instant,
+    ) {
         let left = expires.saturating_since(now.instant);
         let offered = question.factor.as_ref().and_then(|it| it.locked_for_ms);
         let denied = question.denied.as_ref();
         let locked = denied.map_or(offered, |denied| denied.locked_for_ms);
         let wait = Duration::from_millis(locked.unwrap_or(0));
         let failure = if ceremony.is_silent() {
-            Some(Failure::NotRenewable)
+            Some(AttemptFailure::NotRenewable)
         } else if !wait.is_zero() && wait >= left && question.others.is_empty() {
-            Some(Failure::Locked { wait })
+            let until = now.timestamp + wait;
+            Some(AttemptFailure::Locked { wait, until })
         } else if left.is_zero() {
-            Some(Failure::AttemptExpired)
+            Some(AttemptFailure::AttemptExpired)
         } else {
             None
         };
         if let Some(failure) = failure {
-            self.cancel(ceremony.channel);
+            self.cancel(now, ceremony.channel);
             return self.fail(now, &ceremony, failure);
         }
         let ticket = self.ticket();
@@ -134,7 +155,7 @@ impl Machine {
             question: question.clone(),
         });
         self.ceremony = Some(Ceremony {
-            step: Step::Asking(Asked {
+            state: AttemptState::Asking(PendingChallenge {
                 ticket,
                 question,
                 expires,
@@ -144,7 +165,7 @@ impl Machine {
     }
 
     /// The reply to what was under way when the attempt was given up.
-    pub(super) fn abandoned_replied(
+    pub(super) fn on_abandoned_reply(
         &mut self,
         now: Now,
         abandoned: &Ceremony,
@@ -154,7 +175,7 @@ impl Machine {
     ) {
         match reply {
             Reply::Challenge { .. } | Reply::Confirm { .. } | Reply::Denied { .. } => {
-                self.cancel(abandoned.channel);
+                self.cancel(now, abandoned.channel);
             }
             Reply::Granted { grant } => {
                 // A session that was being renewed goes on as the gate believes it does.
@@ -162,7 +183,7 @@ impl Machine {
                     && matches!(abandoned.purpose, Purpose::Renew { session, .. }
                         if self.lease.as_ref().is_some_and(|lease| lease.session == session));
                 match psk.filter(|_| goes_on) {
-                    Some(psk) => self.put_in_force(now, sent, grant, psk),
+                    Some(psk) => self.put_in_force(now, sent, grant, psk, true),
                     None => self.say_goodbye(now, grant.session, false),
                 }
             }

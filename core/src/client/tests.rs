@@ -6,6 +6,8 @@
 )]
 
 mod invariants;
+mod quiet;
+mod resume;
 mod session;
 mod sign_in;
 mod texts;
@@ -28,14 +30,14 @@ const LEASE: Duration = Duration::from_secs(3600);
 const CODE: &str = "2718281828";
 
 /// A machine, the time, and what it has asked and told.
-struct Desk {
+struct Harness {
     machine: Machine,
     now: Now,
     actions: Vec<Action>,
     events: Vec<Event>,
 }
 
-impl Desk {
+impl Harness {
     fn new(config: Config) -> Self {
         Self {
             machine: Machine::new(config),
@@ -48,23 +50,29 @@ impl Desk {
         }
     }
 
+    /// A client that has sent the answer to its first challenge.
+    fn answered(config: Config) -> Self {
+        let mut harness = Self::new(config);
+        harness.input(Input::Start);
+        let hello = harness.last_hello();
+        harness.reply(hello, challenge());
+        harness.answer();
+        harness
+    }
+
     /// A client whose tunnel is up.
     fn connected(config: Config) -> Self {
         Self::connected_for(config, LEASE, LEASE)
     }
 
     fn connected_for(config: Config, lease: Duration, renewable: Duration) -> Self {
-        let mut desk = Self::new(config);
-        desk.input(Input::Start);
-        let hello = desk.last_hello();
-        desk.reply(hello, challenge());
-        desk.answer();
-        let request = desk.last_request();
-        desk.reply_with_psk(request, granted(1, lease, renewable));
-        desk.install();
-        desk.actions.clear();
-        desk.events.clear();
-        desk
+        let mut harness = Self::answered(config);
+        let request = harness.last_request();
+        harness.reply_with_psk(request, granted(1, lease, renewable));
+        harness.install();
+        harness.actions.clear();
+        harness.events.clear();
+        harness
     }
 
     fn input(&mut self, input: Input) {
@@ -139,7 +147,7 @@ impl Desk {
         self.now.timestamp = self.now.timestamp + span;
     }
 
-    /// As [`Desk::pass`], with the tunnel's traffic as `traffic` says at every look at it.
+    /// As [`Harness::pass`], with the tunnel's traffic as `traffic` says at every look at it.
     fn pass_with(&mut self, span: Duration, mut traffic: impl FnMut(Now) -> Traffic) {
         let step = Duration::from_secs(1);
         for _ in 0..span.as_secs() {
@@ -216,7 +224,7 @@ fn challenge_locked(locked_for_ms: Option<u64>) -> Reply {
         factor: Some(Offer {
             factor: FactorId::from_bytes([8; 16]),
             kind: FactorKind::TOTP,
-            label: "phone".to_owned(),
+            label: "phone".parse().unwrap(),
             locked_for_ms,
         }),
         challenge: Challenge::Code { digits: 6 },

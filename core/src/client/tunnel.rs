@@ -1,9 +1,10 @@
 //! The tunnel: what was asked of the interface, and what came of it.
 
 use super::action::{Action, Ticket};
-use super::event::{EndReason, Event};
+use super::event::{Event, SessionEnd};
 use super::machine::Machine;
 use crate::id::SessionId;
+use crate::key::PresharedKey;
 use crate::time::{Instant, Now};
 
 /// The gate's peer on this device's interface.
@@ -11,6 +12,9 @@ use crate::time::{Instant, Now};
 pub(super) enum Tunnel {
     /// It is not there.
     Absent,
+    /// It may be there, for a saved session that the gate is being asked about. The key is kept
+    /// until the gate says that the session is live.
+    Resuming(PresharedKey),
     /// It is being put there, or given a renewed key.
     Installing { ticket: Ticket, in_place: bool },
     /// It is there.
@@ -23,7 +27,7 @@ pub(super) enum Tunnel {
 pub(super) struct Removal {
     ticket: Ticket,
     session: SessionId,
-    reason: EndReason,
+    reason: SessionEnd,
     failures: u32,
     again_at: Instant,
 }
@@ -31,6 +35,10 @@ pub(super) struct Removal {
 impl Tunnel {
     pub(super) const fn is_up(&self) -> bool {
         matches!(self, Self::Up)
+    }
+
+    pub(super) const fn is_resuming(&self) -> bool {
+        matches!(self, Self::Resuming(_))
     }
 
     pub(super) const fn is_first_install(&self) -> bool {
@@ -61,12 +69,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn take_down(&mut self, now: Now, session: SessionId, reason: EndReason) {
+    /// The gate says that the saved session is live. `false` where there is none to go on with.
+    pub(super) fn go_on(&mut self) -> bool {
+        if !self.tunnel.is_resuming() {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.tunnel, Tunnel::Absent);
+        if let Tunnel::Resuming(psk) = before {
+            self.put_up(false, |ticket| Action::ResumeTunnel { ticket, psk });
+        }
+        true
+    }
+
+    pub(super) fn take_down(&mut self, now: Now, session: SessionId, reason: SessionEnd) {
         self.watch.restart();
         self.remove(now, session, reason, 0);
     }
 
-    fn remove(&mut self, now: Now, session: SessionId, reason: EndReason, failures: u32) {
+    fn remove(&mut self, now: Now, session: SessionId, reason: SessionEnd, failures: u32) {
         let ticket = self.ticket();
         self.tunnel = Tunnel::Removing(Removal {
             ticket,
@@ -78,7 +98,7 @@ impl Machine {
         self.actions.push_back(Action::RemoveTunnel { ticket });
     }
 
-    pub(super) fn tunnel_installed(&mut self, now: Now, done: Ticket) {
+    pub(super) fn on_tunnel_installed(&mut self, now: Now, done: Ticket) {
         let Tunnel::Installing { ticket, in_place } = self.tunnel else {
             return;
         };
@@ -88,8 +108,7 @@ impl Machine {
         let (session, addresses, ends_in) =
             (lease.session, lease.addresses.clone(), lease.left(now));
         self.tunnel = Tunnel::Up;
-        self.watch
-            .sample_after(now.instant + self.config.sample_every);
+        self.sample_later(now);
         self.tell(if in_place {
             Event::Renewed {
                 session,
@@ -105,11 +124,11 @@ impl Machine {
         });
     }
 
-    pub(super) fn tunnel_failed(&mut self, now: Now, done: Ticket) {
+    pub(super) fn on_tunnel_failed(&mut self, now: Now, done: Ticket) {
         match &mut self.tunnel {
             // Any part of it may be in place, and with a key in doubt nothing may stay.
             Tunnel::Installing { ticket, .. } if *ticket == done => {
-                self.end_lease(now, EndReason::Interface, true);
+                self.end_lease(now, SessionEnd::Interface, true);
             }
             Tunnel::Removing(removal) if removal.ticket == done => {
                 removal.failures = removal.failures.saturating_add(1);
@@ -118,11 +137,15 @@ impl Machine {
                     self.tell(Event::RemovalFailed);
                 }
             }
-            Tunnel::Absent | Tunnel::Installing { .. } | Tunnel::Up | Tunnel::Removing(_) => {}
+            Tunnel::Absent
+            | Tunnel::Resuming(_)
+            | Tunnel::Installing { .. }
+            | Tunnel::Up
+            | Tunnel::Removing(_) => {}
         }
     }
 
-    pub(super) fn tunnel_removed(&mut self, done: Ticket) {
+    pub(super) fn on_tunnel_removed(&mut self, done: Ticket) {
         if let Tunnel::Removing(Removal {
             ticket,
             session,
@@ -141,7 +164,7 @@ impl Machine {
             Tunnel::Removing(removal) => {
                 Some((removal.again_at, "the tunnel is to be removed again"))
             }
-            Tunnel::Absent | Tunnel::Installing { .. } | Tunnel::Up => None,
+            Tunnel::Absent | Tunnel::Resuming(_) | Tunnel::Installing { .. } | Tunnel::Up => None,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::action::{Action, Opening, Ticket};
-use super::event::{EndReason, Event};
+use super::event::{Event, Needs, SessionEnd};
 use super::input::Traffic;
 use super::machine::{Exchange, Machine};
 use super::offset::Offset;
@@ -15,6 +15,12 @@ use crate::time::{Instant, Now};
 /// A keypair is not used for longer (WireGuard, section 6.1): with packets to send and an older
 /// handshake than this, no handshake succeeds.
 const REJECT_AFTER: Duration = Duration::from_secs(180);
+
+/// How often a new tunnel is looked at while nothing has come through it, so that an address that
+/// does not answer is left soon.
+const FIRST_LOOKS: Duration = Duration::from_secs(1);
+/// How many looks those are: an app that has nothing to send must not keep the device awake.
+const FEW: u32 = 15;
 
 /// What is known of a tunnel that is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +46,13 @@ pub(super) struct Watch {
     sample_at: Option<Instant>,
     /// Since when something is sent and nothing comes back.
     unheard_since: Option<Instant>,
+    /// Whether anything ever came back.
+    was_live: bool,
+    looks: u32,
+    /// How often another address was tried since something came back, and when that is due again.
+    moves: u32,
+    move_at: Option<Instant>,
+    moving: Option<Ticket>,
     asking: Option<Exchange>,
     ask_at: Option<Instant>,
     asked: u32,
@@ -58,10 +71,6 @@ impl Watch {
     /// Forgets all: another tunnel, or none.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
-    }
-
-    pub(super) const fn sample_after(&mut self, at: Instant) {
-        self.sample_at = Some(at);
     }
 
     pub(super) fn take_asking(&mut self, ticket: Ticket) -> Option<Exchange> {
@@ -84,12 +93,26 @@ impl Watch {
                 && traffic.last_handshake != before.last_handshake);
         if heard {
             self.unheard_since = None;
+            self.was_live = true;
+            self.move_at = None;
+            self.moves = 0;
             self.ask_at = None;
             self.asked = 0;
         } else if traffic.sent != before.sent {
             self.unheard_since.get_or_insert(now);
         }
         heard
+    }
+
+    /// How long until the traffic is looked at again.
+    fn next_look(&mut self, every: Duration) -> Duration {
+        let is_new = !self.was_live && self.looks < FEW;
+        self.looks = self.looks.saturating_add(1);
+        if is_new {
+            every.min(FIRST_LOOKS)
+        } else {
+            every
+        }
     }
 
     fn has_stale_handshake(&self, now: Now) -> bool {
@@ -100,25 +123,63 @@ impl Watch {
 }
 
 impl Machine {
-    pub(super) fn tunnel_activity(&mut self, now: Now, done: Ticket, traffic: Option<Traffic>) {
-        if self
-            .watch
-            .sample
-            .take_if(|ticket| *ticket == done)
-            .is_none()
-        {
-            return;
+    pub(super) fn on_tunnel_activity(&mut self, now: Now, done: Ticket, traffic: Option<Traffic>) {
+        let sample = &mut self.watch.sample;
+        let is_expected = sample.take_if(|ticket| *ticket == done).is_some();
+        if let Some(traffic) = traffic.filter(|_| is_expected) {
+            self.take_traffic_in(now, traffic);
         }
-        let Some(traffic) = traffic else { return };
+    }
+
+    /// The app says by itself what the tunnel's traffic is.
+    pub(super) fn on_traffic_reported(&mut self, now: Now, traffic: Traffic) {
+        if self.tunnel.is_up() {
+            self.take_traffic_in(now, traffic);
+        }
+    }
+
+    /// The app begins, or ceases, to report what the machine would else look at by itself.
+    pub(super) fn on_quiet(&mut self, now: Now, is_quiet: bool) {
+        self.is_quiet = is_quiet;
+        self.watch.sample_at = None;
+        if self.tunnel.is_up() {
+            self.sample_later(now);
+        }
+    }
+
+    /// Plans the next look at the tunnel's traffic.
+    pub(super) fn sample_later(&mut self, now: Now) {
+        if !self.is_quiet {
+            let next = self.watch.next_look(self.config.sample_every);
+            self.watch.sample_at = Some(now.instant + next);
+        }
+    }
+
+    fn take_traffic_in(&mut self, now: Now, traffic: Traffic) {
         if self.watch.take_in(now.instant, traffic) && self.watch.health != Health::Live {
             self.watch.health = Health::Live;
             self.tell(Event::Live);
         }
+        let is_still = self.watch.move_at.is_none() && self.watch.moving.is_none();
+        if let Some(since) = self.watch.unheard_since.filter(|_| is_still) {
+            let patience = self.config.patience(self.watch.was_live, self.watch.moves);
+            self.watch.move_at = Some(since + patience);
+        }
     }
 
-    pub(super) fn tunnel_lost(&mut self, now: Now, done: Ticket) {
+    /// Another address has its time from now on.
+    pub(super) fn on_tunnel_moved(&mut self, now: Now, done: Ticket) {
+        let moving = &mut self.watch.moving;
+        if moving.take_if(|ticket| *ticket == done).is_some() && self.watch.unheard_since.is_some()
+        {
+            let patience = self.config.patience(self.watch.was_live, self.watch.moves);
+            self.watch.move_at = Some(now.instant + patience);
+        }
+    }
+
+    pub(super) fn on_tunnel_lost(&mut self, now: Now, done: Ticket) {
         if self.watch.sample == Some(done) && self.tunnel.is_up() {
-            self.end_lease(now, EndReason::Interface, true);
+            self.end_lease(now, SessionEnd::Interface, true);
         }
     }
 
@@ -130,6 +191,9 @@ impl Machine {
                 .map(|at| (at, "the tunnel's traffic is looked at")),
             silent.map(|at| (at, "the tunnel has been silent")),
             self.watch.ask_at.map(|at| (at, "the gate is asked again")),
+            self.watch
+                .move_at
+                .map(|at| (at, "the endpoint's address does not answer")),
         ]
         .into_iter()
         .flatten()
@@ -138,11 +202,20 @@ impl Machine {
 
     pub(super) fn watch_due(&mut self, now: Now) {
         if self.watch.sample_at.is_some_and(|at| at <= now.instant) {
-            self.watch.sample_at = Some(now.instant + self.config.sample_every);
+            self.sample_later(now);
             if self.tunnel.is_up() {
                 let ticket = self.ticket();
                 self.watch.sample = Some(ticket);
                 self.actions.push_back(Action::SampleTunnel { ticket });
+            }
+        }
+        if self.watch.move_at.is_some_and(|at| at <= now.instant) {
+            self.watch.move_at = None;
+            if self.tunnel.is_up() {
+                let ticket = self.ticket();
+                self.watch.moves = self.watch.moves.saturating_add(1);
+                self.watch.moving = Some(ticket);
+                self.actions.push_back(Action::MoveTunnel { ticket });
             }
         }
         let silent = self.watch.silent_at(self.config.silence);
@@ -160,14 +233,14 @@ impl Machine {
         let opening = Opening::Status(lease.session);
         self.watch.ask_at = None;
         self.watch.asked = self.watch.asked.saturating_add(1);
-        self.watch.asking = Some(self.send_hello(now, opening));
+        self.watch.asking = Some(self.send_hello(now, opening, self.config.exchange));
     }
 
     fn probe_later(&mut self, now: Now) {
         self.watch.ask_at = Some(now.instant + self.config.wait(self.watch.asked));
     }
 
-    pub(super) fn probe_replied(&mut self, now: Now, exchange: Exchange, reply: Reply) {
+    pub(super) fn on_probe_reply(&mut self, now: Now, exchange: Exchange, reply: Reply) {
         let was_corrected = std::mem::take(&mut self.watch.corrected);
         match reply {
             Reply::Status {
@@ -178,7 +251,7 @@ impl Machine {
             } => self.end_lease(now, reason.into(), false),
             Reply::Refused {
                 refusal: Refusal::NotEnrolled {},
-            } => self.end_lease(now, EndReason::Revoked, false),
+            } => self.end_lease(now, SessionEnd::Revoked, false),
             Reply::Refused {
                 refusal: Refusal::Clock { gate_time },
             } if !was_corrected => {
@@ -192,8 +265,19 @@ impl Machine {
             | Reply::Enrolled { .. }
             | Reply::Granted { .. }
             | Reply::Refused { .. }
-            | Reply::Done {} => self.probe_later(now),
+            | Reply::Done {} => self.probe_undecided(now),
         }
+    }
+
+    /// The gate replied, and said nothing about the session.
+    fn probe_undecided(&mut self, now: Now) {
+        if !self.tunnel.is_resuming() {
+            return self.probe_later(now);
+        }
+        // Someone waits to hear how resuming went.
+        let gate = self.config.gate.clone();
+        let what = "the gate can't say now whether the session is live".to_owned();
+        self.on_probe_failed(now, TransportError::Other { gate, what });
     }
 
     fn probe_found_live(&mut self, now: Now, sent: Now, left: Duration) {
@@ -201,17 +285,28 @@ impl Machine {
             return;
         };
         lease.shorten(sent, left);
-        let (ends_in, owes_mfa_event) =
-            (lease.left(now), std::mem::take(&mut lease.owes_mfa_event));
+        let (ends_in, owes_mfa_event, is_warned_of) = (
+            lease.left(now),
+            std::mem::take(&mut lease.owes_mfa_event),
+            lease.is_warned_of(),
+        );
         if ends_in.is_zero() {
-            return self.end_lease(now, EndReason::Expired, false);
+            return self.end_lease(now, SessionEnd::Expired, false);
         }
         if owes_mfa_event {
             self.tell(Event::MfaRequired { ends_in });
+            // The warning said that nothing was needed.
+            if is_warned_of {
+                let needs = Needs::Factor;
+                self.tell(Event::Ending { ends_in, needs });
+            }
         }
         if self.watch.health == Health::Unreachable {
             self.watch.health = Health::Untried;
             self.tell(Event::Reachable);
+        }
+        if self.go_on() {
+            return;
         }
         let silence = self.config.silence;
         let is_unheard = self
@@ -230,7 +325,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn probe_failed(&mut self, now: Now, error: TransportError) {
+    pub(super) fn on_probe_failed(&mut self, now: Now, error: TransportError) {
         self.watch.corrected = false;
         self.probe_later(now);
         let Some(lease) = self.lease.as_ref() else {

@@ -2,18 +2,50 @@
 
 use ipnet::IpNet;
 
+use super::address::AddressFault;
 use crate::key::PublicKey;
 use crate::policy::Lock;
 use crate::seal::SealError;
 use crate::store::StoreError;
 
-/// Why an enrolment or an administrative act was not done.
+crate::error_code::opaque! {
+    /// Why an enrolment or an administrative act was not done.
+    pub struct EnrolError(EnrolFault);
+    from AddressFault;
+    from SealError;
+    from StoreError;
+}
+
+/// What is behind [`EnrolError`].
+#[allow(dead_code, reason = "some features only have all of these reasons")]
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnrolError {
+pub(crate) enum EnrolFault {
     /// A peer without an address could send nothing.
     #[error("the peer has no address inside the tunnel: give it at least one, such as 10.0.0.2/32")]
     NoAddress,
+    /// The peer can't have the address.
+    #[error(transparent)]
+    Address(#[from] AddressFault),
+    /// Every address of a network is a peer's already.
+    #[error("no address is free in the gate's network: widen it, or remove peers")]
+    NoFreeAddress,
+    /// The registrar has not been told what a profile says.
+    #[error("the registrar can't make a profile: give the gate's builder an endpoint")]
+    NoTemplate,
+    /// The gate was started from a configuration, so that its store is only known to serve a gate.
+    #[error(
+        "the gate has no registrar: start it by its builder, or make a registrar over the store"
+    )]
+    NoRegistrar,
+    /// The key is enrolled at the location already.
+    #[error("a peer with this key is enrolled already: leave it out, or make a new key")]
+    KnownPeer,
+    /// A user is in other groups in another place.
+    #[error("the user's groups are others than those given before: give them once, or the same")]
+    OtherGroups,
+    /// No such peer is enrolled at the location.
+    #[error("no such peer is enrolled: list the peers to see which are")]
+    NoPeer,
     /// Another peer of the location has the address.
     #[error(
         "{address} overlaps with the addresses of the peer {by}: pick another, or remove that peer"
@@ -52,11 +84,11 @@ pub enum EnrolError {
     UsedCode,
     /// The factor's record opened, and what is in it is no secret of its kind.
     #[error(
-        "the factor's stored secret can't be read by this version: remove the factor and begin its enrolment anew"
+        "the factor's stored secret can't be read by this version: remove the factor and begin its enrolment again"
     )]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The factor has had too many wrong codes.
-    #[error("too many wrong codes: wait a little, or begin the enrolment anew")]
+    #[error("too many wrong codes: wait a little, or begin the enrolment again")]
     Locked(Lock),
     /// The names don't fit the authenticator app's format.
     #[error(
@@ -74,7 +106,7 @@ pub enum EnrolError {
     Store(StoreError),
 }
 
-impl From<StoreError> for EnrolError {
+impl From<StoreError> for EnrolFault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::AddressTaken { address, by } => Self::AddressTaken { address, by },
@@ -82,6 +114,8 @@ impl From<StoreError> for EnrolError {
             StoreError::LastFactor => Self::LastFactor,
             other @ (StoreError::UnknownUser
             | StoreError::Conflict
+            | StoreError::Refused { .. }
+            | StoreError::Replaced
             | StoreError::Corrupt { .. }
             | StoreError::Backend(_)) => Self::Store(other),
         }

@@ -1,11 +1,11 @@
 //! The life of a factor, in an administrator's hands. Who changes a factor ends what it opened.
 
-use super::{EnrolError, Registrar};
+use super::{EnrolError, EnrolFault, Registrar};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
-use crate::id::{CredentialId, FactorId, UserId};
+use crate::id::{CredentialId, FactorId, Label, UserId};
 use crate::policy::Failures;
-use crate::seal::{Row, Secret};
+use crate::seal::{AssociatedData, SecretBytes};
 use crate::store::{FactorChange, FactorRecord, FactorState, LastFactor};
 
 impl Registrar {
@@ -13,18 +13,18 @@ impl Registrar {
     /// user is to prove to have it, enrol it from the client instead.
     ///
     /// # Errors
-    /// [`EnrolError::CredentialTaken`]; [`EnrolError::Randomness`], [`EnrolError::Seal`];
-    /// [`EnrolError::Store`], also when the user is unknown.
+    /// `enrol-credential-taken`; `enrol-randomness`, what [`SealError`](crate::seal::SealError) says;
+    /// what [`StoreError`](crate::store::StoreError) says, also when the user is unknown.
     pub async fn add_factor(
         &self,
         user: &UserId,
         kind: FactorKind,
-        label: &str,
-        secret: &Secret,
+        label: &Label,
+        secret: &SecretBytes,
         credential: Option<CredentialId>,
     ) -> Result<FactorId, EnrolError> {
-        let id = FactorId::generate().map_err(|_| EnrolError::Randomness)?;
-        let row = Row::Factor {
+        let id = FactorId::generate().map_err(|_| EnrolFault::Randomness)?;
+        let row = AssociatedData::Factor {
             id: &id,
             user,
             kind: &kind,
@@ -35,11 +35,11 @@ impl Registrar {
             id,
             user: user.clone(),
             kind,
-            label: label.to_owned(),
+            label: label.clone(),
             credential,
             sealed,
             state: FactorState::Active,
-            last_step: None,
+            last_counter: None,
             failures: Failures::default(),
         };
         self.store.add_factor(factor, event).await?;
@@ -49,14 +49,14 @@ impl Registrar {
     /// Gives a factor another label.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
+    /// `enrol-no-factor`; what [`StoreError`](crate::store::StoreError) says.
     pub async fn rename_factor(
         &self,
         user: &UserId,
         factor: FactorId,
-        label: &str,
+        label: &Label,
     ) -> Result<(), EnrolError> {
-        let change = FactorChange::Rename(label.to_owned());
+        let change = FactorChange::Rename(label.clone());
         self.change_factor(user, factor, change, AuditKind::FactorRenamed)
             .await
     }
@@ -64,8 +64,8 @@ impl Registrar {
     /// Suspends an active factor: it is kept, can't be used, and the sessions that it opened end.
     ///
     /// # Errors
-    /// [`EnrolError::LastFactor`] when the user has no other active one; [`EnrolError::NoFactor`]
-    /// when it is not active; [`EnrolError::Store`].
+    /// `enrol-last-factor` when the user has no other active one; `enrol-no-factor`
+    /// when it is not active; what [`StoreError`](crate::store::StoreError) says.
     pub async fn suspend_factor(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
         self.suspend(user, factor, LastFactor::Keep).await
     }
@@ -73,7 +73,7 @@ impl Registrar {
     /// Suspends an active factor, even if the user has no other.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`] when it is not active; [`EnrolError::Store`].
+    /// `enrol-no-factor` when it is not active; what [`StoreError`](crate::store::StoreError) says.
     pub async fn danger_suspend_last_factor(
         &self,
         user: &UserId,
@@ -85,7 +85,7 @@ impl Registrar {
     /// Puts a suspended factor to use again.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`] when it is not suspended; [`EnrolError::Store`].
+    /// `enrol-no-factor` when it is not suspended; what [`StoreError`](crate::store::StoreError) says.
     pub async fn resume_factor(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
         let change = FactorChange::Resume;
         self.change_factor(user, factor, change, AuditKind::FactorResumed)
@@ -95,8 +95,8 @@ impl Registrar {
     /// Removes a factor, and ends the sessions that it opened. To replace one, add the other first.
     ///
     /// # Errors
-    /// [`EnrolError::LastFactor`] when it is active and the user has no other active one;
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
+    /// `enrol-last-factor` when it is active and the user has no other active one;
+    /// `enrol-no-factor`; what [`StoreError`](crate::store::StoreError) says.
     pub async fn remove_factor(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
         self.remove(user, factor, LastFactor::Keep).await
     }
@@ -105,7 +105,7 @@ impl Registrar {
     /// one is enrolled with a token.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
+    /// `enrol-no-factor`; what [`StoreError`](crate::store::StoreError) says.
     pub async fn danger_remove_last_factor(
         &self,
         user: &UserId,
@@ -118,7 +118,7 @@ impl Registrar {
     /// that it opened.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`]; [`EnrolError::Store`].
+    /// `enrol-no-factor`; what [`StoreError`](crate::store::StoreError) says.
     pub async fn reset_failures(&self, user: &UserId, factor: FactorId) -> Result<(), EnrolError> {
         self.owned(user, factor).await?;
         let event = self.factor_event(AuditKind::FailuresReset, user, factor);
@@ -168,5 +168,5 @@ impl Registrar {
 
 /// What a store says of a factor that was, or was not, there.
 fn done(found: bool) -> Result<(), EnrolError> {
-    found.then_some(()).ok_or(EnrolError::NoFactor)
+    found.then_some(()).ok_or(EnrolError(EnrolFault::NoFactor))
 }

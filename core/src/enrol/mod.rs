@@ -3,21 +3,30 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, GroupId, LocationId, UserId};
-use crate::seal::{KeyRing, Row, SealError, Sealed};
-use crate::store::{FactorRecord, Peer, PeerStore, User, UserChange};
+use crate::key::PublicKey;
+use crate::seal::{AssociatedData, KeyRing, SealError, Sealed};
+use crate::store::{AdminStore, FactorRecord, Peer, User, UserChange};
 use crate::time::Clock;
 
+mod address;
 mod error;
 mod factor;
+mod import;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod token;
 #[cfg(feature = "totp")]
 mod totp;
 
+pub(crate) use address::AddressReason;
+pub use address::{AddressFault, AddressPlan};
 pub use error::EnrolError;
+pub(crate) use error::EnrolFault;
+pub use import::{ImportEntry, ImportError, ImportedEntry, NewPeer};
 pub use token::IssuedToken;
 #[cfg(feature = "totp")]
 pub use totp::TotpEnrolment;
@@ -25,22 +34,36 @@ pub use totp::TotpEnrolment;
 /// Enrols users, peers and factors, and takes them back.
 #[derive(Clone)]
 pub struct Registrar {
-    store: Arc<dyn PeerStore>,
+    store: Arc<dyn AdminStore>,
     ring: KeyRing,
     clock: Arc<dyn Clock>,
+    addresses: Option<AddressPlan>,
 }
 
 impl Registrar {
     /// A registrar over a store, sealing with the gate's own key ring.
-    pub fn new(store: Arc<dyn PeerStore>, ring: KeyRing, clock: Arc<dyn Clock>) -> Self {
-        Self { store, ring, clock }
+    pub fn new(store: Arc<dyn AdminStore>, ring: KeyRing, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            ring,
+            clock,
+            addresses: None,
+        }
+    }
+
+    /// The same, and it refuses addresses that a peer can't have by this plan.
+    #[must_use]
+    pub fn with_addresses(mut self, plan: AddressPlan) -> Self {
+        self.addresses = Some(plan);
+        self
     }
 
     /// Adds a user, in no group, or enables or disables a known one, who keeps their groups. A
-    /// disabled user's sessions end.
+    /// disabled user's sessions end: in the store at once, and on the interface of a running gate
+    /// once that has looked; [`Gate::recheck`](crate::gate::Gate::recheck) waits for it.
     ///
     /// # Errors
-    /// [`EnrolError::Store`].
+    /// what [`StoreError`](crate::store::StoreError) says, also when a user who is to be disabled is unknown.
     pub async fn put_user(&self, user: &UserId, enabled: bool) -> Result<(), EnrolError> {
         let change = UserChange::Enabled(enabled);
         self.change_user(user, change, AuditKind::UserPut { enabled })
@@ -50,7 +73,7 @@ impl Registrar {
     /// Every user, with their groups.
     ///
     /// # Errors
-    /// [`EnrolError::Store`].
+    /// what [`StoreError`](crate::store::StoreError) says.
     pub async fn users(&self) -> Result<Vec<User>, EnrolError> {
         Ok(self.store.users().await?)
     }
@@ -59,7 +82,7 @@ impl Registrar {
     /// them.
     ///
     /// # Errors
-    /// [`EnrolError::Store`], also when the user is unknown.
+    /// what [`StoreError`](crate::store::StoreError) says, also when the user is unknown.
     pub async fn put_groups(&self, user: &UserId, groups: Vec<GroupId>) -> Result<(), EnrolError> {
         let change = UserChange::Groups(groups.clone());
         self.change_user(user, change, AuditKind::GroupsPut { groups })
@@ -76,28 +99,66 @@ impl Registrar {
         Ok(self.store.change_user(user.clone(), change, event).await?)
     }
 
-    /// Adds a peer, or changes a known one. A disabled peer's session ends.
+    /// Adds a peer, or changes a known one. The session of a peer that is disabled, or loses its
+    /// owner or an address, ends, as with [`put_user`](Self::put_user).
     ///
     /// # Errors
-    /// [`EnrolError::NoAddress`], [`EnrolError::AddressTaken`]; [`EnrolError::Store`], also when
-    /// the owner is unknown.
+    /// `enrol-no-address`, `enrol-address-taken`, what [`AddressFault`] says;
+    /// what [`StoreError`](crate::store::StoreError) says, also when the owner is unknown.
     pub async fn put_peer(&self, peer: Peer) -> Result<(), EnrolError> {
-        if peer.allowed_ips.is_empty() {
-            return Err(EnrolError::NoAddress);
-        }
-        let mut event = self.event(AuditKind::PeerPut {
-            enabled: peer.enabled,
-        });
-        event.location = Some(peer.location.clone());
-        event.user = Some(peer.user.clone());
-        event.peer = Some(peer.key);
+        self.check_addresses(&peer)?;
+        self.put_checked(peer).await
+    }
+
+    async fn put_checked(&self, peer: Peer) -> Result<(), EnrolError> {
+        let event = self.peer_event(&peer);
         Ok(self.store.put_peer(peer, event).await?)
+    }
+
+    fn check_addresses(&self, peer: &Peer) -> Result<(), EnrolError> {
+        if peer.allowed_ips.is_empty() {
+            return Err(EnrolError(EnrolFault::NoAddress));
+        }
+        if let Some(plan) = &self.addresses {
+            plan.check(&peer.allowed_ips)?;
+        }
+        Ok(())
+    }
+
+    /// The next free address of each family that the gate has one of
+    /// ([`with_addresses`](Self::with_addresses)). Another call may take it first: then
+    /// [`put_peer`](Self::put_peer) says so, and this is asked again.
+    ///
+    /// # Errors
+    /// `enrol-no-address` without a plan, `enrol-no-free-address`;
+    /// what [`StoreError`](crate::store::StoreError) says.
+    pub async fn free_addresses(&self, location: &LocationId) -> Result<Vec<IpNet>, EnrolError> {
+        let plan = self.addresses.as_ref().ok_or(EnrolFault::NoAddress)?;
+        let peers = self.store.peers(location).await?;
+        plan.next_free(&peers)
+            .ok_or(EnrolError(EnrolFault::NoFreeAddress))
+    }
+
+    /// Lets a known peer in again, or shuts it out; all else about it stays.
+    ///
+    /// # Errors
+    /// `enrol-no-peer`; what [`StoreError`](crate::store::StoreError) says.
+    pub async fn enable_peer(
+        &self,
+        location: &LocationId,
+        key: &PublicKey,
+        enabled: bool,
+    ) -> Result<(), EnrolError> {
+        let enrolment = self.store.enrolment(location, key).await?;
+        let peer = enrolment.ok_or(EnrolFault::NoPeer)?.peer;
+        // Whatever addresses it has: a plan that was made since shuts no one out.
+        self.put_checked(Peer { enabled, ..peer }).await
     }
 
     /// The peers of a location.
     ///
     /// # Errors
-    /// [`EnrolError::Store`].
+    /// what [`StoreError`](crate::store::StoreError) says.
     pub async fn peers(&self, location: &LocationId) -> Result<Vec<Peer>, EnrolError> {
         Ok(self.store.peers(location).await?)
     }
@@ -105,12 +166,12 @@ impl Registrar {
     /// The factors of a user.
     ///
     /// # Errors
-    /// [`EnrolError::Store`].
+    /// what [`StoreError`](crate::store::StoreError) says.
     pub async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, EnrolError> {
         Ok(self.store.factors(user).await?)
     }
 
-    /// Seals anew what an older key of the ring sealed: every factor, and the live sessions of
+    /// Reseals what an older key of the ring sealed: every factor, and the live sessions of
     /// these locations. One record in the audit trail says how many. A factor or a session that
     /// changes meanwhile keeps its change.
     ///
@@ -120,8 +181,8 @@ impl Registrar {
     /// end when the key is dropped.
     ///
     /// # Errors
-    /// [`EnrolError::Seal`] at the first factor or session that does not open;
-    /// [`EnrolError::Store`]. What was sealed anew by then stays so, and is on record where the
+    /// what [`SealError`] says at the first factor or session that does not open;
+    /// what [`StoreError`](crate::store::StoreError) says. What was resealed by then stays so, and is on record where the
     /// store takes it.
     pub async fn rotate(&self, locations: &[LocationId]) -> Result<Rotated, EnrolError> {
         let mut rotated = Rotated::default();
@@ -152,9 +213,12 @@ impl Registrar {
                 if self.ring.is_current(&factor.sealed) {
                     continue;
                 }
-                let sealed = self.seal_anew(&Row::from(&factor), &factor.sealed)?;
-                let resealed = self.store.reseal_factor(factor.id, &factor.sealed, sealed);
-                *rotated += u64::from(resealed.await?);
+                let sealed = self.seal_anew(&AssociatedData::from(&factor), &factor.sealed)?;
+                let resealed = self
+                    .store
+                    .reseal_factor(factor.id, &factor.sealed, sealed)
+                    .await;
+                *rotated += u64::from(resealed?);
             }
         }
         Ok(())
@@ -170,17 +234,30 @@ impl Registrar {
                 if self.ring.is_current(&session.psk) {
                     continue;
                 }
-                let sealed = self.seal_anew(&Row::from(&session), &session.psk)?;
-                let resealed = self.store.reseal_session(session.id, &session.psk, sealed);
-                *rotated += u64::from(resealed.await?);
+                let sealed = self.seal_anew(&AssociatedData::from(&session), &session.psk)?;
+                let resealed = self
+                    .store
+                    .reseal_session(session.id, &session.psk, sealed)
+                    .await;
+                *rotated += u64::from(resealed?);
             }
         }
         Ok(())
     }
 
-    fn seal_anew(&self, row: &Row<'_>, sealed: &Sealed) -> Result<Sealed, SealError> {
+    fn seal_anew(&self, row: &AssociatedData<'_>, sealed: &Sealed) -> Result<Sealed, SealError> {
         let secret = self.ring.open(row, sealed)?;
         self.ring.seal(row, secret.expose_secret())
+    }
+
+    fn peer_event(&self, peer: &Peer) -> AuditEvent {
+        let mut event = self.event(AuditKind::PeerPut {
+            enabled: peer.enabled,
+        });
+        event.location = Some(peer.location.clone());
+        event.user = Some(peer.user.clone());
+        event.peer = Some(peer.key);
+        event
     }
 
     fn event(&self, kind: AuditKind) -> AuditEvent {
@@ -200,7 +277,7 @@ impl Registrar {
     }
 }
 
-/// What [`Registrar::rotate`] sealed anew.
+/// What [`Registrar::rotate`] resealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Rotated {

@@ -3,20 +3,20 @@
 use super::{EnrolError, Registrar};
 use crate::assurance::FactorKind;
 use crate::factor::oidc::Identity;
-use crate::id::{FactorId, UserId};
+use crate::id::{FactorId, Label, UserId};
 
 impl Registrar {
     /// Binds a user to an identity, which is in use at once. Where the user is to prove to have it,
     /// let them enrol it from their client instead.
     ///
     /// # Errors
-    /// [`EnrolError::CredentialTaken`] when it is somebody's already;
-    /// [`EnrolError::Randomness`], [`EnrolError::Seal`]; [`EnrolError::Store`], also when the user
+    /// `enrol-credential-taken` when it is someone's already;
+    /// `enrol-randomness`, what [`SealError`](crate::seal::SealError) says; what the store says, also when the user
     /// is unknown.
     pub async fn bind_identity(
         &self,
         user: &UserId,
-        label: &str,
+        label: &Label,
         identity: &Identity,
     ) -> Result<FactorId, EnrolError> {
         let (secret, credential) = (identity.to_secret(), identity.credential());

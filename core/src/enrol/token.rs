@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{EnrolError, Registrar};
+use super::{EnrolError, EnrolFault, Registrar};
 use crate::assurance::FactorKind;
-use crate::audit::AuditKind;
+use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, TokenId, UserId};
 use crate::policy::Policy;
 use crate::store::EnrolmentToken;
 use crate::time::Timestamp;
 
-/// A token as it was issued. Shown once, to whoever hands it to the user; prints none of it.
+/// A token as it was issued. Shown once, to the person who hands it to the user; prints none of it.
 pub struct IssuedToken {
     /// Its id, which is not secret.
     pub id: TokenId,
@@ -24,7 +24,7 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// The token: `mfe_` and 43 letters, digits, hyphens and underscores. Nobody can show it again.
+    /// The token: `mfe_` and 43 letters, digits, hyphens and underscores. No one can show it again.
     pub fn expose_text(&self) -> &str {
         &self.text
     }
@@ -47,7 +47,7 @@ impl Registrar {
     /// where there are none, within this time: a second to 30 days.
     ///
     /// # Errors
-    /// [`EnrolError::TokenLifetime`], [`EnrolError::Randomness`]; [`EnrolError::Store`], also when
+    /// `enrol-token-lifetime`, `enrol-randomness`; what [`StoreError`](crate::store::StoreError) says, also when
     /// the user is unknown.
     pub async fn issue_token(
         &self,
@@ -64,7 +64,7 @@ impl Registrar {
     /// hands.
     ///
     /// # Errors
-    /// [`EnrolError::NoFactor`] when it is none of the user's; else as
+    /// `enrol-no-factor` when it is none of the user's; else as
     /// [`issue_token`](Self::issue_token).
     pub async fn issue_replacement(
         &self,
@@ -84,11 +84,24 @@ impl Registrar {
         ttl: Duration,
         replaces: Option<FactorId>,
     ) -> Result<IssuedToken, EnrolError> {
+        let (issued, token, event) = self.token(user, kinds, ttl, replaces)?;
+        self.store.put_token(token, event).await?;
+        Ok(issued)
+    }
+
+    /// A token that is not in the store yet, with the record of its issue.
+    pub(super) fn token(
+        &self,
+        user: &UserId,
+        kinds: Vec<FactorKind>,
+        ttl: Duration,
+        replaces: Option<FactorId>,
+    ) -> Result<(IssuedToken, EnrolmentToken, AuditEvent), EnrolError> {
         if !(Duration::from_secs(1)..=Policy::LONGEST).contains(&ttl) {
-            return Err(EnrolError::TokenLifetime);
+            return Err(EnrolError(EnrolFault::TokenLifetime));
         }
-        let id = TokenId::generate().map_err(|_| EnrolError::Randomness)?;
-        let text = EnrolmentToken::generate_text().map_err(|_| EnrolError::Randomness)?;
+        let id = TokenId::generate().map_err(|_| EnrolFault::Randomness)?;
+        let text = EnrolmentToken::generate_text().map_err(|_| EnrolFault::Randomness)?;
         let not_after = self.clock.now().timestamp + ttl;
         let kind = AuditKind::TokenIssued {
             token: id,
@@ -105,18 +118,18 @@ impl Registrar {
             not_after,
             replaces,
         };
-        self.store.put_token(token, event).await?;
-        Ok(IssuedToken {
+        let issued = IssuedToken {
             id,
             not_after,
             text,
-        })
+        };
+        Ok((issued, token, event))
     }
 
     /// The user's tokens that have not been used, those that are over included.
     ///
     /// # Errors
-    /// [`EnrolError::Store`].
+    /// what [`StoreError`](crate::store::StoreError) says.
     pub async fn tokens(&self, user: &UserId) -> Result<Vec<EnrolmentToken>, EnrolError> {
         Ok(self.store.tokens(user).await?)
     }
@@ -124,14 +137,14 @@ impl Registrar {
     /// Takes a token back before its use.
     ///
     /// # Errors
-    /// [`EnrolError::NoToken`]; [`EnrolError::Store`].
+    /// `enrol-no-token`; what [`StoreError`](crate::store::StoreError) says.
     pub async fn remove_token(&self, user: &UserId, token: TokenId) -> Result<(), EnrolError> {
         let tokens = self.store.tokens(user).await?;
         if !tokens.iter().any(|one| one.id == token) {
-            return Err(EnrolError::NoToken);
+            return Err(EnrolError(EnrolFault::NoToken));
         }
         let event = self.user_event(AuditKind::TokenRemoved { token }, user);
         let removed = self.store.remove_token(token, event).await?;
-        removed.then_some(()).ok_or(EnrolError::NoToken)
+        removed.then_some(()).ok_or(EnrolError(EnrolFault::NoToken))
     }
 }

@@ -4,18 +4,18 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{EnrolError, Registrar};
+use super::{EnrolError, EnrolFault, Registrar};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Code};
 use crate::factor::totp::{TotpSecret, TotpVerifier, qr_for_terminal};
-use crate::factor::{Context, MfaVerifier, Scene, Verdict, VerifyError};
-use crate::id::{AttemptId, FactorId, LocationId, UserId};
+use crate::factor::{AttemptContext, Context, MfaVerifier, Verdict, VerifyError};
+use crate::id::{AttemptId, FactorId, Label, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
-use crate::seal::{Row, SealError, Secret};
+use crate::seal::{AssociatedData, SealError, SecretBytes};
 use crate::store::{
-    Activated, Consume, FactorRecord, FactorState, Failure, FailureReason, FailureRecorded,
+    Activated, FactorFailure, FactorRecord, FactorState, FactorUse, FailureReason, FailureRecorded,
 };
 use crate::time::Timestamp;
 
@@ -38,9 +38,11 @@ impl TotpEnrolment {
     /// The URI as a QR code for a terminal.
     ///
     /// # Errors
-    /// [`EnrolError::Name`] when the names are too long for a QR code.
+    /// `enrol-name` when the names are too long for a QR code.
     pub fn expose_qr(&self) -> Result<Zeroizing<String>, EnrolError> {
-        qr_for_terminal(&self.uri).map_err(|_| EnrolError::Name)
+        qr_for_terminal(&self.uri)
+            .map_err(|_| EnrolFault::Name)
+            .map_err(EnrolError)
     }
 }
 
@@ -57,18 +59,18 @@ impl Registrar {
     /// [`Registrar::confirm_totp`].
     ///
     /// # Errors
-    /// [`EnrolError::Name`], [`EnrolError::Randomness`]; [`EnrolError::Store`], also when the user
+    /// `enrol-name`, `enrol-randomness`; what [`StoreError`](crate::store::StoreError) says, also when the user
     /// is unknown.
     pub async fn begin_totp(
         &self,
         user: &UserId,
-        label: &str,
+        label: &Label,
         issuer: &str,
     ) -> Result<TotpEnrolment, EnrolError> {
-        let secret = TotpSecret::generate().map_err(|_| EnrolError::Randomness)?;
+        let secret = TotpSecret::generate().map_err(|_| EnrolFault::Randomness)?;
         let uri = secret
             .expose_uri(issuer, user.as_str())
-            .map_err(|_| EnrolError::Name)?;
+            .map_err(|_| EnrolFault::Name)?;
         let sealed = secret.to_secret();
         let factor = self
             .add_pending(user, FactorKind::TOTP, label, &sealed)
@@ -83,11 +85,11 @@ impl Registrar {
     /// Confirms an enrolment with a first right code, which is thereby used.
     ///
     /// # Errors
-    /// [`EnrolError::WrongCode`] and [`EnrolError::UsedCode`], which count as failures of the factor
-    /// (a code with too many or too few digits does not); [`EnrolError::Locked`];
-    /// [`EnrolError::NoFactor`] when it is no pending one-time-password app of the user's;
-    /// [`EnrolError::Seal`] and [`EnrolError::Unreadable`] when its secret can't be read;
-    /// [`EnrolError::Store`].
+    /// `enrol-wrong-code` and `enrol-used-code`, which count as failures of the factor
+    /// (a code with too many or too few digits does not); `enrol-locked`;
+    /// `enrol-no-factor` when it is no pending one-time-password app of the user's;
+    /// what [`SealError`] says and `enrol-unreadable` when its secret can't be read;
+    /// what [`StoreError`](crate::store::StoreError) says.
     pub async fn confirm_totp(
         &self,
         user: &UserId,
@@ -100,21 +102,21 @@ impl Registrar {
                 && record.kind == FactorKind::TOTP
                 && record.state == FactorState::Pending
         };
-        let record = factors.iter().find(is_it).ok_or(EnrolError::NoFactor)?;
+        let record = factors.iter().find(is_it).ok_or(EnrolFault::NoFactor)?;
         let now = self.clock.now().timestamp;
         match self.verify_totp(record, code, now).await? {
-            Ok(Verdict::Proven(proof)) => self.activate(record, proof.consume).await,
+            Ok(Verdict::Proven(proof)) => self.activate(record, proof.counter).await,
             Err(VerifyError::Wrong) => self.refuse(record, FailureReason::Wrong, now).await,
             Err(VerifyError::Replayed) => self.refuse(record, FailureReason::Replayed, now).await,
-            Err(VerifyError::Unfit) => Err(EnrolError::WrongCode),
-            Err(VerifyError::Backend(source)) => Err(EnrolError::Unreadable(source)),
+            Err(VerifyError::Unfit) => Err(EnrolError(EnrolFault::WrongCode)),
+            Err(VerifyError::Backend(source)) => Err(EnrolError(EnrolFault::Unreadable(source))),
             // A code is right or wrong: it is never late, and leads to no other question.
-            Ok(Verdict::Ask(_)) => Err(EnrolError::NoFactor),
+            Ok(Verdict::Ask(_)) => Err(EnrolError(EnrolFault::NoFactor)),
             Err(
                 error @ (VerifyError::Expired
                 | VerifyError::Busy { .. }
                 | VerifyError::NotEnrollable),
-            ) => Err(EnrolError::Unreadable(error.into())),
+            ) => Err(EnrolError(EnrolFault::Unreadable(error.into()))),
         }
     }
 
@@ -125,16 +127,18 @@ impl Registrar {
         code: Code,
         now: Timestamp,
     ) -> Result<Result<Verdict, VerifyError>, SealError> {
-        let secret = self.ring.open(&Row::from(record), &record.sealed)?;
+        let secret = self
+            .ring
+            .open(&AssociatedData::from(record), &record.sealed)?;
         // A factor proves itself here as it will at a gate; the peer plays no part in a code.
         let (location, peer, attempt) = nowhere();
         let context = Context {
-            scene: Scene {
+            attempt: AttemptContext {
                 location: &location,
                 location_key: &peer,
                 peer: &peer,
                 user: &record.user,
-                attempt: &attempt,
+                id: &attempt,
                 now,
                 expires: now,
             },
@@ -146,22 +150,30 @@ impl Registrar {
         Ok(verifier.verify(&context, &Answer::Code { code }).await)
     }
 
-    async fn activate(&self, record: &FactorRecord, step: Option<u64>) -> Result<(), EnrolError> {
+    async fn activate(
+        &self,
+        record: &FactorRecord,
+        counter: Option<u64>,
+    ) -> Result<(), EnrolError> {
         let factor = record.id;
         let event = self.factor_event(AuditKind::FactorActivated, &record.user, factor);
-        let consume = Consume {
+        let factor_use = FactorUse {
             factor,
-            step,
-            swap: None,
+            counter,
+            replace_secret: None,
             credential: None,
         };
         let throttle = Throttle::default();
-        match self.store.activate_factor(consume, throttle, event).await? {
+        match self
+            .store
+            .activate_factor(factor_use, throttle, event)
+            .await?
+        {
             Activated::Activated => Ok(()),
-            Activated::Locked(lock) => Err(EnrolError::Locked(lock)),
-            Activated::NotPending => Err(EnrolError::NoFactor),
-            Activated::Replayed(_) => Err(EnrolError::UsedCode),
-            Activated::Overtaken => Err(EnrolError::NoFactor), // no swap was asked for
+            Activated::Locked(lock) => Err(EnrolError(EnrolFault::Locked(lock))),
+            Activated::NotPending => Err(EnrolError(EnrolFault::NoFactor)),
+            Activated::Replayed(_) => Err(EnrolError(EnrolFault::UsedCode)),
+            Activated::Overtaken => Err(EnrolError(EnrolFault::NoFactor)), // no swap was asked for
         }
     }
 
@@ -172,7 +184,7 @@ impl Registrar {
         reason: FailureReason,
         at: Timestamp,
     ) -> Result<(), EnrolError> {
-        let failure = Failure {
+        let failure = FactorFailure {
             factor: record.id,
             at,
             throttle: Throttle::default(),
@@ -180,11 +192,11 @@ impl Registrar {
         };
         Err(match self.store.record_failure(failure).await? {
             FailureRecorded::Counted(_) if reason == FailureReason::Replayed => {
-                EnrolError::UsedCode
+                EnrolError(EnrolFault::UsedCode)
             }
-            FailureRecorded::Counted(_) => EnrolError::WrongCode,
-            FailureRecorded::Locked(lock) => EnrolError::Locked(lock),
-            FailureRecorded::FactorGone => EnrolError::NoFactor,
+            FailureRecorded::Counted(_) => EnrolError(EnrolFault::WrongCode),
+            FailureRecorded::Locked(lock) => EnrolError(EnrolFault::Locked(lock)),
+            FailureRecorded::FactorGone => EnrolError(EnrolFault::NoFactor),
         })
     }
 
@@ -192,11 +204,11 @@ impl Registrar {
         &self,
         user: &UserId,
         kind: FactorKind,
-        label: &str,
-        secret: &Secret,
+        label: &Label,
+        secret: &SecretBytes,
     ) -> Result<FactorId, EnrolError> {
-        let id = FactorId::generate().map_err(|_| EnrolError::Randomness)?;
-        let row = Row::Factor {
+        let id = FactorId::generate().map_err(|_| EnrolFault::Randomness)?;
+        let row = AssociatedData::Factor {
             id: &id,
             user,
             kind: &kind,
@@ -207,11 +219,11 @@ impl Registrar {
             id,
             user: user.clone(),
             kind,
-            label: label.to_owned(),
+            label: label.clone(),
             credential: None,
             sealed,
             state: FactorState::Pending,
-            last_step: None,
+            last_counter: None,
             failures: Failures::default(),
         };
         self.store.add_factor(factor, event).await?;

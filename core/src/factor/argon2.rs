@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::VerifyError;
+use crate::scrub::wiping;
 
 const SALT_LEN: usize = 16;
 const HASH_LEN: usize = 32;
@@ -99,7 +100,8 @@ pub(super) async fn hash(
         let _turn = turn;
         let one = |text: &Zeroizing<Vec<u8>>| {
             let mut hash = [0; HASH_LEN];
-            argon2.hash_password_into(text, &salt.0, &mut hash)?;
+            // The text goes through a hash's blocks.
+            wiping(|| argon2.hash_password_into(text, &salt.0, &mut hash))?;
             Ok(Bytes(hash))
         };
         texts.iter().map(one).collect::<Result<_, argon2::Error>>()

@@ -11,7 +11,7 @@
 //! ES256 signatures don't matter: see [`signature`](crate::signature).
 //!
 //! How a key is kept is what its client *says* when it enrols ([`Protection`]). The platform's
-//! attestation, where there is one, is kept with the key and not judged: whoever can enrol a key
+//! attestation, where there is one, is kept with the key and not judged: anyone who can enrol a key
 //! can lie about it. So let only those enrol who are to be believed, or have keys enrolled by
 //! an administrator.
 
@@ -22,14 +22,14 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
-    VerifyError,
+    AttemptContext, Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof,
+    Registration, Verdict, VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::binding::Purpose;
 use crate::channel::message::{Answer, Challenge, Nonce, Protection};
 use crate::id::CredentialId;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::signature::{Signature, VerifyingKey};
 use crate::time::Timestamp;
 
@@ -71,7 +71,7 @@ impl DeviceKeyVerifier {
     }
 
     /// The factor's key, if it is kept well enough.
-    fn key(&self, secret: &Secret) -> Result<DeviceKey, VerifyError> {
+    fn key(&self, secret: &SecretBytes) -> Result<DeviceKey, VerifyError> {
         let key = DeviceKey::from_secret(secret).map_err(VerifyError::backend)?;
         if key.protection < self.least {
             return Err(VerifyError::backend(LessProtected));
@@ -92,10 +92,10 @@ impl MfaVerifier for DeviceKeyVerifier {
         FactorKind::DEVICE_KEY
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let key = self.key(context.secret)?;
-        let question = Question::new(Purpose::SignIn, &context.scene, self.good_for)?;
-        Ok(Asked {
+        let question = ChallengeState::new(Purpose::SignIn, &context.attempt, self.good_for)?;
+        Ok(IssuedChallenge {
             state: Some(question.to_state()),
             challenge: Challenge::Signature {
                 key_id: key.verifying_key.id(),
@@ -111,22 +111,22 @@ impl MfaVerifier for DeviceKeyVerifier {
         };
         let signature = Signature::from_base64(signature).map_err(|_| VerifyError::Unfit)?;
         let key = self.key(context.secret)?;
-        let question = Question::asked(Purpose::SignIn, context.state)?;
-        question.judge(&context.scene, &key.verifying_key, &signature)?;
+        let question = ChallengeState::asked(Purpose::SignIn, context.state)?;
+        question.judge(&context.attempt, &key.verifying_key, &signature)?;
         let assurance = Assurance {
             phishing_resistant: true,
             user_verified: key.protection >= Protection::HardwareUserVerified,
             replay_resistant: true,
             verifier_bound: true,
             hardware: key.protection >= Protection::Hardware,
-            ..Assurance::least(FactorKind::DEVICE_KEY, context.scene.now)
+            ..Assurance::least(FactorKind::DEVICE_KEY, context.attempt.now)
         };
         Ok(Proof::new(context.factor.id, assurance).into())
     }
 
-    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
-        let question = Question::new(Purpose::Enrol, &enrolling.scene, self.good_for)?;
-        Ok(Asked {
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
+        let question = ChallengeState::new(Purpose::Enrol, &enrolling.attempt, self.good_for)?;
+        Ok(IssuedChallenge {
             state: Some(question.to_state()),
             challenge: Challenge::RegisterKey {
                 nonce: question.nonce,
@@ -162,11 +162,11 @@ impl MfaVerifier for DeviceKeyVerifier {
         if key.protection < self.least {
             return Err(VerifyError::NotEnrollable);
         }
-        let question = Question::asked(Purpose::Enrol, enrolling.state)?;
-        question.judge(&enrolling.scene, &key.verifying_key, &signature)?;
+        let question = ChallengeState::asked(Purpose::Enrol, enrolling.state)?;
+        question.judge(&enrolling.attempt, &key.verifying_key, &signature)?;
         Ok(Registration::Proven(Credential {
             secret: key.to_secret(),
-            consume: None,
+            counter: None,
             id: key.credential_id(),
         }))
     }
@@ -182,7 +182,7 @@ pub struct DeviceKey {
 
 impl DeviceKey {
     /// How long an attestation may be, in bytes: chains of certificates are within it.
-    pub const LONGEST_ATTESTATION: usize = 16_384;
+    pub(crate) const LONGEST_ATTESTATION: usize = 16_384;
 
     /// A key and how it is kept. To enrol one for a user, without proof that the user has it, is an
     /// administrator's to do.
@@ -211,7 +211,7 @@ impl DeviceKey {
         self.protection
     }
 
-    /// What its platform said about it, as it came: nobody has judged it.
+    /// What its platform said about it, as it came: no one has judged it.
     pub fn attestation(&self) -> Option<&[u8]> {
         self.attestation.as_deref()
     }
@@ -223,7 +223,7 @@ impl DeviceKey {
     }
 
     /// The key as bytes, to be sealed.
-    pub fn to_secret(&self) -> Secret {
+    pub fn to_secret(&self) -> SecretBytes {
         let stored = Stored {
             version: VERSION,
             public_key: BASE64.encode(self.verifying_key.spki()),
@@ -231,14 +231,14 @@ impl DeviceKey {
             attestation: self.attestation.as_deref().map(|a| BASE64.encode(a)),
         };
         // Texts and a number: there is nothing that JSON could not say.
-        Secret::new(serde_json::to_vec(&stored).unwrap_or_default())
+        SecretBytes::new(serde_json::to_vec(&stored).unwrap_or_default())
     }
 
     /// Reads what [`to_secret`](Self::to_secret) wrote.
     ///
     /// # Errors
     /// [`InvalidDeviceKey`] for anything else.
-    pub fn from_secret(secret: &Secret) -> Result<Self, InvalidDeviceKey> {
+    pub fn from_secret(secret: &SecretBytes) -> Result<Self, InvalidDeviceKey> {
         let stored: Stored =
             serde_json::from_slice(secret.expose_secret()).map_err(|_| InvalidDeviceKey)?;
         if stored.version != VERSION {
@@ -258,7 +258,7 @@ impl DeviceKey {
 
 /// Stored bytes that are not a device key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stored device key can't be read: enrol it anew")]
+#[error("the stored device key can't be read: enrol it again")]
 pub struct InvalidDeviceKey;
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -280,33 +280,37 @@ struct Stored {
 }
 
 /// A question that stands: version, purpose, nonce (32) and expiry (8) in the verifier's memory.
-struct Question {
+struct ChallengeState {
     purpose: Purpose,
     nonce: Nonce,
     expires_at: Timestamp,
 }
 
-impl Question {
-    fn new(purpose: Purpose, scene: &Scene<'_>, good_for: Duration) -> Result<Self, VerifyError> {
+impl ChallengeState {
+    fn new(
+        purpose: Purpose,
+        attempt: &AttemptContext<'_>,
+        good_for: Duration,
+    ) -> Result<Self, VerifyError> {
         Ok(Self {
             purpose,
             nonce: Nonce::generate().map_err(VerifyError::backend)?,
-            expires_at: scene.expires.min(scene.now + good_for),
+            expires_at: attempt.expires.min(attempt.now + good_for),
         })
     }
 
-    fn to_state(&self) -> Secret {
+    fn to_state(&self) -> SecretBytes {
         let mut bytes = vec![VERSION, self.purpose.code()];
         bytes.extend(self.nonce.as_bytes());
         bytes.extend(self.expires_at.as_millis().to_be_bytes());
-        Secret::new(bytes)
+        SecretBytes::new(bytes)
     }
 
-    fn asked(purpose: Purpose, state: Option<&Secret>) -> Result<Self, VerifyError> {
+    fn asked(purpose: Purpose, state: Option<&SecretBytes>) -> Result<Self, VerifyError> {
         Self::from_state(purpose, state).ok_or_else(|| VerifyError::backend(NotAsked))
     }
 
-    fn from_state(purpose: Purpose, state: Option<&Secret>) -> Option<Self> {
+    fn from_state(purpose: Purpose, state: Option<&SecretBytes>) -> Option<Self> {
         let [VERSION, code, rest @ ..] = state?.expose_secret() else {
             return None;
         };
@@ -321,14 +325,14 @@ impl Question {
     /// Whether the signature answers the question, by this key and in time.
     fn judge(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         key: &VerifyingKey,
         signature: &Signature,
     ) -> Result<(), VerifyError> {
-        if scene.now >= self.expires_at {
+        if attempt.now >= self.expires_at {
             return Err(VerifyError::Expired);
         }
-        let message = scene
+        let message = attempt
             .binding()
             .signed_message(self.purpose, &self.nonce, self.expires_at);
         if key.verifies(&message, signature) {

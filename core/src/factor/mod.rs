@@ -9,14 +9,6 @@ mod argon2;
 pub mod device_key;
 #[cfg(feature = "email-code")]
 pub mod email_code;
-#[cfg(any(feature = "oidc", feature = "webauthn"))]
-mod kept;
-#[cfg(feature = "oidc")]
-pub mod oidc;
-#[cfg(feature = "password")]
-pub mod password;
-#[cfg(feature = "recovery-codes")]
-pub mod recovery_codes;
 #[cfg(all(
     test,
     any(
@@ -27,7 +19,16 @@ pub mod recovery_codes;
         feature = "recovery-codes"
     )
 ))]
-mod stage;
+mod harness;
+#[cfg(feature = "oidc")]
+pub mod oidc;
+mod owned;
+#[cfg(feature = "password")]
+pub mod password;
+#[cfg(any(feature = "oidc", feature = "webauthn"))]
+mod persisted;
+#[cfg(feature = "recovery-codes")]
+pub mod recovery_codes;
 #[cfg(feature = "totp")]
 pub mod totp;
 #[cfg(feature = "webauthn")]
@@ -37,12 +38,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use owned::{OwnedAttemptContext, OwnedEnrolContext, OwnedFactor, OwnedVerifierContext};
+
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::binding::Binding;
 use crate::channel::message::{Answer, Challenge};
 use crate::id::{AttemptId, CredentialId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::store::FactorRecord;
 use crate::time::Timestamp;
 
@@ -51,20 +54,24 @@ use crate::time::Timestamp;
 #[non_exhaustive]
 pub struct Context<'a> {
     /// Where the peer wants in, and by which peer.
-    pub scene: Scene<'a>,
+    pub attempt: AttemptContext<'a>,
     /// The enrolled factor as the store has it.
     pub factor: &'a FactorRecord,
     /// The factor's secret, opened.
-    pub secret: &'a Secret,
+    pub secret: &'a SecretBytes,
     /// What the verifier asked to remember when it asked; `None` while it is to ask.
-    pub state: Option<&'a Secret>,
+    pub state: Option<&'a SecretBytes>,
 }
 
 impl<'a> Context<'a> {
     /// What the gate hands to a verifier that is to ask; for tests of your own.
-    pub const fn new(scene: Scene<'a>, factor: &'a FactorRecord, secret: &'a Secret) -> Self {
+    pub const fn new(
+        attempt: AttemptContext<'a>,
+        factor: &'a FactorRecord,
+        secret: &'a SecretBytes,
+    ) -> Self {
         Self {
-            scene,
+            attempt,
             factor,
             secret,
             state: None,
@@ -73,7 +80,7 @@ impl<'a> Context<'a> {
 
     /// The same for a verifier that is to judge, with what it asked to remember.
     #[must_use]
-    pub const fn remembering(mut self, state: Option<&'a Secret>) -> Self {
+    pub const fn remembering(mut self, state: Option<&'a SecretBytes>) -> Self {
         self.state = state;
         self
     }
@@ -84,18 +91,18 @@ impl<'a> Context<'a> {
 #[non_exhaustive]
 pub struct Enrolling<'a> {
     /// Where, and by which peer.
-    pub scene: Scene<'a>,
+    pub attempt: AttemptContext<'a>,
     /// The factors that the user has.
     pub factors: &'a [FactorRecord],
     /// What the verifier asked to remember when it asked; `None` while it is to ask.
-    pub state: Option<&'a Secret>,
+    pub state: Option<&'a SecretBytes>,
 }
 
 impl<'a> Enrolling<'a> {
     /// What the gate hands to a verifier that is to ask; for tests of your own.
-    pub const fn new(scene: Scene<'a>, factors: &'a [FactorRecord]) -> Self {
+    pub const fn new(attempt: AttemptContext<'a>, factors: &'a [FactorRecord]) -> Self {
         Self {
-            scene,
+            attempt,
             factors,
             state: None,
         }
@@ -103,7 +110,7 @@ impl<'a> Enrolling<'a> {
 
     /// The same for a verifier that is to judge, with what it asked to remember.
     #[must_use]
-    pub const fn remembering(mut self, state: Option<&'a Secret>) -> Self {
+    pub const fn remembering(mut self, state: Option<&'a SecretBytes>) -> Self {
         self.state = state;
         self
     }
@@ -111,7 +118,7 @@ impl<'a> Enrolling<'a> {
 
 /// An attempt: who, where and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub struct AttemptContext<'a> {
     /// Where the peer wants in.
     pub location: &'a LocationId,
     /// The location's public key, which clients know it by.
@@ -121,21 +128,21 @@ pub struct Scene<'a> {
     /// Its owner.
     pub user: &'a UserId,
     /// The run of the ceremony.
-    pub attempt: &'a AttemptId,
+    pub id: &'a AttemptId,
     /// The wall clock of the gate.
     pub now: Timestamp,
     /// When the attempt is over.
     pub expires: Timestamp,
 }
 
-impl Scene<'_> {
+impl AttemptContext<'_> {
     /// What a proof is bound to, so that it is worth nothing in another attempt, for another peer
     /// or at another location.
     pub const fn binding(&self) -> Binding<'_> {
         Binding {
             location: self.location_key,
             peer: self.peer,
-            attempt: self.attempt,
+            attempt: self.id,
         }
     }
 }
@@ -145,9 +152,9 @@ impl Scene<'_> {
 /// # Contract
 /// - `verify` compares secrets in constant time and is free of side effects that a second call
 ///   would notice: what must happen once (a one-time code's step, a recovery code's end) goes into
-///   [`Proof::consume`] and [`Proof::update`], and the store does it atomically with the admission.
+///   [`Proof::counter`] and [`Proof::replace_secret`], and the store does it atomically with the admission.
 /// - What a verifier must remember between a question and its answer (a nonce, a ceremony's state)
-///   goes into [`Asked::state`]. The gate keeps it under the attempt while the question stands:
+///   goes into [`IssuedChallenge::state`]. The gate keeps it under the attempt while the question stands:
 ///   until a right answer, another question, or the attempt's end. One answer is judged at a time.
 /// - All calls may be dropped at any await; the gate treats that, an error, a panic and a
 ///   time-out alike: not admitted.
@@ -161,7 +168,7 @@ pub trait MfaVerifier: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`VerifyError`], see its variants.
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError>;
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError>;
 
     /// Whether `answer` is right, or what to ask next.
     ///
@@ -175,7 +182,7 @@ pub trait MfaVerifier: Send + Sync + 'static {
     /// # Errors
     /// [`VerifyError::NotEnrollable`], which is what the trait's own does; else as
     /// [`challenge`](Self::challenge).
-    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
         _ = enrolling;
         Err(VerifyError::NotEnrollable)
     }
@@ -197,14 +204,14 @@ pub trait MfaVerifier: Send + Sync + 'static {
 
 /// A question to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct IssuedChallenge {
     /// What to ask.
     pub challenge: Challenge,
     /// What the verifier must remember to judge the answer.
-    pub state: Option<Secret>,
+    pub state: Option<SecretBytes>,
 }
 
-impl From<Challenge> for Asked {
+impl From<Challenge> for IssuedChallenge {
     fn from(challenge: Challenge) -> Self {
         Self {
             challenge,
@@ -219,7 +226,7 @@ pub enum Verdict {
     /// The factor is passed.
     Proven(Box<Proof>),
     /// There is more to ask, or to wait for. Not a failure, and not counted as one.
-    Ask(Asked),
+    Ask(IssuedChallenge),
 }
 
 impl From<Proof> for Verdict {
@@ -237,11 +244,11 @@ pub struct Proof {
     pub assurance: Assurance,
     /// A number that only grows, taken by this answer: for a one-time password, its time step. The
     /// store accepts each step of a factor once, and none that is not greater than the last.
-    pub consume: Option<u64>,
+    pub counter: Option<u64>,
     /// The factor's secret from now on, where the answer changes it: a recovery code is gone, a
     /// counter has grown. The store puts it in the place of the one that was read, if that is still
     /// there, in the transaction that admits.
-    pub update: Option<Secret>,
+    pub replace_secret: Option<SecretBytes>,
     /// The factor's credential from now on, where the answer shows that it is this one: a person
     /// who was known by an address turns out to be that subject. In that same transaction; if
     /// another factor of the kind has it, the answer counts as wrong.
@@ -256,8 +263,8 @@ impl Proof {
         Self {
             factor,
             assurance,
-            consume: None,
-            update: None,
+            counter: None,
+            replace_secret: None,
             credential: None,
             not_after: None,
         }
@@ -270,16 +277,16 @@ pub enum Registration {
     /// The user holds the new factor.
     Proven(Credential),
     /// There is more to ask, or to wait for.
-    Ask(Asked),
+    Ask(IssuedChallenge),
 }
 
 /// A new factor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// Its secret and parameters.
-    pub secret: Secret,
-    /// The step that the proof took, as in [`Proof::consume`].
-    pub consume: Option<u64>,
+    pub secret: SecretBytes,
+    /// The step that the proof took, as in [`Proof::counter`].
+    pub counter: Option<u64>,
     /// What makes it unlike all others of its kind, where two users must not have the same.
     pub id: Option<CredentialId>,
 }

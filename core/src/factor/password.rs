@@ -8,7 +8,7 @@
 //! - Unicode, in Normalization Form C (RFC 8265, section 4.2.2), whole: nothing is cut off.
 //! - Stored as an Argon2id hash with a salt of 128 bits: 64 MiB, 3 passes, 4 lanes, the second
 //!   recommendation of RFC 9106, section 4. When that changes, the next right answer stores the
-//!   password anew.
+//!   password again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,12 +20,13 @@ use zeroize::Zeroizing;
 
 use super::argon2::{self, Cost, Hash, Salt};
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Verdict, VerifyError,
+    Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof, Registration, Verdict,
+    VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::{Answer, Challenge};
 use crate::id::UserId;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 
 const VERSION: u8 = 1;
 /// Characters, by Unicode code points. NIST asks for 64 at least.
@@ -36,7 +37,7 @@ const COST: Cost = Cost {
     lanes: 4,
 };
 
-/// Passwords that nobody may choose.
+/// Passwords that no one may choose.
 pub trait Blocklist: Send + Sync + 'static {
     /// Whether this user may not have this password, which comes normalised: because it is common
     /// or leaked, or says who the user or what the service is. Answers at once: look things up in
@@ -79,7 +80,7 @@ impl PasswordVerifier {
     }
 
     /// What a hash costs, in place of RFC 9106's: memory in KiB, passes, lanes. Less than that
-    /// makes a stolen hash easier to guess at. A cost that Argon2 does not have verifies nobody.
+    /// makes a stolen hash easier to guess at. A cost that Argon2 does not have verifies no one.
     #[must_use]
     pub const fn danger_cost(mut self, memory: u32, passes: u32, lanes: u32) -> Self {
         self.cost = Cost {
@@ -96,7 +97,7 @@ impl PasswordVerifier {
     /// # Errors
     /// [`VerifyError::Unfit`] for a password that may not be chosen; [`VerifyError::Backend`] when
     /// it can't be hashed.
-    pub async fn secret(&self, user: &UserId, password: &str) -> Result<Secret, VerifyError> {
+    pub async fn secret(&self, user: &UserId, password: &str) -> Result<SecretBytes, VerifyError> {
         let password = Password::new(password).ok_or(VerifyError::Unfit)?;
         let shortest = usize::try_from(self.shortest).map_err(VerifyError::backend)?;
         let is_blocked = |list: &Arc<dyn Blocklist>| list.holds(user, &password.0);
@@ -107,7 +108,7 @@ impl PasswordVerifier {
         self.stored(&password).await
     }
 
-    async fn stored(&self, password: &Password) -> Result<Secret, VerifyError> {
+    async fn stored(&self, password: &Password) -> Result<SecretBytes, VerifyError> {
         let salt = Salt::generate()?;
         let hash = password.hash(&salt, self.cost).await?;
         let stored = Stored {
@@ -117,7 +118,7 @@ impl PasswordVerifier {
             hash,
         };
         serde_json::to_vec(&stored)
-            .map(Secret::new)
+            .map(SecretBytes::new)
             .map_err(VerifyError::backend)
     }
 }
@@ -143,7 +144,7 @@ impl MfaVerifier for PasswordVerifier {
         FactorKind::PASSWORD
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         Stored::read(context.secret)?;
         Ok(Challenge::Password {}.into())
     }
@@ -158,15 +159,15 @@ impl MfaVerifier for PasswordVerifier {
         if !bool::from(stored.hash.is_same(&hash)) {
             return Err(VerifyError::Wrong);
         }
-        let assurance = Assurance::least(FactorKind::PASSWORD, context.scene.now);
+        let assurance = Assurance::least(FactorKind::PASSWORD, context.attempt.now);
         let mut proof = Proof::new(context.factor.id, assurance);
         if stored.cost != self.cost {
-            proof.update = Some(self.stored(&password).await?);
+            proof.replace_secret = Some(self.stored(&password).await?);
         }
         Ok(proof.into())
     }
 
-    async fn register(&self, _: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+    async fn register(&self, _: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
         let shortest = self.shortest;
         Ok(Challenge::ChoosePassword { shortest }.into())
     }
@@ -179,10 +180,10 @@ impl MfaVerifier for PasswordVerifier {
         let Answer::Password { password } = answer else {
             return Err(VerifyError::Unfit);
         };
-        let user = enrolling.scene.user;
+        let user = enrolling.attempt.user;
         Ok(Registration::Proven(Credential {
             secret: self.secret(user, password.expose_secret()).await?,
-            consume: None,
+            counter: None,
             id: None,
         }))
     }
@@ -220,7 +221,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn read(secret: &Secret) -> Result<Self, VerifyError> {
+    fn read(secret: &SecretBytes) -> Result<Self, VerifyError> {
         serde_json::from_slice(secret.expose_secret())
             .ok()
             .filter(|stored: &Self| stored.version == VERSION)
@@ -229,13 +230,13 @@ impl Stored {
 }
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the stored password can't be read: set it anew")]
+#[error("the stored password can't be read: set it again")]
 struct Unreadable;
 
 /// What the fuzz target calls: whether a factor's secret can be read. Not a part of the crate as it
 /// is built elsewhere.
 #[cfg(any(test, fuzzing))]
-pub fn fuzz_stored(secret: &Secret) -> bool {
+pub fn fuzz_stored(secret: &SecretBytes) -> bool {
     Stored::read(secret).is_ok()
 }
 

@@ -7,8 +7,8 @@
 //! random bits is plenty. An answer costs one hash, however many codes are left, and is compared
 //! with all ten in constant time.
 //!
-//! A code is spent by [`Proof::update`]: the store swaps the set for one in which it is marked, if
-//! nobody has changed the set meanwhile, in the transaction that admits. So two gates of one
+//! A code is spent by [`Proof::replace_secret`]: the store swaps the set for one in which it is marked, if
+//! no one has changed the set meanwhile, in the transaction that admits. So two gates of one
 //! deployment can't both take it. A spent code is told from a wrong one, and counted as wrong.
 
 use std::sync::LazyLock;
@@ -21,11 +21,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::argon2::{self, Cost, Hash, Salt};
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Verdict, VerifyError,
+    Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof, Registration, Verdict,
+    VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
-use crate::channel::message::{Answer, Challenge, Hidden};
-use crate::seal::Secret;
+use crate::channel::message::{Answer, Challenge, SecretString};
+use crate::seal::SecretBytes;
 
 const VERSION: u8 = 1;
 /// How many codes a set has.
@@ -56,7 +57,7 @@ impl MfaVerifier for RecoveryCodeVerifier {
         FactorKind::RECOVERY_CODES
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let left = Stored::read(context.secret)?.left();
         if left == 0 {
             return Err(VerifyError::backend(NoneLeft));
@@ -86,17 +87,17 @@ impl MfaVerifier for RecoveryCodeVerifier {
         }
         let assurance = Assurance {
             replay_resistant: true,
-            ..Assurance::least(FactorKind::RECOVERY_CODES, context.scene.now)
+            ..Assurance::least(FactorKind::RECOVERY_CODES, context.attempt.now)
         };
         let mut proof = Proof::new(context.factor.id, assurance);
-        proof.update = Some(stored.to_secret());
+        proof.replace_secret = Some(stored.to_secret());
         Ok(proof.into())
     }
 
-    async fn register(&self, _: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+    async fn register(&self, _: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
         let codes = RecoveryCodes::generate().map_err(VerifyError::backend)?;
         let shown = codes.0.iter().map(Code::shown).collect::<Option<_>>();
-        Ok(Asked {
+        Ok(IssuedChallenge {
             challenge: Challenge::KeepRecoveryCodes {
                 codes: shown.ok_or_else(|| VerifyError::backend(Unreadable))?,
             },
@@ -121,7 +122,7 @@ impl MfaVerifier for RecoveryCodeVerifier {
         }
         Ok(Registration::Proven(Credential {
             secret: codes.to_secret().await?,
-            consume: None,
+            counter: None,
             id: None,
         }))
     }
@@ -145,7 +146,7 @@ impl RecoveryCodes {
         Ok(Self(codes))
     }
 
-    /// The codes as a user keeps them. Whoever calls this is answerable for where they go: they
+    /// The codes as a user keeps them. The caller is responsible for where they go: they
     /// are shown once.
     pub fn expose(&self) -> Vec<Zeroizing<String>> {
         self.0.iter().map(Code::text).collect()
@@ -156,7 +157,7 @@ impl RecoveryCodes {
     ///
     /// # Errors
     /// [`VerifyError::Backend`] when they can't be hashed.
-    pub async fn to_secret(&self) -> Result<Secret, VerifyError> {
+    pub async fn to_secret(&self) -> Result<SecretBytes, VerifyError> {
         let salt = Salt::generate()?;
         let texts = self.0.iter().map(Code::to_bytes).collect();
         let hashes = argon2::hash(texts, &salt, COST).await?;
@@ -172,16 +173,16 @@ impl RecoveryCodes {
         Ok(stored.to_secret())
     }
 
-    fn to_state(&self) -> Secret {
+    fn to_state(&self) -> SecretBytes {
         let mut bytes = Vec::with_capacity(1 + CODES * CODE_LEN); // no copies left by growing
         bytes.push(VERSION);
         for code in &self.0 {
             bytes.extend(code.0);
         }
-        Secret::new(bytes)
+        SecretBytes::new(bytes)
     }
 
-    fn from_state(state: &Secret) -> Option<Self> {
+    fn from_state(state: &SecretBytes) -> Option<Self> {
         let [VERSION, codes @ ..] = state.expose_secret() else {
             return None;
         };
@@ -229,8 +230,8 @@ impl Code {
         text
     }
 
-    fn shown(&self) -> Option<Hidden> {
-        Hidden::new(std::mem::take(&mut *self.text()))
+    fn shown(&self) -> Option<SecretString> {
+        SecretString::new(std::mem::take(&mut *self.text()))
     }
 
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -284,16 +285,16 @@ struct StoredCode {
 }
 
 impl Stored {
-    fn read(secret: &Secret) -> Result<Self, VerifyError> {
+    fn read(secret: &SecretBytes) -> Result<Self, VerifyError> {
         serde_json::from_slice(secret.expose_secret())
             .ok()
             .filter(|stored: &Self| stored.version == VERSION)
             .ok_or_else(|| VerifyError::backend(Unreadable))
     }
 
-    fn to_secret(&self) -> Secret {
+    fn to_secret(&self) -> SecretBytes {
         // Texts and numbers: there is nothing that JSON could not say.
-        Secret::new(serde_json::to_vec(self).unwrap_or_default())
+        SecretBytes::new(serde_json::to_vec(self).unwrap_or_default())
     }
 
     fn left(&self) -> usize {

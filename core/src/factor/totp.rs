@@ -7,18 +7,19 @@ use std::fmt;
 
 use async_trait::async_trait;
 use data_encoding::BASE32_NOPAD;
-use qrcode::QrCode;
-use qrcode::render::unicode::Dense1x2;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::Zeroizing;
 
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Verdict, VerifyError,
+    Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof, Registration, Verdict,
+    VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
-use crate::channel::message::{Answer, Challenge, Code, Hidden};
-use crate::seal::Secret;
+use crate::channel::message::{Answer, Challenge, Code, SecretString};
+use crate::qr;
+use crate::scrub::wiping;
+use crate::seal::SecretBytes;
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -97,8 +98,10 @@ impl TotpSecret {
     /// # Errors
     /// [`InvalidTotp`] does not come from a secret that was made by this type's constructors.
     pub fn code(&self, at: Timestamp) -> Result<Code, InvalidTotp> {
-        let code = Zeroizing::new(self.totp()?.generate(at.as_secs()).to_string());
-        code.parse().map_err(|_| InvalidTotp)
+        wiping(|| {
+            let code = Zeroizing::new(self.totp()?.generate(at.as_secs()).to_string());
+            code.parse().map_err(|_| InvalidTotp)
+        })
     }
 
     /// The number of the time step at a time (RFC 6238, section 4.2).
@@ -110,6 +113,10 @@ impl TotpSecret {
     /// code it takes the greatest of them, so that a replay finds none left. Each of the three is
     /// compared whole: how long that takes tells nothing.
     fn check(&self, code: &Code, at: Timestamp) -> Result<Option<u64>, InvalidTotp> {
+        wiping(|| self.compare(code, at))
+    }
+
+    fn compare(&self, code: &Code, at: Timestamp) -> Result<Option<u64>, InvalidTotp> {
         let totp = self.totp()?;
         let step = self.step(at);
         let mut is_right = Choice::from(0);
@@ -148,19 +155,19 @@ impl TotpSecret {
     }
 
     /// The secret and its parameters as bytes, to be sealed.
-    pub fn to_secret(&self) -> Secret {
+    pub fn to_secret(&self) -> SecretBytes {
         let mut bytes = Vec::with_capacity(HEADER_LEN + self.secret.len());
         bytes.extend([VERSION, self.algorithm_code(), self.digits]);
         bytes.extend(self.period.to_be_bytes());
         bytes.extend(&*self.secret);
-        Secret::new(bytes)
+        SecretBytes::new(bytes)
     }
 
     /// Reads what [`TotpSecret::to_secret`] wrote.
     ///
     /// # Errors
     /// [`InvalidTotp`] for anything else.
-    pub fn from_secret(secret: &Secret) -> Result<Self, InvalidTotp> {
+    pub fn from_secret(secret: &SecretBytes) -> Result<Self, InvalidTotp> {
         let [VERSION, algorithm, digits, high, low, secret @ ..] = secret.expose_secret() else {
             return Err(InvalidTotp);
         };
@@ -225,13 +232,7 @@ pub struct InvalidTotp;
 /// # Errors
 /// [`InvalidTotp`] when the URI is too long for a QR code.
 pub fn qr_for_terminal(uri: &str) -> Result<Zeroizing<String>, InvalidTotp> {
-    let code = QrCode::new(uri).map_err(|_| InvalidTotp)?;
-    let mut drawing = code.render::<Dense1x2>();
-    let drawn = drawing
-        .dark_color(Dense1x2::Light)
-        .light_color(Dense1x2::Dark)
-        .build();
-    Ok(Zeroizing::new(drawn))
+    qr::for_terminal(uri).ok_or(InvalidTotp)
 }
 
 /// Verifies one-time passwords.
@@ -252,7 +253,7 @@ impl MfaVerifier for TotpVerifier {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let secret = TotpSecret::from_secret(context.secret).map_err(VerifyError::backend)?;
         let digits = secret.digits();
         Ok(Challenge::Code { digits }.into())
@@ -260,9 +261,9 @@ impl MfaVerifier for TotpVerifier {
 
     async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
         let secret = TotpSecret::from_secret(context.secret).map_err(VerifyError::backend)?;
-        let now = context.scene.now;
+        let now = context.attempt.now;
         let step = taken(&secret, answer, now)?;
-        if context.factor.last_step.is_some_and(|last| step <= last) {
+        if context.factor.last_counter.is_some_and(|last| step <= last) {
             return Err(VerifyError::Replayed);
         }
         let assurance = Assurance {
@@ -270,22 +271,22 @@ impl MfaVerifier for TotpVerifier {
             ..Assurance::least(FactorKind::TOTP, now)
         };
         let proof = Proof {
-            consume: Some(step),
+            counter: Some(step),
             ..Proof::new(context.factor.id, assurance)
         };
         Ok(proof.into())
     }
 
     /// The gate makes the secret and shows it to the client once.
-    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
         let secret = TotpSecret::generate().map_err(VerifyError::backend)?;
-        let (location, user) = (enrolling.scene.location, enrolling.scene.user);
+        let (location, user) = (enrolling.attempt.location, enrolling.attempt.user);
         let uri = secret
             .expose_uri(location.as_str(), user.as_str())
             .map_err(VerifyError::backend)?;
-        let uri = Hidden::new(String::clone(&uri)).ok_or(VerifyError::NotEnrollable)?;
+        let uri = SecretString::new(String::clone(&uri)).ok_or(VerifyError::NotEnrollable)?;
         let digits = secret.digits();
-        Ok(Asked {
+        Ok(IssuedChallenge {
             challenge: Challenge::RegisterTotp { uri, digits },
             state: Some(secret.to_secret()),
         })
@@ -298,10 +299,10 @@ impl MfaVerifier for TotpVerifier {
     ) -> Result<Registration, VerifyError> {
         let secret = enrolling.state.ok_or(VerifyError::Unfit)?;
         let totp = TotpSecret::from_secret(secret).map_err(VerifyError::backend)?;
-        let step = taken(&totp, answer, enrolling.scene.now)?;
+        let step = taken(&totp, answer, enrolling.attempt.now)?;
         Ok(Registration::Proven(Credential {
             secret: secret.clone(),
-            consume: Some(step),
+            counter: Some(step),
             id: None,
         }))
     }

@@ -11,11 +11,11 @@ use crate::audit::AuditEvent;
 use crate::authorise::Admission;
 use crate::channel::message::{Answer, Challenge, Denied, Offer, Refusal, Status};
 use crate::factor::{Credential, Proof};
-use crate::id::{AttemptId, FactorId, Generation, LocationId, SessionId, TokenId, UserId};
+use crate::id::{AttemptId, FactorId, Generation, Label, LocationId, SessionId, TokenId, UserId};
 use crate::interface::PeerConfig;
 use crate::key::PublicKey;
-use crate::seal::Secret;
-use crate::store::{EndReason, Enrolment, FactorRecord, Failure};
+use crate::seal::SecretBytes;
+use crate::store::{EndReason, Enrolment, FactorFailure, FactorRecord};
 use crate::time::Timestamp;
 
 /// What the shell is to do. Each is answered by the input that it names; no answer is needed where
@@ -42,7 +42,7 @@ pub enum Action {
         /// The attempt.
         attempt: AttemptId,
         /// Whose factor.
-        subject: Box<Subject>,
+        context: Box<FactorContext>,
         /// When the attempt is over.
         expires: Timestamp,
     },
@@ -51,7 +51,7 @@ pub enum Action {
         /// The attempt.
         attempt: AttemptId,
         /// Whose factor.
-        subject: Box<Subject>,
+        context: Box<FactorContext>,
         /// The answer.
         answer: Answer,
         /// When the attempt is over.
@@ -63,7 +63,7 @@ pub enum Action {
         /// The attempt.
         attempt: AttemptId,
         /// Whose factor.
-        subject: Box<Subject>,
+        context: Box<FactorContext>,
         /// What it proved.
         proof: Box<Proof>,
         /// The audit record.
@@ -97,7 +97,7 @@ pub enum Action {
         /// Who enrols.
         enrolment: Arc<Enrolment>,
         /// What the verifier remembers of its question.
-        state: Option<Secret>,
+        state: Option<SecretBytes>,
         /// The answer.
         answer: Answer,
         /// When the attempt is over.
@@ -112,7 +112,7 @@ pub enum Action {
         /// The factor's kind.
         kind: FactorKind,
         /// Its label.
-        label: String,
+        label: Label,
         /// The factor.
         credential: Box<Credential>,
         /// The token to use up.
@@ -127,7 +127,7 @@ pub enum Action {
         /// The attempt.
         attempt: AttemptId,
         /// The failure.
-        failure: Box<Failure>,
+        failure: Box<FactorFailure>,
     },
     /// Derive the preshared key, seal it and make the session durable; answer with
     /// [`Input::Opened`].
@@ -198,6 +198,15 @@ pub enum Action {
         /// The peers.
         peers: Vec<PublicKey>,
     },
+    /// Read who is on the interface; answer with [`Input::Listed`].
+    List,
+    /// Read the preshared key of a leased peer's session; answer with [`Input::Restored`].
+    Restore {
+        /// The peer.
+        peer: PublicKey,
+        /// Its session.
+        session: SessionId,
+    },
     /// Read whether the store still backs a lease; answer with [`Input::Checked`].
     Check {
         /// The peer.
@@ -219,7 +228,7 @@ pub enum Action {
 /// Whose factor a verifier is asked about.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Subject {
+pub struct FactorContext {
     /// Where.
     pub location: LocationId,
     /// The peer.
@@ -229,7 +238,7 @@ pub struct Subject {
     /// The factor.
     pub factor: FactorRecord,
     /// What the verifier remembers of its question.
-    pub state: Option<Secret>,
+    pub state: Option<SecretBytes>,
 }
 
 /// What to reply to a client.

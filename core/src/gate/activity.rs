@@ -1,7 +1,7 @@
-//! Looks at what live leases do, where the policy asks: whether they carry payload, and where their
-//! peers are.
+//! Samples of live leases, where the policy asks: whether they carry payload, and where their peers
+//! are.
 //!
-//! One read of the interface tells of all its peers, so that looks are moved to common times: as
+//! One read of the interface tells of all its peers, so that samples are moved to common times: as
 //! many leases as there are cost as many reads as one. They are far apart while nothing can be due
 //! soon, and closer when something may be.
 
@@ -13,7 +13,7 @@ use super::action::Action;
 use super::deadline::{Due, OfLease};
 use super::event::Event;
 use super::input::Unavailable;
-use super::roaming::{Finding, Whereabouts};
+use super::roaming::{EndpointTracker, RoamingEvent};
 use crate::audit::AuditKind;
 use crate::interface::Activity;
 use crate::key::PublicKey;
@@ -37,11 +37,11 @@ pub(super) struct Watch {
     bytes: u64,
     /// Of payload, where the interface counts it.
     payload: u64,
-    whereabouts: Whereabouts,
-    /// When to look next.
+    endpoint: EndpointTracker,
+    /// When the next sample is due.
     pub(super) next: Instant,
-    /// Whether a look is under way, so that `next` is past.
-    pub(super) is_looking: bool,
+    /// Whether a sample is under way, so that `next` is past.
+    pub(super) is_sampling: bool,
 }
 
 impl Watch {
@@ -52,26 +52,32 @@ impl Watch {
             read: now,
             bytes: 0,
             payload: 0,
-            whereabouts: Whereabouts::new(now),
+            endpoint: EndpointTracker::new(now),
             next: now,
-            is_looking: false,
+            is_sampling: false,
         };
-        watch.next = watch.next_look(now, policy)?;
+        watch.next = watch.next_sample(now, policy)?;
         Some(Box::new(watch))
     }
 
-    fn next_look(&self, now: Instant, policy: &Policy) -> Option<Instant> {
+    /// The same watch under another policy; `None` where that does not ask.
+    pub(super) fn under(mut watch: Box<Self>, now: Instant, policy: &Policy) -> Option<Box<Self>> {
+        watch.next = watch.next_sample(now, policy)?;
+        Some(watch)
+    }
+
+    fn next_sample(&self, now: Instant, policy: &Policy) -> Option<Instant> {
         let activity = policy.inactivity.map(|limit| self.next_count(now, limit));
         let place = match policy.endpoint_change {
             EndpointChange::Off => None,
             EndpointChange::Warn | EndpointChange::Reauthenticate => {
-                Some(self.whereabouts.next_look(now))
+                Some(self.endpoint.next_sample(now))
             }
         };
         [activity, place].into_iter().flatten().min()
     }
 
-    /// When to count bytes: payload is dated by the look that finds it, so a lease that rests ends
+    /// When to count bytes: payload is dated by the sample that finds it, so a lease that rests ends
     /// late by the distance of two looks at the most. That is a quarter of `limit`, and an eighth
     /// when the end is near.
     fn next_count(&self, now: Instant, limit: Duration) -> Instant {
@@ -86,7 +92,7 @@ impl Watch {
 
     /// Takes a count in.
     fn count(&mut self, now: Instant, seen: &Activity) {
-        // An interface that installed the peer anew counts from zero.
+        // An interface that installed the peer again counts from zero.
         let grown = |from: u64, to: u64| to.checked_sub(from).unwrap_or(to);
         let bytes = seen.received.saturating_add(seen.sent);
         let is_active = seen.payload.map_or_else(
@@ -112,13 +118,14 @@ pub(super) fn aligned(at: Instant, apart: Duration) -> Instant {
 }
 
 impl Machine {
-    /// A look at a peer's lease is due: says whether it is to be asked for.
-    pub(super) fn begin_look(&mut self, peer: PublicKey) -> bool {
+    /// Begins a sample of a peer's lease that is due; `false` where one is under way, or none is
+    /// asked for.
+    pub(super) fn begin_sample(&mut self, peer: PublicKey) -> bool {
         let watch = self.watch_of(peer);
-        watch.is_some_and(|watch| !std::mem::replace(&mut watch.is_looking, true))
+        watch.is_some_and(|watch| !std::mem::replace(&mut watch.is_sampling, true))
     }
 
-    pub(super) fn sampled(
+    pub(super) fn on_sampled(
         &mut self,
         now: Now,
         peers: &[PublicKey],
@@ -127,58 +134,63 @@ impl Machine {
         let seen = result.unwrap_or_default().into_iter();
         let seen: BTreeMap<_, _> = seen.map(|one| (one.key, one)).collect();
         for peer in peers {
-            match self.look(now, *peer, seen.get(peer)) {
+            match self.judge_sample(now, *peer, seen.get(peer)) {
                 Some(reason) => self.end(*peer, reason),
-                None => self.look_again(now, *peer),
+                None => self.sample_again(now, *peer),
             }
         }
     }
 
-    /// Takes in what a look at a peer found; `None` is that the interface could not say. Tells
+    /// Takes in what a sample of a peer found; `None` where the interface could not say. Returns
     /// why the lease ends, if it does.
-    fn look(&mut self, now: Now, peer: PublicKey, seen: Option<&Activity>) -> Option<EndReason> {
+    fn judge_sample(
+        &mut self,
+        now: Now,
+        peer: PublicKey,
+        seen: Option<&Activity>,
+    ) -> Option<EndReason> {
         let held = self.slots.get_mut(&peer)?.held.as_mut()?;
-        let rules = held.lease.rules();
-        let (limit, rule) = (rules.inactivity, rules.endpoint_change);
-        // What was asked about an earlier lease says nothing of this one.
-        let watch = held.watch.as_mut().filter(|watch| watch.is_looking)?;
-        watch.is_looking = false;
+        let policy = held.lease.policy();
+        let (limit, rule) = (policy.inactivity, policy.endpoint_change);
+        // A sample that was asked for about an earlier lease says nothing of this one.
+        let watch = held.watch.as_mut().filter(|watch| watch.is_sampling)?;
+        watch.is_sampling = false;
         if let Some(seen) = seen {
             watch.count(now.instant, seen);
         }
-        // Whose bytes can't be read counts as silent.
+        // A peer whose bytes can't be read counts as silent.
         let rested = now.instant.saturating_since(watch.active);
         let is_inactive = limit.is_some_and(|limit| rested >= limit);
         let found = match rule {
             EndpointChange::Off => None,
             EndpointChange::Warn | EndpointChange::Reauthenticate => {
-                watch.whereabouts.look(now.instant, seen)
+                watch.endpoint.on_sample(now.instant, seen)
             }
         };
         let ends = rule == EndpointChange::Reauthenticate;
         match found {
-            Some(Finding::Moved { from, to }) => {
+            Some(RoamingEvent::Moved { from, to }) => {
                 self.tell_of_move(now, peer, from, to);
                 if ends {
                     return Some(EndReason::EndpointChanged);
                 }
             }
-            Some(Finding::Unknown) if ends => return Some(EndReason::InterfaceFailed),
-            Some(Finding::Unknown) | None => {}
+            Some(RoamingEvent::Unknown) if ends => return Some(EndReason::InterfaceFailed),
+            Some(RoamingEvent::Unknown) | None => {}
         }
         is_inactive.then_some(EndReason::Inactive)
     }
 
-    fn look_again(&mut self, now: Now, peer: PublicKey) {
+    fn sample_again(&mut self, now: Now, peer: PublicKey) {
         let held = self
             .slots
             .get_mut(&peer)
             .and_then(|slot| slot.held.as_mut());
         let Some(held) = held else { return };
         let due = Due::Lease(held.lease.session(), OfLease::Sample);
-        let watch = held.watch.as_mut().filter(|watch| !watch.is_looking);
+        let watch = held.watch.as_mut().filter(|watch| !watch.is_sampling);
         let Some(watch) = watch else { return };
-        let Some(next) = watch.next_look(now.instant, held.lease.rules()) else {
+        let Some(next) = watch.next_sample(now.instant, held.lease.policy()) else {
             return;
         };
         self.deadlines.clear(watch.next, due);

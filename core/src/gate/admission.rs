@@ -4,32 +4,32 @@ use std::sync::Arc;
 
 use super::Machine;
 use super::action::{Action, Outcome};
-use super::attempt::{Attempt, Candidate, Step};
+use super::attempt::{AttemptState, Candidate};
+use super::challenge::kinds;
+use super::entry::{Install, Waiting};
 use super::event::Event;
-use super::grant::{Grant, Passed, Terms};
+use super::grant::{Grant, PassedFactor, Terms};
 use super::input::{Intent, Unavailable};
-use super::question::kinds;
-use super::slot::{Install, Waiting};
 use super::verdict::{denied, locked};
 use crate::assurance::Assurance;
 use crate::audit::{AuditEvent, AuditKind};
 use crate::authorise::{Admission, AuthoriseError, Permit};
 use crate::channel::message::{DeniedReason, Refusal};
-use crate::id::{AttemptId, GroupId, SessionId};
-use crate::key::PresharedKey;
+use crate::id::{AttemptId, GroupId, SessionId, UserId};
+use crate::key::{PresharedKey, PublicKey};
 use crate::policy::Hours;
-use crate::store::{EndReason, FailureReason, Opened};
+use crate::store::{EndReason, FailureReason, OpenOutcome};
 use crate::time::{Now, Timestamp};
 
 impl Machine {
-    /// Every factor that the policy asks for has been passed.
+    /// Goes on to an admission, now that every factor that the policy asks for has been passed.
     pub(super) fn all_passed(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
-        let rules = &candidate.rules;
+        let policy = &candidate.policy;
         let proven = assurances(&attempt.passed);
-        if rules.require.unmet(&proven, now.timestamp).is_some() {
+        if policy.require.unmet(&proven, now.timestamp).is_some() {
             return self.not_admitted(
                 now,
                 id,
@@ -41,7 +41,7 @@ impl Machine {
         if attempt.intent.is_enrolment() {
             return self.register(id, &candidate.enrolment);
         }
-        let Hours::Open { until } = rules.hours(now.timestamp) else {
+        let Hours::Open { until } = policy.hours(now.timestamp) else {
             return self.not_admitted(
                 now,
                 id,
@@ -60,7 +60,7 @@ impl Machine {
         let factors = attempt.passed.iter();
         let factors = factors.map(|passed| passed.proof.factor).collect();
         let location = self.location.clone();
-        let mut terms = Box::new(Terms::begin(location, peer, factors, rules, since));
+        let mut terms = Box::new(Terms::begin(location, peer, factors, policy, since));
         for end in ends {
             terms.end_by(end, now);
         }
@@ -94,26 +94,22 @@ impl Machine {
             not_after: terms.not_after,
             is_renewal: candidate.is_none(),
         });
-        attempt.step = Step::Authorising(terms, candidate);
+        attempt.state = AttemptState::Authorising(terms, candidate);
         self.actions.push_back(Action::Authorise {
             attempt: id,
             admission,
         });
     }
 
-    pub(super) fn authorised(
+    pub(super) fn on_authorised(
         &mut self,
         now: Now,
         id: AttemptId,
         result: Result<Permit, AuthoriseError>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some((mut terms, candidate)) = self.attempts.authorising(id) else {
             return;
         };
-        let Step::Authorising(terms, candidate) = &mut attempt.step else {
-            return;
-        };
-        let (mut terms, candidate) = (terms.clone(), candidate.take());
         match result {
             Ok(Permit { longest }) => {
                 if let Some(longest) = longest {
@@ -135,7 +131,7 @@ impl Machine {
         }
     }
 
-    /// The factors were right, and yet the peer is not admitted.
+    /// Refuses a peer whose factors were all correct.
     fn not_admitted(
         &mut self,
         now: Now,
@@ -144,7 +140,7 @@ impl Machine {
         kind: AuditKind,
         refusal: Refusal,
     ) {
-        let who = (&candidate.subject.user, candidate.subject.peer);
+        let who = (&candidate.context.user, candidate.context.peer);
         let event = self.audit_of(now, id, who, kind);
         self.refuse_admission(id, event, refusal);
     }
@@ -162,7 +158,8 @@ impl Machine {
         self.finish(id, Outcome::Refused(refusal));
     }
 
-    /// Everything that may refuse has been asked: the grant goes to the store.
+    /// Makes the grant, now that everything that may refuse has been asked, and hands it to the
+    /// store.
     fn grant(&mut self, now: Now, id: AttemptId, terms: Terms, candidate: Box<Candidate>) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
@@ -173,11 +170,11 @@ impl Machine {
             not_after: terms.not_after,
             factors: kinds(&passed),
         };
-        let rules = Arc::clone(&candidate.rules);
-        attempt.step = Step::Opening(candidate);
+        let policy = Arc::clone(&candidate.policy);
+        attempt.state = AttemptState::Opening(candidate);
         let mut event = self.audit_of(now, id, (&terms.user, terms.peer), kind);
         event.factor = last;
-        let grant = Grant::assertion(terms, passed, rules);
+        let grant = Grant::assertion(terms, passed, policy);
         self.actions.push_back(Action::Open {
             attempt: id,
             grant,
@@ -185,82 +182,72 @@ impl Machine {
         });
     }
 
-    pub(super) fn opened(
+    pub(super) fn on_opened(
         &mut self,
         now: Now,
         id: AttemptId,
         grant: Grant,
         session: SessionId,
-        result: Result<(Opened, PresharedKey), Unavailable>,
+        result: Result<(OpenOutcome, PresharedKey), Unavailable>,
     ) {
         let who = (grant.terms().peer, grant.terms().user.clone());
-        let attempt = self.attempts.get_mut(id);
-        let (candidate, intent, revoked_by) = match attempt {
-            Some(Attempt {
-                step: Step::Opening(candidate),
-                intent,
-                revoked_by,
-                ..
-            }) => (
-                candidate.clone(),
-                intent.clone(),
-                std::mem::take(revoked_by),
-            ),
-            // Nobody waits for this admission any more.
-            Some(_) | None => return self.discard(now, session, who, EndReason::Revoked, vec![]),
+        let Some((candidate, attempt)) = self.attempts.opening(id) else {
+            // No one waits for this admission any more, so that no one may be admitted by it.
+            return self.discard(now, session, who, EndReason::Revoked, vec![]);
         };
-        let is_own = candidate.subject.peer == who.0;
+        let revoked_by = std::mem::take(&mut attempt.revoked_by);
+        let is_outdated = attempt.is_outdated;
+        let in_place = matches!(attempt.intent, Intent::Renew(_));
+        let is_own = candidate.context.peer == who.0;
         let (true, Ok((opened, psk))) = (is_own, result) else {
-            // A grant that is another peer's admits nobody. The store may or may not hold the
-            // session, and may have ended the older one for it.
-            self.discard(
-                now,
-                session,
-                who.clone(),
-                EndReason::InterfaceFailed,
-                revoked_by,
-            );
-            self.check(who.0);
-            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            // A grant that is another peer's admits no one. And a store that failed may still hold
+            // the session: without its end, the next start would restore it.
+            let reason = EndReason::InterfaceFailed;
+            return self.discard_admission(now, id, session, who, reason, revoked_by);
         };
         let generation = match opened {
-            Opened::Opened { generation, .. } => generation,
-            refused @ (Opened::Replayed { .. }
-            | Opened::Locked { .. }
-            | Opened::FactorGone { .. }
-            | Opened::Overtaken { .. }
-            | Opened::CredentialTaken { .. }
-            | Opened::TooMany
-            | Opened::PeerGone) => {
+            OpenOutcome::Opened { generation, .. } => generation,
+            refused @ (OpenOutcome::Replayed { .. }
+            | OpenOutcome::Locked { .. }
+            | OpenOutcome::FactorGone { .. }
+            | OpenOutcome::Overtaken { .. }
+            | OpenOutcome::CredentialTaken { .. }
+            | OpenOutcome::TooMany
+            | OpenOutcome::PeerGone) => {
+                // The store has no session that a revocation would have to wait for.
                 for ticket in revoked_by {
                     self.count_down(ticket, None);
                 }
                 return self.not_opened(now, id, candidate, &grant, refused);
             }
         };
+        // A recovery code is used up with the session, whatever becomes of the admission.
         for passed in grant.passed().iter().filter(|passed| !passed.is_durable) {
             self.tell_of_recovery(now, id, &candidate, &passed.proof.assurance.kind);
         }
-        if !revoked_by.is_empty() || !self.is_open() {
-            self.discard(now, session, who.clone(), EndReason::Revoked, revoked_by);
-            self.check(who.0);
-            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
-        }
-        if grant.terms().are_over(now) {
+        // From here on the store has the session, so that every way out makes a lease of it or ends
+        // it. What was decided while the store was at work counts, although the grant was good when
+        // it was made.
+        let obstacle = if !revoked_by.is_empty() || !self.is_open() {
+            Some(EndReason::Revoked)
+        } else if is_outdated {
+            Some(EndReason::PolicyChanged)
+        } else if grant.terms().are_over(now) {
             // The store took longer than the lease lasts, or the clock was set.
-            self.discard(now, session, who.clone(), EndReason::Expired, Vec::new());
-            self.check(who.0);
-            return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+            Some(EndReason::Expired)
+        } else {
+            None
+        };
+        if let Some(reason) = obstacle {
+            return self.discard_admission(now, id, session, who, reason, revoked_by);
         }
-        if let Some(attempt) = self.attempts.get_mut(id) {
-            attempt.step = Step::Installing;
-        }
+        // The client is told only when the interface has the peer.
+        self.attempts.enter(id, AttemptState::Installing);
         let waiting = Waiting {
             attempt: id,
             event: admitted(session, &grant),
         };
         let config = Self::config(grant.terms(), psk);
-        let in_place = matches!(intent, Intent::Renew(_));
         self.admit(
             now,
             waiting,
@@ -271,44 +258,61 @@ impl Machine {
         );
     }
 
+    /// Ends a session that the store has, or may have, and that is not to become a lease.
+    fn discard_admission(
+        &mut self,
+        now: Now,
+        id: AttemptId,
+        session: SessionId,
+        who: (PublicKey, UserId),
+        reason: EndReason,
+        revoked_by: Vec<u64>,
+    ) {
+        let peer = who.0;
+        self.discard(now, session, who, reason, revoked_by);
+        // The store may have ended the peer's older session in its favour.
+        self.check(peer);
+        self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
+    }
+
     fn not_opened(
         &mut self,
         now: Now,
         id: AttemptId,
         candidate: Box<Candidate>,
         grant: &Grant,
-        refused: Opened,
+        refused: OpenOutcome,
     ) {
         // The last factor may be answered again, where the answer has not been accepted yet. That
         // one which the store has accepted does not hold any more ends the attempt.
         let last = grant.passed().last().filter(|last| !last.is_durable);
         let last = last.map(|last| last.proof.factor);
         let denied = match refused {
-            Opened::Replayed { lock, factor } if Some(factor) == last => {
+            OpenOutcome::Replayed { lock, factor } if Some(factor) == last => {
                 denied(DeniedReason::Replayed, lock, now)
             }
-            Opened::CredentialTaken { lock, factor } if Some(factor) == last => {
+            OpenOutcome::CredentialTaken { lock, factor } if Some(factor) == last => {
                 denied(FailureReason::CredentialTaken.into(), lock, now)
             }
-            Opened::Locked { lock, factor } if Some(factor) == last => locked(lock, now),
-            Opened::Overtaken { factor } if Some(factor) == last => {
+            OpenOutcome::Locked { lock, factor } if Some(factor) == last => locked(lock, now),
+            OpenOutcome::Overtaken { factor } if Some(factor) == last => {
                 self.give_back(id, grant);
                 return self.overtaken(now, id, candidate);
             }
-            Opened::FactorGone { .. } => {
+            OpenOutcome::FactorGone { .. } => {
                 return self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }
-            Opened::PeerGone => {
+            OpenOutcome::PeerGone => {
                 return self.finish(id, Outcome::Refused(Refusal::NotEnrolled {}));
             }
-            Opened::TooMany => {
+            OpenOutcome::TooMany => {
                 return self.finish(id, Outcome::Refused(Refusal::TooManySessions {}));
             }
-            Opened::Opened { .. }
-            | Opened::Replayed { .. }
-            | Opened::Locked { .. }
-            | Opened::Overtaken { .. }
-            | Opened::CredentialTaken { .. } => {
+            OpenOutcome::Opened { .. }
+            | OpenOutcome::Replayed { .. }
+            | OpenOutcome::Locked { .. }
+            | OpenOutcome::Overtaken { .. }
+            | OpenOutcome::CredentialTaken { .. } => {
                 return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
             }
         };
@@ -327,7 +331,7 @@ impl Machine {
 }
 
 /// What the factors that were passed prove.
-pub(super) fn assurances(passed: &[Passed]) -> Vec<Assurance> {
+pub(super) fn assurances(passed: &[PassedFactor]) -> Vec<Assurance> {
     let assurances = passed.iter().map(|passed| &passed.proof.assurance);
     assurances.cloned().collect()
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::action::Subject;
-use super::grant::{Passed, Terms};
+use super::action::FactorContext;
+use super::grant::{PassedFactor, Terms};
 use super::input::Intent;
 use crate::channel::message::{Answer, Posture};
 use crate::id::{AttemptId, FactorId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Policy;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::store::{Enrolment, FailureReason};
 use crate::time::{Instant, Now, Timestamp};
 
@@ -32,24 +32,28 @@ pub(super) struct Hello {
 pub(super) struct Attempt {
     pub(super) peer: PublicKey,
     pub(super) source: Option<IpAddr>,
-    pub(super) ephemeral: [u8; 32],
     pub(super) intent: Intent,
     pub(super) posture: Posture,
     pub(super) expires: Instant,
     /// The same by the wall clock, for what is signed and sent.
     pub(super) expires_at: Timestamp,
-    pub(super) step: Step,
+    pub(super) state: AttemptState,
+    /// Whether the user has ever answered a question of it.
+    pub(super) is_answered: bool,
     /// Whether the store has told of changes since the enrolment was asked for.
     pub(super) is_dated: bool,
+    /// Whether the policy is another one since the attempt began.
+    pub(super) is_outdated: bool,
     /// The factors that were passed, in that order.
-    pub(super) passed: Vec<Passed>,
-    /// Whoever revoked the peer or its owner while this attempt was past recall.
+    pub(super) passed: Vec<PassedFactor>,
+    /// The revocations of the peer or its owner that came while the attempt was past recall, by
+    /// their tickets.
     pub(super) revoked_by: Vec<u64>,
 }
 
 /// What an attempt waits for.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum AttemptState {
     /// The enrolment, for the first time.
     Finding,
     /// A session's record, for a conversation about it.
@@ -70,10 +74,10 @@ pub(super) enum Step {
     /// A failure to be durable.
     Recording(Box<Candidate>, FailureReason),
     /// A passed factor to be durable, where others are still to be passed.
-    Passing(Box<Candidate>, Box<Passed>),
-    /// The client's word that it is live, for a renewal.
+    Passing(Box<Candidate>, Box<PassedFactor>),
+    /// The client's confirmation that it is live, for a renewal.
     AwaitingConfirm(Arc<Enrolment>, Arc<Policy>),
-    /// The authoriser's word on an admission, or without a candidate on a renewal.
+    /// The authoriser's decision on an admission, or without a candidate on a renewal.
     Authorising(Box<Terms>, Option<Box<Candidate>>),
     /// The store's answer to an admission.
     Opening(Box<Candidate>),
@@ -89,12 +93,12 @@ pub(super) enum Step {
     Enrolling(Box<Applicant>),
 }
 
-/// What a user does about a question.
+/// What a user does about a challenge.
 #[derive(Debug, Clone)]
 pub(super) enum Reaction {
     /// Answers it.
     Answer(Answer),
-    /// Would rather be asked for this factor, or anew for the same.
+    /// Asks for a challenge of this factor, or for another one of the same.
     Choose(FactorId),
 }
 
@@ -102,8 +106,8 @@ pub(super) enum Reaction {
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) enrolment: Arc<Enrolment>,
-    pub(super) rules: Arc<Policy>,
-    pub(super) subject: Subject,
+    pub(super) policy: Arc<Policy>,
+    pub(super) context: FactorContext,
 }
 
 /// Who enrols a factor.
@@ -113,7 +117,7 @@ pub(super) struct Applicant {
     /// How many wrong answers there were.
     pub(super) failures: u32,
     /// What the verifier remembers of its question.
-    pub(super) state: Option<Secret>,
+    pub(super) state: Option<SecretBytes>,
 }
 
 impl Attempt {
@@ -121,36 +125,64 @@ impl Attempt {
     /// lead to an admission.
     pub(super) const fn is_recallable(&self) -> bool {
         !matches!(
-            self.step,
-            Step::Opening(_) | Step::Renewing | Step::Installing | Step::Ending
+            self.state,
+            AttemptState::Opening(_)
+                | AttemptState::Renewing
+                | AttemptState::Installing
+                | AttemptState::Ending
+        )
+    }
+
+    /// Whether a later attempt of the same peer may take its place: nothing was ever answered. What
+    /// was answered is its user's alone to end, since the private key is all that it takes to
+    /// begin, and a thief of that key has it as well.
+    pub(super) const fn is_replaceable(&self) -> bool {
+        !self.is_answered
+            && (self.waits_for_client()
+                || matches!(
+                    self.state,
+                    AttemptState::Finding
+                        | AttemptState::Challenging { .. }
+                        | AttemptState::Refreshing(_, Reaction::Choose(_), _)
+                        | AttemptState::Registering(_)
+                ))
+    }
+
+    /// Whether it is the client's turn, so that no request of it waits for a reply.
+    pub(super) const fn waits_for_client(&self) -> bool {
+        matches!(
+            self.state,
+            AttemptState::AwaitingAnswer(_)
+                | AttemptState::AwaitingRegistration(_)
+                | AttemptState::AwaitingConfirm(..)
         )
     }
 
     /// Whether only the interface is waited for.
     pub(super) const fn is_installing(&self) -> bool {
-        matches!(self.step, Step::Installing)
+        matches!(self.state, AttemptState::Installing)
     }
 
     /// The owner of the peer, once it is known.
     pub(super) fn user(&self) -> Option<&UserId> {
-        match &self.step {
-            Step::Challenging { asked, .. } => Some(&asked.subject.user),
-            Step::AwaitingAnswer(candidate)
-            | Step::Refreshing(candidate, ..)
-            | Step::Verifying(candidate, _)
-            | Step::Recording(candidate, _)
-            | Step::Passing(candidate, _)
-            | Step::Opening(candidate) => Some(&candidate.subject.user),
-            Step::AwaitingConfirm(enrolment, _) => Some(&enrolment.user.id),
-            Step::Authorising(terms, _) => Some(&terms.user),
-            Step::Registering(applicant)
-            | Step::AwaitingRegistration(applicant)
-            | Step::Enrolling(applicant) => Some(&applicant.enrolment.user.id),
-            Step::Finding
-            | Step::FindingSession
-            | Step::Ending
-            | Step::Renewing
-            | Step::Installing => None,
+        match &self.state {
+            AttemptState::Challenging { asked, .. } => Some(&asked.context.user),
+            AttemptState::AwaitingAnswer(candidate)
+            | AttemptState::Refreshing(candidate, ..)
+            | AttemptState::Verifying(candidate, _)
+            | AttemptState::Recording(candidate, _)
+            | AttemptState::Passing(candidate, _)
+            | AttemptState::Opening(candidate) => Some(&candidate.context.user),
+            AttemptState::AwaitingConfirm(enrolment, _) => Some(&enrolment.user.id),
+            AttemptState::Authorising(terms, _) => Some(&terms.user),
+            AttemptState::Registering(applicant)
+            | AttemptState::AwaitingRegistration(applicant)
+            | AttemptState::Enrolling(applicant) => Some(&applicant.enrolment.user.id),
+            AttemptState::Finding
+            | AttemptState::FindingSession
+            | AttemptState::Ending
+            | AttemptState::Renewing
+            | AttemptState::Installing => None,
         }
     }
 }
@@ -160,6 +192,7 @@ impl Attempt {
 pub(super) struct Attempts {
     by_id: BTreeMap<AttemptId, Attempt>,
     by_peer: BTreeSet<(PublicKey, AttemptId)>,
+    by_expiry: BTreeSet<(Instant, AttemptId)>,
 }
 
 impl Attempts {
@@ -175,6 +208,26 @@ impl Attempts {
         self.by_peer
             .range((peer, least)..=(peer, greatest))
             .map(|(_, attempt)| *attempt)
+    }
+
+    /// The oldest attempt of a peer whose place a later one may take.
+    pub(super) fn oldest_replaceable(&self, peer: PublicKey) -> Option<AttemptId> {
+        let replaceable = self.of_peer(peer).filter_map(|id| {
+            let attempt = self.by_id.get(&id)?;
+            attempt.is_replaceable().then_some((attempt.expires, id))
+        });
+        replaceable.min().map(|(_, id)| id)
+    }
+
+    /// When the first attempt of a peer is over at the latest.
+    pub(super) fn first_end_of(&self, peer: PublicKey) -> Option<Instant> {
+        let ends = self.of_peer(peer).filter_map(|id| self.by_id.get(&id));
+        ends.map(|attempt| attempt.expires).min()
+    }
+
+    /// When the first attempt of all is over at the latest.
+    pub(super) fn first_end(&self) -> Option<Instant> {
+        self.by_expiry.first().map(|(at, _)| *at)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&AttemptId, &Attempt)> {
@@ -194,9 +247,10 @@ impl Attempts {
             return false;
         }
         // A question about a session does not keep its peer from beginning an attempt.
-        if matches!(attempt.step, Step::Finding) {
+        if matches!(attempt.state, AttemptState::Finding) {
             self.by_peer.insert((attempt.peer, id));
         }
+        self.by_expiry.insert((attempt.expires, id));
         self.by_id.insert(id, attempt);
         true
     }
@@ -212,6 +266,97 @@ impl Attempts {
     pub(super) fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
         let attempt = self.by_id.remove(&id)?;
         self.by_peer.remove(&(attempt.peer, id));
+        self.by_expiry.remove(&(attempt.expires, id));
         Some(attempt)
+    }
+
+    /// Has an attempt wait for something else from now on. `None` where it is over.
+    pub(super) fn enter(&mut self, id: AttemptId, state: AttemptState) -> Option<&mut Attempt> {
+        let attempt = self.by_id.get_mut(&id)?;
+        attempt.state = state;
+        Some(attempt)
+    }
+}
+
+/// What an attempt waits for, asked by the handlers of the answers. Each of these gives nothing
+/// where the attempt is over or waits for something else by now: an answer that comes late, or
+/// twice, changes nothing.
+impl Attempts {
+    /// The peer whose session is looked up.
+    pub(super) fn finding_session(&self, id: AttemptId) -> Option<PublicKey> {
+        let attempt = self.get(id)?;
+        matches!(attempt.state, AttemptState::FindingSession).then_some(attempt.peer)
+    }
+
+    /// The candidate for whom the verifier makes a challenge, and the one whose challenge stands
+    /// meanwhile, which is taken out.
+    pub(super) fn challenging(
+        &mut self,
+        id: AttemptId,
+    ) -> Option<(Box<Candidate>, Option<Box<Candidate>>)> {
+        let AttemptState::Challenging { asked, standing } = &mut self.get_mut(id)?.state else {
+            return None;
+        };
+        Some((asked.clone(), standing.take()))
+    }
+
+    /// The candidate whose answer the verifier checks, and when it came in.
+    pub(super) fn verifying(&self, id: AttemptId) -> Option<(Box<Candidate>, Now)> {
+        let AttemptState::Verifying(candidate, since) = &self.get(id)?.state else {
+            return None;
+        };
+        Some((candidate.clone(), *since))
+    }
+
+    /// The candidate whose failure is to be durable, and why the answer was wrong.
+    pub(super) fn recording(&self, id: AttemptId) -> Option<(Box<Candidate>, FailureReason)> {
+        let AttemptState::Recording(candidate, reason) = &self.get(id)?.state else {
+            return None;
+        };
+        Some((candidate.clone(), *reason))
+    }
+
+    /// The candidate whose passed factor is to be durable, and that factor.
+    pub(super) fn passing(&self, id: AttemptId) -> Option<(Box<Candidate>, PassedFactor)> {
+        let AttemptState::Passing(candidate, passed) = &self.get(id)?.state else {
+            return None;
+        };
+        Some((candidate.clone(), (**passed).clone()))
+    }
+
+    /// The terms that the authoriser decides on; the candidate, if there is one, is taken out.
+    pub(super) fn authorising(
+        &mut self,
+        id: AttemptId,
+    ) -> Option<(Box<Terms>, Option<Box<Candidate>>)> {
+        let AttemptState::Authorising(terms, candidate) = &mut self.get_mut(id)?.state else {
+            return None;
+        };
+        Some((terms.clone(), candidate.take()))
+    }
+
+    /// The candidate that the store is to admit, with the attempt as it is.
+    pub(super) fn opening(&mut self, id: AttemptId) -> Option<(Box<Candidate>, &mut Attempt)> {
+        let attempt = self.get_mut(id)?;
+        let AttemptState::Opening(candidate) = &attempt.state else {
+            return None;
+        };
+        Some((candidate.clone(), attempt))
+    }
+
+    /// The user for whom the verifier makes the first challenge of an enrolment.
+    pub(super) fn registering(&self, id: AttemptId) -> Option<&Applicant> {
+        let AttemptState::Registering(applicant) = &self.get(id)?.state else {
+            return None;
+        };
+        Some(applicant)
+    }
+
+    /// The user whose new factor the verifier checks or the store takes.
+    pub(super) fn enrolling(&self, id: AttemptId) -> Option<&Applicant> {
+        let AttemptState::Enrolling(applicant) = &self.get(id)?.state else {
+            return None;
+        };
+        Some(applicant)
     }
 }

@@ -8,12 +8,12 @@ use subtle::ConstantTimeEq;
 
 use super::Machine;
 use super::action::{Action, Outcome};
-use super::attempt::{Applicant, Step};
+use super::attempt::{Applicant, AttemptState};
 use super::event::Event;
-use super::input::{Intent, Unavailable, Wish};
+use super::input::{Intent, Unavailable};
 use crate::audit::AuditKind;
-use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
-use crate::factor::{Asked, Credential, Registration, VerifyError};
+use crate::channel::message::{Answer, Denied, DeniedReason, EnrolRequest, Refusal, millis};
+use crate::factor::{Credential, IssuedChallenge, Registration, VerifyError};
 use crate::id::{AttemptId, FactorId};
 use crate::store::{Enrolled, Enrolment, EnrolmentToken, FailureReason};
 use crate::time::{Now, Timestamp};
@@ -22,10 +22,11 @@ use crate::time::{Now, Timestamp};
 const MOST_FAILURES: u32 = 5;
 
 impl Machine {
-    /// The client brings a token: where it is good, the factors of the policy are not asked for.
+    /// Takes the token that a client brings: where it is good, the policy's factors are not asked
+    /// for.
     pub(super) fn redeem(&mut self, now: Now, id: AttemptId, enrolment: &Arc<Enrolment>) {
-        let wish = self.wish(id);
-        let token = wish.and_then(|wish| redeemed(wish, enrolment, now.timestamp));
+        let request = self.enrol_request(id);
+        let token = request.and_then(|request| redeemed(request, enrolment, now.timestamp));
         match token {
             Some(_) => self.register(id, enrolment),
             None => self.refuse_token(now, id, enrolment),
@@ -33,7 +34,7 @@ impl Machine {
     }
 
     fn refuse_token(&mut self, now: Now, id: AttemptId, enrolment: &Enrolment) {
-        if let Some(kind) = self.wish(id).map(|wish| wish.kind.clone()) {
+        if let Some(kind) = self.enrol_request(id).map(|request| request.kind.clone()) {
             let kind = AuditKind::TokenRefused { kind };
             self.record(now, id, &enrolment.user.id, kind);
         }
@@ -41,27 +42,27 @@ impl Machine {
     }
 
     /// What an attempt is to enrol.
-    fn wish(&self, id: AttemptId) -> Option<&Wish> {
+    fn enrol_request(&self, id: AttemptId) -> Option<&EnrolRequest> {
         match &self.attempts.get(id)?.intent {
-            Intent::Enrol(wish) => Some(wish),
+            Intent::Enrol(request) => Some(request),
             Intent::Begin | Intent::Renew(_) | Intent::Status(_) | Intent::End(_) => None,
         }
     }
 
-    /// Has the verifier say what to ask.
+    /// Has the verifier make the first challenge.
     pub(super) fn register(&mut self, id: AttemptId, enrolment: &Arc<Enrolment>) {
-        let Some(kind) = self.wish(id).map(|wish| wish.kind.clone()) else {
+        let Some(kind) = self.enrol_request(id).map(|request| request.kind.clone()) else {
             return;
         };
-        let Some(attempt) = self.attempts.get_mut(id) else {
-            return;
-        };
-        let expires = attempt.expires_at;
-        attempt.step = Step::Registering(Box::new(Applicant {
+        let state = AttemptState::Registering(Box::new(Applicant {
             enrolment: Arc::clone(enrolment),
             failures: 0,
             state: None,
         }));
+        let Some(attempt) = self.attempts.enter(id, state) else {
+            return;
+        };
+        let expires = attempt.expires_at;
         self.actions.push_back(Action::Register {
             attempt: id,
             kind,
@@ -70,47 +71,32 @@ impl Machine {
         });
     }
 
-    pub(super) fn registering(
+    pub(super) fn on_registering(
         &mut self,
         now: Now,
         id: AttemptId,
-        result: Result<Asked, VerifyError>,
+        result: Result<IssuedChallenge, VerifyError>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some(applicant) = self.attempts.registering(id) else {
             return;
         };
-        let Step::Registering(applicant) = &attempt.step else {
-            return;
-        };
-        let applicant = applicant.clone();
+        let applicant = Box::new(applicant.clone());
         match result {
-            Ok(question) => self.put_registration(now, id, applicant, question),
+            Ok(issued) => self.send_registration(now, id, applicant, issued),
             Err(error) => self.finish(id, Outcome::Refused(refusal(&error))),
         }
     }
 
-    fn put_registration(
+    fn send_registration(
         &mut self,
         now: Now,
         id: AttemptId,
         mut applicant: Box<Applicant>,
-        question: Asked,
+        issued: IssuedChallenge,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
-            return;
-        };
-        applicant.state = question.state;
-        attempt.step = Step::AwaitingRegistration(applicant);
-        let expires_in = attempt.expires.saturating_since(now.instant);
-        self.reply(
-            id,
-            Outcome::Challenge {
-                factor: None,
-                challenge: Box::new(question.challenge),
-                others: Vec::new(),
-                expires_in,
-            },
-        );
+        applicant.state = issued.state;
+        let state = AttemptState::AwaitingRegistration(applicant);
+        self.reply_challenge(now, id, state, issued.challenge, None, Vec::new());
     }
 
     /// Asks the verifier about an answer.
@@ -120,16 +106,15 @@ impl Machine {
         applicant: Box<Applicant>,
         answer: Answer,
     ) {
-        let Some(kind) = self.wish(id).map(|wish| wish.kind.clone()) else {
+        let Some(kind) = self.enrol_request(id).map(|request| request.kind.clone()) else {
             return;
         };
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let enrolment = Arc::clone(&applicant.enrolment);
+        let state = applicant.state.clone();
+        let Some(attempt) = self.attempts.enter(id, AttemptState::Enrolling(applicant)) else {
             return;
         };
         let expires = attempt.expires_at;
-        let enrolment = Arc::clone(&applicant.enrolment);
-        let state = applicant.state.clone();
-        attempt.step = Step::Enrolling(applicant);
         self.actions.push_back(Action::Enrol {
             attempt: id,
             kind,
@@ -140,26 +125,23 @@ impl Machine {
         });
     }
 
-    pub(super) fn enrolling(
+    pub(super) fn on_enrolling(
         &mut self,
         now: Now,
         id: AttemptId,
         result: Result<Registration, VerifyError>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some(applicant) = self.attempts.enrolling(id) else {
             return;
         };
-        let Step::Enrolling(applicant) = &attempt.step else {
-            return;
-        };
-        let mut applicant = applicant.clone();
+        let mut applicant = Box::new(applicant.clone());
         let failed = |reason: FailureReason| (reason.into(), Some(reason), None);
         let (reason, failure, wait) = match result {
             Ok(Registration::Proven(credential)) => {
                 return self.add_factor(now, id, &applicant, credential);
             }
-            Ok(Registration::Ask(question)) => {
-                return self.put_registration(now, id, applicant, question);
+            Ok(Registration::Ask(issued)) => {
+                return self.send_registration(now, id, applicant, issued);
             }
             Err(VerifyError::Wrong) => failed(FailureReason::Wrong),
             Err(VerifyError::Replayed) => failed(FailureReason::Replayed),
@@ -174,21 +156,21 @@ impl Machine {
             }
         };
         applicant.failures += u32::from(failure.is_some());
-        let tries_left = MOST_FAILURES.saturating_sub(applicant.failures);
-        let is_over = tries_left == 0 || self.stopping || now.instant >= attempt.expires;
+        // The failure after these ends the attempt.
+        let tries_left = MOST_FAILURES.checked_sub(applicant.failures + 1);
+        let attempt = self.attempts.get(id);
+        let is_over = attempt.is_none_or(|attempt| now.instant >= attempt.expires);
         if let Some(reason) = failure
-            && let Some(kind) = self.wish(id).map(|wish| wish.kind.clone())
+            && let Some(kind) = self.enrol_request(id).map(|request| request.kind.clone())
         {
             let kind = AuditKind::EnrolmentDenied { kind, reason };
             self.record(now, id, &applicant.enrolment.user.id, kind);
         }
-        if is_over {
+        let Some(tries_left) = tries_left.filter(|_| !self.stopping && !is_over) else {
             return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
-        }
-        let Some(attempt) = self.attempts.get_mut(id) else {
-            return;
         };
-        attempt.step = Step::AwaitingRegistration(applicant);
+        let state = AttemptState::AwaitingRegistration(applicant);
+        self.attempts.enter(id, state);
         self.reply(
             id,
             Outcome::Denied(Denied {
@@ -199,7 +181,8 @@ impl Machine {
         );
     }
 
-    /// The user holds the new factor: it becomes durable, and the token is used up with that.
+    /// Makes the new factor durable, now that the user has proven to hold it. The token is used up
+    /// with that.
     fn add_factor(
         &mut self,
         now: Now,
@@ -207,12 +190,14 @@ impl Machine {
         applicant: &Applicant,
         credential: Credential,
     ) {
-        let Some(wish) = self.wish(id).cloned() else {
+        let Some(request) = self.enrol_request(id).cloned() else {
             return;
         };
+        // The token is judged again, since it may have run out while the user answered. That it is
+        // still there is judged by the store, in the transaction that uses it up.
         let enrolment = &applicant.enrolment;
-        let token = match &wish.token {
-            Some(_) => match redeemed(&wish, enrolment, now.timestamp) {
+        let token = match &request.token {
+            Some(_) => match redeemed(&request, enrolment, now.timestamp) {
                 Some(token) => Some(token.id),
                 None => return self.refuse_token(now, id, enrolment),
             },
@@ -222,14 +207,14 @@ impl Machine {
             return;
         };
         let passed = std::mem::take(&mut attempt.passed);
-        let kind = wish.kind.clone();
+        let kind = request.kind.clone();
         let who = (&enrolment.user.id, enrolment.peer.key);
         let event = self.audit_of(now, id, who, AuditKind::FactorAdded { kind });
         self.actions.push_back(Action::AddFactor {
             attempt: id,
             enrolment: Arc::clone(enrolment),
-            kind: wish.kind,
-            label: wish.label,
+            kind: request.kind,
+            label: request.label,
             credential: Box::new(credential),
             token,
             passed: passed.iter().map(|passed| passed.proof.factor).collect(),
@@ -237,15 +222,12 @@ impl Machine {
         });
     }
 
-    pub(super) fn factor_added(
+    pub(super) fn on_factor_added(
         &mut self,
         id: AttemptId,
         result: Result<(FactorId, Enrolled), Unavailable>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
-            return;
-        };
-        let Step::Enrolling(applicant) = &attempt.step else {
+        let Some(applicant) = self.attempts.enrolling(id) else {
             return;
         };
         let user = applicant.enrolment.user.id.clone();
@@ -270,17 +252,17 @@ impl Machine {
     }
 }
 
-/// The token that a wish names, if it is the user's and good for it.
+/// The token that a request names, if it is the user's and good for it.
 fn redeemed<'a>(
-    wish: &Wish,
+    request: &EnrolRequest,
     enrolment: &'a Enrolment,
     now: Timestamp,
 ) -> Option<&'a EnrolmentToken> {
-    let digest: [u8; 32] = Sha256::digest(wish.token.as_ref()?.expose_secret()).into();
+    let digest: [u8; 32] = Sha256::digest(request.token.as_ref()?.expose_secret()).into();
     let is_it = |token: &&EnrolmentToken| {
         bool::from(token.digest.ct_eq(&digest))
             && now < token.not_after
-            && (token.kinds.is_empty() || token.kinds.contains(&wish.kind))
+            && (token.kinds.is_empty() || token.kinds.contains(&request.kind))
     };
     enrolment.tokens.iter().find(is_it)
 }

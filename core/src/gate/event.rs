@@ -1,4 +1,4 @@
-//! What the gate's machine tells whoever embeds it.
+//! What the gate's machine tells its embedder.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::key::PublicKey;
 use crate::store::EndReason;
 use crate::time::Timestamp;
 
-/// What an embedder may want to know. No secret is in it.
+/// Something that an embedder may want to know. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -82,7 +82,7 @@ pub enum Event {
         /// Why, and what is left.
         denied: Denied,
     },
-    /// The factors were right, and the policy or the authoriser admitted the peer all the same not.
+    /// All factors were correct, but the policy or the authoriser refused the peer.
     NotAdmitted {
         /// The peer.
         peer: PublicKey,
@@ -91,8 +91,8 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
-    /// A recovery code was used: its user may have lost everything else, or someone found the
-    /// codes.
+    /// A recovery code was used: its user may have lost every other factor, or the codes were
+    /// stolen.
     RecoveryCodeUsed {
         /// The peer.
         peer: PublicKey,
@@ -106,7 +106,11 @@ pub enum Event {
         /// The factor.
         factor: FactorId,
     },
-    /// A peer can't be taken off the interface; the gate tries again, and fences in the end.
+    /// The store was deleted, replaced, or put back to an older copy. Leases go on to their ends,
+    /// and the gate admits no one until it is started again.
+    StoreReplaced,
+    /// A peer can't be taken off the interface. The gate tries again, and takes the interface down
+    /// when that has failed for too long.
     RemovalFailing {
         /// The peer.
         peer: PublicKey,
@@ -117,9 +121,41 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
-    /// The interface has been taken down, since a peer could not be removed. The gate admits
-    /// nobody until it is started anew.
+    /// A peer without a lease was found on the interface. The gate did not put it there, and removes
+    /// it.
+    UnleasedPeer {
+        /// The peer.
+        peer: PublicKey,
+    },
+    /// A leased peer was not on the interface any more. The gate installs it again.
+    PeerMissing {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: PublicKey,
+    },
+    /// A leased peer had another preshared key or other allowed IPs on the interface than those
+    /// that the gate gave it. The gate removes it, and installs it again.
+    PeerChanged {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: PublicKey,
+    },
+    /// The interface is not there, as when the program that runs it has ended. The gate admits
+    /// no one until it is there again.
+    InterfaceAway,
+    /// The interface is there again. The gate installs the leased peers, and admits.
+    InterfaceBack,
+    /// The interface can't be read: a peer that is put on it by hand is not noticed. The gate tries
+    /// again.
+    InterfaceUnreadable,
+    /// The interface was removed, or moved away, and does not come back. The gate admits no one any
+    /// more; the sessions stay in the store for the next start.
+    InterfaceGone,
+    /// The interface has been taken down, since a peer could not be removed. This gate admits
+    /// no one any more.
     Fenced,
-    /// The interface can't even be taken down. The gate tries again; a person is needed.
+    /// The interface can't be taken down. The gate tries again; an operator has to act.
     FenceFailing,
 }

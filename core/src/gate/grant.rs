@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::policy_change::terms_under;
+use crate::assurance::Assurance;
 use crate::factor::Proof;
 use crate::id::{FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::{Policy, RenewalRule};
-use crate::seal::{KeyRing, Row, SealError, Sealed};
+use crate::seal::{AssociatedData, KeyRing, SealError, SealFault, Sealed};
 use crate::store::SessionRecord;
 use crate::time::{Instant, Now, Timestamp};
 
@@ -23,37 +25,37 @@ use crate::time::{Instant, Now, Timestamp};
 /// It can't be forged: its fields are private and it has no public constructor.
 ///
 /// ```compile_fail,E0451
-/// # fn forge(terms: mfagate::gate::Terms) {
-/// let grant = mfagate::gate::Grant { terms, passed: Vec::new(), rules: Default::default() };
+/// # fn forge(terms: mfagate::gate::engine::Terms) {
+/// let grant = mfagate::gate::engine::Grant { terms, passed: Vec::new(), policy: Default::default() };
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0624
-/// # fn forge(terms: mfagate::gate::Terms) {
-/// let grant = mfagate::gate::Grant::assertion(terms, Vec::new(), Default::default());
+/// # fn forge(terms: mfagate::gate::engine::Terms) {
+/// let grant = mfagate::gate::engine::Grant::assertion(terms, Vec::new(), Default::default());
 /// # }
 /// ```
 ///
 /// And it is worth one lease, not two:
 ///
 /// ```compile_fail,E0599
-/// # fn double(grant: mfagate::gate::Grant) {
+/// # fn double(grant: mfagate::gate::engine::Grant) {
 /// let second = grant.clone();
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "a grant that is dropped admits nobody"]
+#[must_use = "a grant that is dropped admits no one"]
 pub struct Grant {
     terms: Terms,
-    passed: Vec<Passed>,
-    rules: Arc<Policy>,
+    passed: Vec<PassedFactor>,
+    policy: Arc<Policy>,
 }
 
 /// A factor that was passed, and the envelope that it was read from.
 #[derive(Debug, Clone)]
-pub(crate) struct Passed {
-    pub(crate) proof: Proof,
-    pub(crate) sealed: Sealed,
+pub(super) struct PassedFactor {
+    pub(super) proof: Proof,
+    pub(super) sealed: Sealed,
     /// When its answer came in.
     pub(super) since: Now,
     /// Whether the store has its success already, so that the admission takes nothing more.
@@ -62,11 +64,15 @@ pub(crate) struct Passed {
 
 impl Grant {
     /// Binds the fact that every factor which the policy asks for has been verified.
-    pub(super) const fn assertion(terms: Terms, passed: Vec<Passed>, rules: Arc<Policy>) -> Self {
+    pub(super) const fn assertion(
+        terms: Terms,
+        passed: Vec<PassedFactor>,
+        policy: Arc<Policy>,
+    ) -> Self {
         Self {
             terms,
             passed,
-            rules,
+            policy,
         }
     }
 
@@ -75,25 +81,20 @@ impl Grant {
     ///
     /// # Errors
     /// [`SealError`] when the envelope does not open for exactly these terms.
-    #[cfg_attr(
-        not(feature = "runtime"),
-        expect(dead_code, reason = "the shell's to call")
-    )]
-    pub(crate) fn reseal(
+    pub(super) fn reseal(
         record: &SessionRecord,
         ring: &KeyRing,
-        rules: Arc<Policy>,
+        policy: Arc<Policy>,
         now: Now,
     ) -> Result<Restored, SealError> {
-        let secret = ring.open(&Row::from(record), &record.psk)?;
-        let psk = <[u8; 32]>::try_from(secret.expose_secret())
-            .map(PresharedKey::from_bytes)
-            .map_err(|_| SealError::Altered)?;
-        let terms = Terms::restore(record, &rules, now);
+        // The envelope before the terms: it opens only if the record's terms are those that the
+        // gate sealed.
+        let psk = preshared_key(record, ring)?;
+        let terms = Terms::restore(record, &policy, now);
         let grant = Self {
             terms,
             passed: Vec::new(),
-            rules,
+            policy,
         };
         Ok(Restored {
             grant,
@@ -114,14 +115,26 @@ impl Grant {
     }
 
     /// The factors that were passed.
-    pub(crate) fn passed(&self) -> &[Passed] {
+    pub(super) fn passed(&self) -> &[PassedFactor] {
         &self.passed
     }
 
-    /// The rules that it was made by.
-    pub(crate) fn rules(&self) -> &Policy {
-        &self.rules
+    /// The policy that it was made by.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
+}
+
+/// The preshared key of a stored session. The envelope's associated data holds the terms.
+///
+/// # Errors
+/// [`SealError`] when the envelope does not open for exactly these terms.
+pub(super) fn preshared_key(
+    record: &SessionRecord,
+    ring: &KeyRing,
+) -> Result<PresharedKey, SealError> {
+    let secret = ring.open(&AssociatedData::from(record), &record.psk)?;
+    PresharedKey::from_slice(secret.expose_secret()).ok_or(SealError(SealFault::Altered))
 }
 
 /// A session of an earlier run whose envelope opened.
@@ -131,6 +144,19 @@ pub struct Restored {
     pub(super) session: SessionId,
     pub(super) generation: Generation,
     pub(super) psk: PresharedKey,
+}
+
+impl Restored {
+    /// The same session, held to the rules that it is restored under, by what was proven for it.
+    /// `None` where they would not admit its peer any more: the policy changed while no gate ran.
+    /// One whose time is over stays what it is, and ends as that.
+    pub(super) fn under_its_rules(mut self, proven: &[Assurance], now: Now) -> Option<Self> {
+        let Grant { terms, policy, .. } = &self.grant;
+        if !terms.are_over(now) {
+            self.grant.terms = terms_under(policy, terms, proven, now)?;
+        }
+        Some(self)
+    }
 }
 
 /// What a grant is for, and for how long.
@@ -205,6 +231,22 @@ impl Terms {
         self.ends = self.ends.min(now.instant + longest);
     }
 
+    /// The same terms, never longer than the policy has them.
+    pub(super) fn within(&self, policy: &Policy, now: Now) -> Self {
+        let mut terms = self.clone();
+        terms.end_by(self.verified_at + policy.max_age, now);
+        terms.shorten(policy.lease, now);
+        match policy.renewal {
+            RenewalRule::Free => {}
+            RenewalRule::Factor | RenewalRule::Off => {
+                terms.renewable_until = terms.renewable_until.min(terms.not_after);
+                terms.renewable_ends = terms.renewable_ends.min(terms.ends);
+            }
+        }
+        terms.end_on_wake |= policy.end_on_wake;
+        terms
+    }
+
     /// Terms of a stored session, never longer than stored and never longer than the policy.
     fn restore(record: &SessionRecord, policy: &Policy, now: Now) -> Self {
         let oldest = record.verified_at + policy.max_age;
@@ -242,8 +284,8 @@ impl Terms {
     }
 
     /// The row that a session with these terms seals its preshared key to.
-    pub(crate) fn row<'a>(&'a self, session: &'a SessionId) -> Row<'a> {
-        Row::Session {
+    pub(super) fn row<'a>(&'a self, session: &'a SessionId) -> AssociatedData<'a> {
+        AssociatedData::Session {
             id: session,
             location: &self.location,
             peer: &self.peer,
@@ -282,7 +324,7 @@ pub struct Lease {
     session: SessionId,
     generation: Generation,
     terms: Terms,
-    rules: Arc<Policy>,
+    policy: Arc<Policy>,
 }
 
 impl Lease {
@@ -292,7 +334,7 @@ impl Lease {
             session,
             generation,
             terms: grant.terms,
-            rules: grant.rules,
+            policy: grant.policy,
         }
     }
 
@@ -300,6 +342,12 @@ impl Lease {
     pub(super) fn extend(&mut self, terms: Terms, generation: Generation) {
         self.terms = terms;
         self.generation = generation;
+    }
+
+    /// Other terms and rules for the same session.
+    pub(super) fn govern(&mut self, terms: Terms, policy: Arc<Policy>) {
+        self.terms = terms;
+        self.policy = policy;
     }
 
     /// The session that the store knows it by.
@@ -318,12 +366,12 @@ impl Lease {
     }
 
     /// The rules that it was granted by.
-    pub(super) fn rules(&self) -> &Policy {
-        &self.rules
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// When a warning of its end is due; one that is past at the beginning is not given.
     pub(super) fn warns(&self) -> Instant {
-        self.terms.ends - self.rules.warn_before
+        self.terms.ends - self.policy.warn_before
     }
 }

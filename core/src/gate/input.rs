@@ -1,37 +1,64 @@
 //! What goes into the gate's machine.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 #[cfg(doc)]
 use super::Action;
+use super::comparison::Fingerprint;
 use super::grant::{Grant, Restored, Terms};
-use crate::assurance::FactorKind;
+use crate::assurance::Assurance;
 use crate::authorise::{AuthoriseError, Permit};
-use crate::channel::message::{Hidden, Posture, Request};
-use crate::factor::{Asked, Registration, Verdict, VerifyError};
-use crate::id::{AttemptId, FactorId, SessionId, UserId};
-use crate::interface::{Activity, PeerConfig};
+use crate::channel::message::{EnrolRequest, Posture, Request};
+use crate::factor::{IssuedChallenge, Registration, Verdict, VerifyError};
+use crate::id::{AttemptId, FactorId, Generation, GroupId, SessionId, UserId};
+use crate::interface::{Activity, InterfaceError, PeerConfig};
 use crate::key::{PresharedKey, PublicKey};
+use crate::policy::Policy;
 use crate::store::{
-    EndReason, Enrolled, Enrolment, FailureRecorded, Opened, Passed, Renewed, SessionRecord,
+    EndReason, Enrolled, Enrolment, FailureRecorded, OpenOutcome, PassOutcome, Renewed,
+    SessionRecord,
 };
 use crate::time::Timestamp;
 
-/// A store, a verifier or a backend did not do its part: it failed, panicked or took too long.
-/// Why is the shell's to log; to the machine it is all the same.
+/// A store, a verifier or a backend failed, panicked or took too long. The shell logs the reason;
+/// the machine makes no difference between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
+
+/// Why the peers on the interface are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlisted {
+    /// The interface is gone and does not come back.
+    Gone,
+    /// The interface is not there, and may come again.
+    Away,
+    /// It could not be read.
+    Unavailable,
+}
+
+impl From<&InterfaceError> for Unlisted {
+    fn from(error: &InterfaceError) -> Self {
+        match error {
+            InterfaceError::Down => Self::Gone,
+            InterfaceError::Away => Self::Away,
+            InterfaceError::Backend(_) => Self::Unavailable,
+        }
+    }
+}
 
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
-    /// The gate starts: what the store holds live and what is on the interface.
+    /// The gate starts, with the live sessions of the store and the peers on the interface.
     Start {
         /// Sessions of earlier runs whose envelopes opened.
         sessions: Vec<Restored>,
         /// Sessions that did not open: they end.
         unreadable: Vec<SessionRecord>,
+        /// Sessions that the policy would not admit any more: they end.
+        refused: Vec<SessionRecord>,
         /// The peers on the interface, each with the lease that it has left now, if the interface
         /// says.
         installed: Vec<PeerConfig>,
@@ -79,7 +106,7 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
         /// What to ask.
-        result: Result<Asked, VerifyError>,
+        result: Result<IssuedChallenge, VerifyError>,
     },
     /// The answer to [`Action::Verify`].
     Verified {
@@ -93,7 +120,7 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
         /// What became of it.
-        result: Result<Passed, Unavailable>,
+        result: Result<PassOutcome, Unavailable>,
     },
     /// The answer to [`Action::Authorise`].
     Authorised {
@@ -107,7 +134,7 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
         /// What to ask.
-        result: Result<Asked, VerifyError>,
+        result: Result<IssuedChallenge, VerifyError>,
     },
     /// The answer to [`Action::Enrol`].
     Enrolling {
@@ -139,7 +166,7 @@ pub enum Input {
         /// The id that the session has, or would have.
         session: SessionId,
         /// What became of it, and the preshared key.
-        result: Result<(Opened, PresharedKey), Unavailable>,
+        result: Result<(OpenOutcome, PresharedKey), Unavailable>,
     },
     /// The answer to [`Action::Renew`].
     Renewed {
@@ -185,7 +212,21 @@ pub enum Input {
         /// What the interface knows of them.
         result: Result<Vec<Activity>, Unavailable>,
     },
-    /// The store says that these may have changed, by whoever.
+    /// The answer to [`Action::List`].
+    Listed {
+        /// The peers on the interface, but for those that the gate does not manage.
+        result: Result<BTreeMap<PublicKey, Fingerprint>, Unlisted>,
+    },
+    /// The answer to [`Action::Restore`].
+    Restored {
+        /// The peer.
+        peer: PublicKey,
+        /// Its session.
+        session: SessionId,
+        /// The session's generation and preshared key, as the store has them.
+        result: Result<(Generation, PresharedKey), Unavailable>,
+    },
+    /// The store reports that these may have changed; it does not say who changed them.
     Changed {
         /// Sessions.
         sessions: Vec<SessionId>,
@@ -201,18 +242,64 @@ pub enum Input {
         /// The session that it had when the question was asked.
         session: SessionId,
         /// Whether the store still backs it.
-        result: Result<Standing, Unavailable>,
+        result: Result<LeaseCheck, Unavailable>,
     },
-    /// Someone ends sessions. Answered by [`Action::Revoked`] with the same ticket.
+    /// The store was replaced or put back to an older copy ([`StoreError::Replaced`]): no one is
+    /// admitted by its records.
+    ///
+    /// [`StoreError::Replaced`]: crate::store::StoreError::Replaced
+    StoreReplaced,
+    /// Ends the sessions and attempts in a scope. Answered by [`Action::Revoked`] with the same ticket.
     Revoke {
         /// Names the request.
         ticket: u64,
         /// Which sessions.
         scope: Scope,
     },
+    /// Ends the attempts in a scope, and waits for its sessions that are ending already. Answered
+    /// by [`Action::Revoked`] with the same ticket.
+    Settle {
+        /// Names the request.
+        ticket: u64,
+        /// Which sessions.
+        scope: Scope,
+    },
+    /// Replaces the policy.
+    Policy {
+        /// The policy.
+        policy: Box<Policy>,
+        /// What the store knows of the live sessions. A lease of which nothing is known ends.
+        known: Vec<KnownSession>,
+    },
+    /// Holds these live sessions to the policy again, by what the store knows of them and of their
+    /// users' groups now.
+    Judge {
+        /// The sessions; others are left as they are.
+        known: Vec<KnownSession>,
+    },
     /// The gate stops: every peer leaves the interface, the sessions stay in the store for the
     /// next start. Answered by [`Action::Stopped`].
     Stop,
+    /// The gate stops, and peers with a live lease stay where they are: for an interface that ends
+    /// each lease on time by itself. Answered by [`Action::Stopped`].
+    StopKeepingPeers,
+}
+
+/// What a live session is judged by when the policy changes.
+#[derive(Debug)]
+pub struct KnownSession {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub peer: PublicKey,
+    /// Its generation when the store was asked.
+    pub generation: Generation,
+    /// The groups that its user is in.
+    pub groups: Vec<GroupId>,
+    /// What was proven for it, in that order.
+    pub proven: Vec<Assurance>,
+    /// Its preshared key of that generation, where it could be opened.
+    pub psk: Option<PresharedKey>,
 }
 
 /// What a first message asks for.
@@ -223,7 +310,7 @@ pub enum Intent {
     /// More time for a live session.
     Renew(SessionId),
     /// A new factor.
-    Enrol(Wish),
+    Enrol(EnrolRequest),
     /// What became of a session.
     Status(SessionId),
     /// The end of a session.
@@ -231,26 +318,15 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// Whether a factor is to be enrolled, and nobody admitted.
+    /// Whether a factor is to be enrolled, so that no one is admitted.
     pub(super) const fn is_enrolment(&self) -> bool {
         matches!(self, Self::Enrol(_))
     }
 }
 
-/// The factor that a client is to enrol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// Its kind.
-    pub kind: FactorKind,
-    /// A label for people.
-    pub label: String,
-    /// A one-time enrolment token, where the client has one.
-    pub token: Option<Hidden>,
-}
-
 /// Whether the store still backs a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseCheck {
     /// The session is live, its peer and owner are enrolled and enabled, and its addresses are
     /// still the peer's.
     Good,
@@ -261,7 +337,7 @@ pub enum Standing {
     NotEligible,
 }
 
-impl Standing {
+impl LeaseCheck {
     /// Judges what the store says of a session and of its peer.
     pub fn of(session: Option<&SessionRecord>, enrolment: Option<&Enrolment>) -> Self {
         let (Some(session), Some(Enrolment { peer, user, .. })) = (session, enrolment) else {

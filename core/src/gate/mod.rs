@@ -1,107 +1,138 @@
-//! The gate's machine: all that decides whether a peer may pass traffic.
+//! The gate: it runs beside a WireGuard interface and decides who is on it.
 //!
-//! It is sans-IO. Hand it what happened with [`Machine::handle_input`] and the passing of time
-//! with [`Machine::handle_timeout`], then drain [`Machine::poll_action`] and
-//! [`Machine::poll_event`] until both are empty, carry the actions out, hand their results back
-//! in, and call again no later than [`Machine::poll_timeout`] says. It reads no clock, opens no
-//! socket, draws no randomness and knows no store; [`crate::runtime`] is the shell that does.
+//! Give a [`Gate`] a store, an interface and verifiers, hand it the bodies of requests (or have
+//! [`http::serve`](fn@crate::http::serve) do that), and it admits, renews and ends.
 //!
-//! It holds attempts and live leases, never the enrolled population. Per peer it has at most one
-//! interface operation under way, so that a late answer can't be mistaken for a new one.
+//! # Inside
+//!
+//! What decides is a machine, which is not public: `runtime` drives it and carries its actions out.
+//! It is sans-IO: it takes in what happened (`handle_input`) and the passing of time
+//! (`handle_timeout`), and gives actions, events and its next deadline (`poll_…`). It reads no clock,
+//! opens no socket, draws no randomness and knows no store. It holds attempts and live leases,
+//! never the enrolled population. Per peer it has at most one interface operation under way, so
+//! that a late answer can't be mistaken for a new one.
 //!
 //! | file | concern |
 //! |---|---|
+//! | `machine` | the state |
 //! | `grant` | the proof tokens |
-//! | `rules` | the policy for each user's groups |
-//! | `ceremony` | from a first message to a question |
-//! | `question` | what is asked, and what the user does about it |
-//! | `verdict` | what became of an answer |
+//! | `policy_cache` | the policy for each user's groups |
+//! | `policy_change` | another policy while the gate runs |
+//! | `ceremony` | from a first message to a challenge |
+//! | `freshness` | first messages, where the clock or the window changes |
+//! | `challenge` | what is asked, and what the user does about it |
+//! | `verdict` | the verifier's verdict on an answer, and its durable count |
 //! | `admission` | from the last verdict to a lease |
 //! | `enrolment` | a new factor from a client |
-//! | `inquiry` | what a client asks about its session |
+//! | `status` | what a client asks about its session |
 //! | `renewal` | more time for a live lease |
-//! | `placement` | what is on the interface |
-//! | `ending` | how a session ends, and who waits for that |
-//! | `standing` | what the store says of live leases, and start and stop |
-//! | `activity` | looks at live leases: inactivity |
+//! | `install` | putting peers on the interface, and taking them off |
+//! | `session_end` | how a session ends, and who waits for that |
+//! | `reconcile` | start, stop, and what the store says of live leases |
+//! | `persistence` | the mapping between the machine and the store |
+//! | `comparison` | what the interface has, against what is leased |
+//! | `activity` | samples of live leases: inactivity |
 //! | `roaming` | where a peer is, and whether it has moved |
 //! | `deadline` | what is due, and first messages seen |
+
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(
+        unnameable_types,
+        unreachable_pub,
+        reason = "what `engine` has is public for benches and fuzz targets, behind `testing`"
+    )
+)]
 
 mod action;
 mod activity;
 mod admission;
 mod attempt;
 mod ceremony;
+mod challenge;
+mod comparison;
 mod deadline;
-mod ending;
 mod enrolment;
+mod entry;
 mod event;
+mod freshness;
 mod grant;
 mod input;
-mod inquiry;
-mod placement;
-mod question;
+mod install;
+mod machine;
+pub(crate) mod persistence;
+mod policy_cache;
+mod policy_change;
+mod reconcile;
 mod renewal;
 mod roaming;
-mod rules;
-mod slot;
-mod standing;
+mod session_end;
+mod status;
 #[cfg(test)]
 #[cfg(feature = "testing")]
 mod tests;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::repeat;
 
-pub use action::{Action, Outcome, Subject};
+pub(crate) use action::{Action, FactorContext, Outcome};
+pub(crate) use comparison::Fingerprint;
 pub use event::Event;
-pub use grant::{Grant, Lease, Restored, Terms};
-pub use input::{Input, Intent, Scope, Standing, Unavailable, Wish};
-#[cfg(feature = "runtime")]
-pub(crate) use rules::Rules;
+pub(crate) use grant::{Grant, Lease, Terms};
+pub use input::Scope;
+pub(crate) use input::{Input, Intent, KnownSession, LeaseCheck, Unavailable, Unlisted};
+pub(crate) use machine::Machine;
+
+#[cfg(feature = "sqlite")]
+pub use crate::runtime::OpenError;
+pub use crate::runtime::{
+    Events, Gate, GateBuilder, GateConfig, LocationRegistrar, PolicyError, ProfileTemplate,
+    RevokeError, SessionView, StartError, Timeouts,
+};
 
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{AttemptId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{InvalidPolicy, Policy};
+use crate::store::EndReason;
 use crate::time::{Instant, Now};
 use attempt::Attempts;
+use comparison::Comparison;
 use deadline::{Deadlines, Due, OfLease, ReplayWindow};
-use ending::{Ending, Ticket};
-#[cfg(not(feature = "runtime"))]
-use rules::Rules;
-use slot::Slot;
+use freshness::Freshness;
+use policy_cache::PolicyCache;
 
-/// The gate's state machine. See the [module](self) for its contract.
-#[derive(Debug)]
-pub struct Machine {
-    location: LocationId,
-    /// What goes for everybody: attempts, throttling, fencing.
-    policy: Policy,
-    rules: Rules,
-    has_authoriser: bool,
-    started: Now,
-    phase: Phase,
-    stopping: bool,
-    attempts: Attempts,
-    slots: BTreeMap<PublicKey, Box<Slot>>,
-    sessions: BTreeMap<SessionId, PublicKey>,
-    endings: BTreeMap<SessionId, Ending>,
-    tickets: BTreeMap<u64, Ticket>,
-    /// Sessions that a gate which stops leaves in the store.
-    parked: BTreeMap<SessionId, (PublicKey, UserId)>,
-    deadlines: Deadlines,
-    replays: ReplayWindow,
-    actions: VecDeque<Action>,
-    events: VecDeque<Event>,
+/// The machine, for benches and tests of this project. It is not a part of the API: what is here
+/// changes without notice.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod engine {
+    pub use super::action::{Action, FactorContext, Outcome};
+    pub use super::comparison::Fingerprint;
+    pub use super::grant::{Grant, Lease, Restored, Terms};
+    pub use super::input::{Input, Intent, KnownSession, LeaseCheck, Unavailable, Unlisted};
+    pub use super::machine::Machine;
+}
+
+/// Why a gate admits no one any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// It was stopped.
+    Stopped,
+    /// It took its interface down, since a peer could not be removed. Every session has ended.
+    Fenced,
+    /// Its interface was removed, or taken away, by others. The sessions stay in the store.
+    InterfaceGone,
 }
 
 /// What the gate as a whole is doing.
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is known of the interface yet: nobody is admitted.
+    /// Nothing is known of the interface yet: no one is admitted.
     Starting,
-    /// These peers' operations bring the interface in line: nobody is admitted.
+    /// These peers' operations bring the interface in line: no one is admitted.
     Reconciling(BTreeSet<PublicKey>),
     /// Peers are admitted.
     Open,
@@ -114,26 +145,31 @@ enum Phase {
 }
 
 impl Machine {
-    /// A machine that waits for [`Input::Start`]; until it has reconciled it admits nobody.
+    /// A machine that waits for [`Input::Start`]; until it has reconciled it admits no one.
     ///
     /// # Errors
-    /// [`InvalidPolicy`] when the policy could admit nobody.
+    /// [`InvalidPolicy`] when the policy could admit no one.
     pub fn new(location: LocationId, policy: Policy, now: Now) -> Result<Self, InvalidPolicy> {
         policy.check()?;
         Ok(Self {
             location,
-            rules: Rules::new(policy.clone()),
+            policies: PolicyCache::new(policy.clone()),
             policy,
             has_authoriser: false,
-            started: now,
+            freshness: Freshness::from_start(now),
             phase: Phase::Starting,
             stopping: false,
+            keeps_peers: false,
+            is_store_replaced: false,
             attempts: Attempts::default(),
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             endings: BTreeMap::new(),
             tickets: BTreeMap::new(),
             parked: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            comparison: Comparison::default(),
+            is_gone: false,
             deadlines: Deadlines::default(),
             replays: ReplayWindow::default(),
             actions: VecDeque::new(),
@@ -149,16 +185,24 @@ impl Machine {
     }
 
     /// Takes in what happened.
+    ///
+    /// What is due by now happens first, so that no input finds a lease or an attempt whose time
+    /// is over.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.handle_timeout(now);
         match input {
+            // The life of the gate.
             Input::Start {
                 sessions,
                 unreadable,
+                refused,
                 installed,
             } => {
-                self.start(now, sessions, unreadable, installed);
+                let unreadable = unreadable.into_iter().zip(repeat(EndReason::Unreadable));
+                let refused = refused.into_iter().zip(repeat(EndReason::PolicyChanged));
+                self.on_start(now, sessions, unreadable.chain(refused), installed);
             }
+            // An attempt, from its first message to its last factor.
             Input::Hello {
                 attempt,
                 peer,
@@ -168,7 +212,7 @@ impl Machine {
                 posture,
                 source,
             } => {
-                self.hello(
+                self.on_hello(
                     now,
                     attempt::Hello {
                         attempt,
@@ -181,26 +225,27 @@ impl Machine {
                     },
                 );
             }
-            Input::Request { attempt, request } => self.request(now, attempt, request),
-            Input::Found { attempt, result } => self.found(now, attempt, result),
-            Input::FoundSession { attempt, result } => self.found_session(now, attempt, result),
-            Input::Challenged { attempt, result } => self.challenged(now, attempt, result),
-            Input::Verified { attempt, result } => self.verified(now, attempt, result),
-            Input::Passed { attempt, result } => self.passed(now, attempt, result),
-            Input::Authorised { attempt, result } => self.authorised(now, attempt, result),
-            Input::Registering { attempt, result } => self.registering(now, attempt, result),
-            Input::Enrolling { attempt, result } => self.enrolling(now, attempt, result),
-            Input::FactorAdded { attempt, result } => self.factor_added(attempt, result),
+            Input::Request { attempt, request } => self.on_request(now, attempt, request),
+            Input::Found { attempt, result } => self.on_found(now, attempt, result),
+            Input::FoundSession { attempt, result } => self.on_found_session(now, attempt, result),
+            Input::Challenged { attempt, result } => self.on_challenged(now, attempt, result),
+            Input::Verified { attempt, result } => self.on_verified(now, attempt, result),
+            Input::Passed { attempt, result } => self.on_passed(now, attempt, result),
+            Input::Authorised { attempt, result } => self.on_authorised(now, attempt, result),
+            Input::Registering { attempt, result } => self.on_registering(now, attempt, result),
+            Input::Enrolling { attempt, result } => self.on_enrolling(now, attempt, result),
+            Input::FactorAdded { attempt, result } => self.on_factor_added(attempt, result),
             Input::FailureRecorded { attempt, result } => {
-                self.failure_recorded(now, attempt, result);
+                self.on_failure_recorded(now, attempt, result);
             }
+            // From a grant to a lease, and from a lease to its end.
             Input::Opened {
                 attempt,
                 grant,
                 session,
                 result,
             } => {
-                self.opened(now, attempt, grant, session, result);
+                self.on_opened(now, attempt, grant, session, result);
             }
             Input::Renewed {
                 attempt,
@@ -208,31 +253,48 @@ impl Machine {
                 terms,
                 result,
             } => {
-                self.renewed(now, attempt, session, *terms, result);
+                self.on_renewed(now, attempt, session, *terms, result);
             }
-            Input::Installed { peers, result } => self.installed(now, &peers, result),
-            Input::Removed { peers, result } => self.removed(now, &peers, result),
-            Input::Fenced { result } => self.fenced(now, result),
-            Input::Closed { session, result } => self.closed(now, session, result),
-            Input::Sampled { peers, result } => self.sampled(now, &peers, result),
+            Input::Installed { peers, result } => self.on_installed(now, &peers, result),
+            Input::Removed { peers, result } => self.on_removed(now, &peers, result),
+            Input::Fenced { result } => self.on_fenced(now, result),
+            Input::Closed { session, result } => self.on_closed(now, session, result),
+            // What others do to the interface, the store and the policy, and what they ask for.
+            Input::Sampled { peers, result } => self.on_sampled(now, &peers, result),
+            Input::Listed { result } => self.on_listed(now, result),
+            Input::Restored {
+                peer,
+                session,
+                result,
+            } => self.on_restored(now, peer, session, result),
             Input::Changed {
                 sessions,
                 peers,
                 users,
-            } => self.changed(&sessions, &peers, &users),
+            } => self.on_changed(&sessions, &peers, &users),
             Input::Checked {
                 peer,
                 session,
                 result,
-            } => self.checked(peer, session, result),
-            Input::Revoke { ticket, scope } => self.revoke(now, ticket, &scope),
-            Input::Stop => self.stop(),
+            } => self.on_checked(peer, session, result),
+            Input::Revoke { ticket, scope } => self.on_revoke(now, ticket, &scope),
+            Input::Settle { ticket, scope } => self.on_settle(ticket, &scope),
+            Input::Policy { policy, known } => self.on_policy(now, *policy, known),
+            Input::Judge { known } => self.on_judge(now, known),
+            // The end of the gate.
+            Input::Stop => self.on_stop(false),
+            Input::StopKeepingPeers => self.on_stop(true),
+            Input::StoreReplaced => self.on_store_replaced(),
         }
-        self.stopped();
+        // Any of these may have been the last thing that a gate which stops waited for.
+        self.stop_if_idle();
     }
 
     /// Takes in that time has passed: does what is due, and costs no more than that.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.see_clock(now);
+        // One read of the interface tells of all its peers: what is due together is asked for at
+        // once.
         let mut samples = Vec::new();
         while let Some(due) = self.deadlines.pop(now) {
             match due {
@@ -243,7 +305,7 @@ impl Machine {
                     match what {
                         OfLease::End => self.lease_over(now, peer),
                         OfLease::Warn => self.lease_ending(now, peer),
-                        OfLease::Sample if self.begin_look(peer) => samples.push(peer),
+                        OfLease::Sample if self.begin_sample(peer) => samples.push(peer),
                         OfLease::Sample => {}
                     }
                 }
@@ -251,12 +313,14 @@ impl Machine {
                 Due::Remove(peer) => self.begin_removal(peer),
                 Due::Close(session) => self.close_again(now, session),
                 Due::Fence => self.actions.push_back(Action::Fence),
+                Due::Compare => self.compare_now(now),
+                Due::Replays => self.forget_replays(now),
             }
         }
         if !samples.is_empty() {
             self.actions.push_back(Action::Sample { peers: samples });
         }
-        self.stopped();
+        self.stop_if_idle();
     }
 
     /// The next thing for the shell to do.
@@ -280,18 +344,48 @@ impl Machine {
     }
 
     /// How many leases are live.
+    #[cfg(feature = "testing")]
     pub fn lease_count(&self) -> usize {
         self.sessions.len()
     }
 
     /// How many attempts are open.
+    #[cfg(feature = "testing")]
     pub fn attempt_count(&self) -> usize {
         self.attempts.len()
     }
 
     /// Whether the gate admits.
     pub fn is_open(&self) -> bool {
+        self.serves() && !self.is_store_replaced && !self.comparison.is_away
+    }
+
+    /// Whether the gate answers clients at all, if only to end sessions.
+    fn serves(&self) -> bool {
         self.phase == Phase::Open && !self.stopping
+    }
+
+    /// Why the gate admits no one any more, and never will; `None` while it may.
+    pub const fn why_closed(&self) -> Option<Closed> {
+        match self.phase {
+            Phase::Fenced if self.is_gone => Some(Closed::InterfaceGone),
+            Phase::Fenced => Some(Closed::Fenced),
+            Phase::Stopped => Some(Closed::Stopped),
+            Phase::Starting | Phase::Reconciling(_) | Phase::Open | Phase::Fencing => None,
+        }
+    }
+
+    /// Whether the gate has stopped, or is about to, without taking live peers off the interface.
+    pub const fn keeps_peers(&self) -> bool {
+        self.keeps_peers
+    }
+
+    /// The store's enrolments may be out of date: no one is admitted by them. Live leases need no
+    /// store to end on time.
+    fn on_store_replaced(&mut self) {
+        if !std::mem::replace(&mut self.is_store_replaced, true) {
+            self.events.push_back(Event::StoreReplaced);
+        }
     }
 
     /// The lease that a peer holds.

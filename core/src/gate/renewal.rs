@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::Machine;
 use super::action::{Action, Outcome};
-use super::attempt::Step;
+use super::attempt::AttemptState;
 use super::deadline::{Due, OfLease};
+use super::entry::{Install, LeaseEntry, Waiting};
 use super::event::Event;
 use super::grant::{Lease, Terms};
 use super::input::{Intent, Unavailable};
-use super::slot::{Held, Install, Waiting};
 use crate::audit::AuditKind;
 use crate::channel::message::Refusal;
 use crate::id::{AttemptId, SessionId};
@@ -28,7 +28,7 @@ impl Machine {
         id: AttemptId,
         session: SessionId,
         enrolment: &Arc<Enrolment>,
-        rules: &Arc<Policy>,
+        policy: &Arc<Policy>,
     ) {
         let Some(terms) = self
             .lease_for(enrolment.peer.key, session)
@@ -36,31 +36,31 @@ impl Machine {
         else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
-        match rules.renewal {
+        match policy.renewal {
             RenewalRule::Off => {
                 return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
             }
-            RenewalRule::Factor => return self.ask(now, id, enrolment, rules),
-            RenewalRule::Free if terms.renew(rules, now).left(now) <= terms.left(now) => {
-                return self.ask(now, id, enrolment, rules);
+            RenewalRule::Factor => return self.ask(now, id, enrolment, policy),
+            RenewalRule::Free if terms.renew(policy, now).left(now) <= terms.left(now) => {
+                return self.ask(now, id, enrolment, policy);
             }
             RenewalRule::Free => {}
         }
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let state = AttemptState::AwaitingConfirm(Arc::clone(enrolment), Arc::clone(policy));
+        let Some(attempt) = self.attempts.enter(id, state) else {
             return;
         };
-        attempt.step = Step::AwaitingConfirm(Arc::clone(enrolment), Arc::clone(rules));
         let expires_in = attempt.expires.saturating_since(now.instant);
         self.reply(id, Outcome::Confirm { expires_in });
     }
 
-    /// The client is live: its new terms go to the authoriser, and to the store.
-    pub(super) fn confirmed(
+    /// Takes the new terms of a client that is live to the authoriser, or at once to the store.
+    pub(super) fn on_confirm(
         &mut self,
         now: Now,
         id: AttemptId,
         enrolment: &Enrolment,
-        rules: &Policy,
+        policy: &Policy,
     ) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
@@ -69,14 +69,14 @@ impl Machine {
         let Intent::Renew(session) = attempt.intent else {
             return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
         };
-        let Hours::Open { until } = rules.hours(now.timestamp) else {
+        let Hours::Open { until } = policy.hours(now.timestamp) else {
             self.record(now, id, &enrolment.user.id, AuditKind::OutsideHours);
             return self.finish(id, Outcome::Refused(Refusal::OutsideHours {}));
         };
         let Some(lease) = self.lease_for(peer, session) else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
-        let mut terms = Box::new(lease.terms().renew(rules, now));
+        let mut terms = Box::new(lease.terms().renew(policy, now));
         if let Some(until) = until {
             terms.end_by(until, now);
         }
@@ -87,16 +87,15 @@ impl Machine {
         self.renew_on(now, id, terms);
     }
 
-    /// The renewed terms go to the store.
+    /// Has the store take the renewed terms.
     pub(super) fn renew_on(&mut self, now: Now, id: AttemptId, terms: Box<Terms>) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some(attempt) = self.attempts.enter(id, AttemptState::Renewing) else {
             return;
         };
         let peer = attempt.peer;
         let Intent::Renew(session) = attempt.intent else {
             return self.finish(id, Outcome::Refused(Refusal::OutOfOrder {}));
         };
-        attempt.step = Step::Renewing;
         let Some(lease) = self.lease_for(peer, session) else {
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         };
@@ -116,7 +115,7 @@ impl Machine {
         });
     }
 
-    pub(super) fn renewed(
+    pub(super) fn on_renewed(
         &mut self,
         now: Now,
         id: AttemptId,
@@ -125,8 +124,8 @@ impl Machine {
         result: Result<(Renewed, PresharedKey), Unavailable>,
     ) {
         let peer = terms.peer;
-        if let Some(attempt) = self.attempts.get_mut(id) {
-            attempt.step = Step::Installing;
+        let terms = self.renewed_terms(now, id, terms);
+        if let Some(attempt) = self.attempts.enter(id, AttemptState::Installing) {
             for ticket in std::mem::take(&mut attempt.revoked_by) {
                 self.count_down(ticket, None);
             }
@@ -134,6 +133,7 @@ impl Machine {
         let Ok((renewed, psk)) = result else {
             return self.finish(id, Outcome::Refused(Refusal::Unavailable {}));
         };
+        // The store did not renew the session: it is asked whether it still backs the lease.
         let Renewed::Renewed(generation) = renewed else {
             self.check(peer);
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
@@ -146,10 +146,8 @@ impl Machine {
             self.end(peer, EndReason::Expired);
             return self.finish(id, Outcome::Refused(Refusal::NotRenewable {}));
         }
-        let Some(Held {
-            mut lease, watch, ..
-        }) = self.take_held(peer)
-        else {
+        // Taken out and held again: the deadlines of the old terms go with the old terms.
+        let Some(LeaseEntry { mut lease, watch }) = self.take_held(peer) else {
             return;
         };
         let config = Self::config(&terms, psk);
@@ -172,7 +170,7 @@ impl Machine {
         );
     }
 
-    /// A lease's time is over soon: says so, and arms its end.
+    /// Announces that a lease ends soon, and arms its end.
     pub(super) fn lease_ending(&mut self, now: Now, peer: PublicKey) {
         let held = self.slots.get(&peer).and_then(|slot| slot.held.as_ref());
         let Some(held) = held else { return };

@@ -9,46 +9,46 @@ use crate::interface::Activity;
 use crate::policy::EndpointChange;
 use crate::time::{Instant, Timestamp};
 
-/// How far apart looks are: at the most, and where something may be due.
+/// How far apart samples are: at the most, and where something may be due.
 const FAR: Duration = EndpointChange::SETTLES_AFTER;
 const NEAR: Duration = Duration::from_secs(5);
 
-/// What whoever knows nothing but the private key can have counted as received: a peer's
+/// The most that someone who has only the private key can have counted as received: a peer's
 /// handshakes are limited to 50 a second, of 148 bytes (WireGuard paper, section 5.1).
 const UNPROVEN_BYTES_PER_SECOND: u64 = 50 * 148;
 
 /// Where a peer was, and is.
 #[derive(Debug)]
-pub(super) struct Whereabouts {
-    /// Where the session began; known from the first look that found a session in use.
+pub(super) struct EndpointTracker {
+    /// Where the session began; known from the first sample that found a session in use.
     first: Option<IpAddr>,
     /// Where it is, as was last told.
     current: Option<IpAddr>,
-    away: Option<Away>,
+    away: Option<Relocation>,
     /// Since when the interface has not said where the peer is.
     unknown_since: Option<Instant>,
     begun: Instant,
 }
 
-/// A peer that is elsewhere. What was counted is as of the first look that found it there.
+/// A peer that is elsewhere. What was counted is as of the first sample that found it there.
 #[derive(Debug)]
-struct Away {
+struct Relocation {
     since: Instant,
     received: u64,
     last_handshake: Option<Timestamp>,
     is_proven: bool,
 }
 
-/// What a look found out.
+/// What a sample found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum RoamingEvent {
     /// The peer has moved.
     Moved { from: IpAddr, to: IpAddr },
     /// The interface has not said for too long where the peer is.
     Unknown,
 }
 
-impl Whereabouts {
+impl EndpointTracker {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
             first: None,
@@ -59,13 +59,17 @@ impl Whereabouts {
         }
     }
 
-    /// Takes in what a look saw; `None` is that the interface could not say.
-    pub(super) fn look(&mut self, now: Instant, seen: Option<&Activity>) -> Option<Finding> {
+    /// Takes in what a sample saw; `None` where the interface could not say.
+    pub(super) fn on_sample(
+        &mut self,
+        now: Instant,
+        seen: Option<&Activity>,
+    ) -> Option<RoamingEvent> {
         let is_in_use = |seen: &Activity| seen.is_endpoint_proven || seen.last_handshake.is_some();
         let Some(seen) = seen.filter(|seen| seen.endpoint.is_some() || !is_in_use(seen)) else {
             let since = *self.unknown_since.get_or_insert(now);
             let is_long = now.saturating_since(since) >= EndpointChange::UNKNOWN_FOR;
-            return is_long.then_some(Finding::Unknown);
+            return is_long.then_some(RoamingEvent::Unknown);
         };
         self.unknown_since = None;
         let at = seen.endpoint?.ip().to_canonical();
@@ -82,21 +86,21 @@ impl Whereabouts {
                 return None;
             }
         }
-        let away = self.away.get_or_insert_with(|| Away::new(now, seen));
+        let away = self.away.get_or_insert_with(|| Relocation::new(now, seen));
         if !away.is_settled(now, seen) {
             return None;
         }
         self.away = None;
         self.current = Some(at);
-        Some(Finding::Moved {
+        Some(RoamingEvent::Moved {
             from: current,
             to: at,
         })
     }
 
-    /// When to look next: soon while the peer may be about to have moved, or when nothing is known
+    /// When the next sample is due: soon while the peer may be about to have moved, or when nothing is known
     /// yet, and then less and less often.
-    pub(super) fn next_look(&self, now: Instant) -> Instant {
+    pub(super) fn next_sample(&self, now: Instant) -> Instant {
         let since = match &self.away {
             Some(away) => Some(away.since),
             None if self.first.is_none() => Some(self.begun),
@@ -115,7 +119,7 @@ impl Whereabouts {
     }
 }
 
-impl Away {
+impl Relocation {
     const fn new(now: Instant, seen: &Activity) -> Self {
         Self {
             since: now,
@@ -129,7 +133,7 @@ impl Away {
     fn is_settled(&mut self, now: Instant, seen: &Activity) -> bool {
         let span = now.saturating_since(self.since);
         let received = seen.received.checked_sub(self.received);
-        // An interface that installed the peer anew counts from zero.
+        // An interface that installed the peer again counts from zero.
         let received = received.unwrap_or(seen.received);
         let unproven = (span.as_secs() + 1).saturating_mul(UNPROVEN_BYTES_PER_SECOND);
         let has_new_handshake =
@@ -183,15 +187,15 @@ mod tests {
     }
 
     /// At home from the first second on.
-    fn at_home() -> Whereabouts {
-        let mut whereabouts = Whereabouts::new(at(0));
-        assert_eq!(whereabouts.look(at(1), Some(&proven(HOME))), None);
-        whereabouts
+    fn at_home() -> EndpointTracker {
+        let mut endpoint = EndpointTracker::new(at(0));
+        assert_eq!(endpoint.on_sample(at(1), Some(&proven(HOME))), None);
+        endpoint
     }
 
-    fn moved(from: &str, to: &str) -> Option<Finding> {
+    fn moved(from: &str, to: &str) -> Option<RoamingEvent> {
         let ip = |endpoint: &str| endpoint.parse::<SocketAddr>().unwrap().ip();
-        Some(Finding::Moved {
+        Some(RoamingEvent::Moved {
             from: ip(from),
             to: ip(to),
         })
@@ -199,67 +203,67 @@ mod tests {
 
     #[test]
     fn a_peer_that_stays_away_has_moved_once() {
-        let mut whereabouts = at_home();
+        let mut endpoint = at_home();
         for second in [10, 20, 30, 39] {
-            assert_eq!(whereabouts.look(at(second), Some(&proven(AWAY))), None);
+            assert_eq!(endpoint.on_sample(at(second), Some(&proven(AWAY))), None);
         }
-        let found = whereabouts.look(at(40), Some(&proven(AWAY)));
+        let found = endpoint.on_sample(at(40), Some(&proven(AWAY)));
         assert_eq!(found, moved(HOME, AWAY));
-        assert_eq!(whereabouts.look(at(400), Some(&proven(AWAY))), None);
+        assert_eq!(endpoint.on_sample(at(400), Some(&proven(AWAY))), None);
     }
 
     #[test]
-    fn a_return_to_the_first_address_is_no_change_also_after_one_was_told_of() {
-        let mut whereabouts = at_home();
-        whereabouts.look(at(10), Some(&proven(AWAY)));
-        assert_eq!(whereabouts.look(at(39), Some(&proven(HOME))), None);
-        // The time begins anew.
-        whereabouts.look(at(45), Some(&proven(AWAY)));
-        assert_eq!(whereabouts.look(at(74), Some(&proven(AWAY))), None);
-        assert!(whereabouts.look(at(75), Some(&proven(AWAY))).is_some());
+    fn a_return_to_the_first_address_is_no_change() {
+        let mut endpoint = at_home();
+        endpoint.on_sample(at(10), Some(&proven(AWAY)));
+        assert_eq!(endpoint.on_sample(at(39), Some(&proven(HOME))), None);
+        // The time begins again.
+        endpoint.on_sample(at(45), Some(&proven(AWAY)));
+        assert_eq!(endpoint.on_sample(at(74), Some(&proven(AWAY))), None);
+        assert!(endpoint.on_sample(at(75), Some(&proven(AWAY))).is_some());
         for second in [100, 200] {
-            assert_eq!(whereabouts.look(at(second), Some(&proven(HOME))), None);
+            assert_eq!(endpoint.on_sample(at(second), Some(&proven(HOME))), None);
         }
     }
 
     #[test]
-    fn another_port_another_half_of_ipv6_and_a_mapped_address_are_no_change() {
+    fn another_port_interface_id_or_mapped_address_is_no_change() {
         for (one, other) in [
             (HOME, "192.0.2.1:61000"),
             (HOME, "[::ffff:192.0.2.1]:5000"),
             ("[2001:db8:1:2::3]:5000", "[2001:db8:1:2:a:b:c:d]:9"),
         ] {
-            let mut whereabouts = Whereabouts::new(at(0));
-            whereabouts.look(at(1), Some(&proven(one)));
+            let mut endpoint = EndpointTracker::new(at(0));
+            endpoint.on_sample(at(1), Some(&proven(one)));
             for second in [10, 100, 1000] {
-                let found = whereabouts.look(at(second), Some(&proven(other)));
+                let found = endpoint.on_sample(at(second), Some(&proven(other)));
                 assert_eq!(found, None, "{other}");
             }
         }
-        let mut whereabouts = Whereabouts::new(at(0));
+        let mut endpoint = EndpointTracker::new(at(0));
         let (one, other) = ("[2001:db8:1:2::3]:1", "[2001:db8:1:3::3]:1");
-        whereabouts.look(at(1), Some(&proven(one)));
-        whereabouts.look(at(10), Some(&proven(other)));
-        let found = whereabouts.look(at(40), Some(&proven(other)));
+        endpoint.on_sample(at(1), Some(&proven(one)));
+        endpoint.on_sample(at(10), Some(&proven(other)));
+        let found = endpoint.on_sample(at(40), Some(&proven(other)));
         assert_eq!(found, moved(one, other));
     }
 
     /// On interfaces that move an endpoint at the first message of a handshake.
     #[test]
-    fn who_has_the_private_key_alone_moves_nobody() {
-        let mut whereabouts = at_home();
+    fn who_has_the_private_key_alone_moves_no_one() {
+        let mut endpoint = at_home();
         let mut seen = unproven(AWAY);
         for second in 10..1000 {
             seen.received += UNPROVEN_BYTES_PER_SECOND;
-            let found = whereabouts.look(at(second), Some(&seen));
+            let found = endpoint.on_sample(at(second), Some(&seen));
             assert_eq!(found, None, "after {second} s");
         }
         // Nor before the owner has been seen at all.
-        let mut whereabouts = Whereabouts::new(at(0));
+        let mut endpoint = EndpointTracker::new(at(0));
         seen.last_handshake = None;
-        assert_eq!(whereabouts.look(at(1), Some(&seen)), None);
-        assert_eq!(whereabouts.look(at(2), Some(&proven(HOME))), None);
-        assert_eq!(whereabouts.look(at(100), Some(&proven(HOME))), None);
+        assert_eq!(endpoint.on_sample(at(1), Some(&seen)), None);
+        assert_eq!(endpoint.on_sample(at(2), Some(&proven(HOME))), None);
+        assert_eq!(endpoint.on_sample(at(100), Some(&proven(HOME))), None);
     }
 
     #[test]
@@ -271,44 +275,47 @@ mod tests {
             |seen| seen.is_endpoint_proven = true,
         ];
         for prove in proofs {
-            let mut whereabouts = at_home();
+            let mut endpoint = at_home();
             let mut seen = unproven(AWAY);
-            whereabouts.look(at(10), Some(&seen));
+            endpoint.on_sample(at(10), Some(&seen));
             prove(&mut seen);
-            assert_eq!(whereabouts.look(at(39), Some(&seen)), None);
-            let found = whereabouts.look(at(40), Some(&seen));
+            assert_eq!(endpoint.on_sample(at(39), Some(&seen)), None);
+            let found = endpoint.on_sample(at(40), Some(&seen));
             assert_eq!(found, moved(HOME, AWAY));
         }
     }
 
     #[test]
-    fn an_interface_that_does_not_say_where_a_used_peer_is_is_not_waited_for_for_ever() {
+    fn an_interface_that_never_says_where_a_peer_is_is_given_up() {
         let mut nowhere = proven(HOME);
         nowhere.endpoint = None;
         for seen in [None, Some(&nowhere)] {
-            let mut whereabouts = at_home();
-            assert_eq!(whereabouts.look(at(10), seen), None);
-            assert_eq!(whereabouts.look(at(129), seen), None);
-            assert_eq!(whereabouts.look(at(130), seen), Some(Finding::Unknown));
+            let mut endpoint = at_home();
+            assert_eq!(endpoint.on_sample(at(10), seen), None);
+            assert_eq!(endpoint.on_sample(at(129), seen), None);
+            assert_eq!(
+                endpoint.on_sample(at(130), seen),
+                Some(RoamingEvent::Unknown)
+            );
         }
-        // One that nobody has used yet is nowhere.
-        let mut whereabouts = Whereabouts::new(at(0));
+        // One that was never used is nowhere.
+        let mut endpoint = EndpointTracker::new(at(0));
         let silent = Activity::silent(PublicKey::from_bytes([1; 32]));
         for second in [1, 1000] {
-            assert_eq!(whereabouts.look(at(second), Some(&silent)), None);
+            assert_eq!(endpoint.on_sample(at(second), Some(&silent)), None);
         }
     }
 
     #[test]
-    fn looks_are_far_apart_at_home_and_close_while_something_may_be_due() {
-        let mut whereabouts = at_home();
-        assert_eq!(whereabouts.next_look(at(1)), at(30));
-        assert_eq!(whereabouts.next_look(at(30)), at(60));
-        whereabouts.look(at(60), Some(&proven(AWAY)));
+    fn samples_are_far_apart_at_home_and_close_when_one_is_due() {
+        let mut endpoint = at_home();
+        assert_eq!(endpoint.next_sample(at(1)), at(30));
+        assert_eq!(endpoint.next_sample(at(30)), at(60));
+        endpoint.on_sample(at(60), Some(&proven(AWAY)));
         let mut looks = vec![];
         let mut now = at(60);
         while now < at(90) {
-            now = whereabouts.next_look(now);
+            now = endpoint.next_sample(now);
             looks.push(now.as_nanos() / 1_000_000_000);
         }
         assert_eq!(looks, [65, 70, 75, 82, 90]);
@@ -320,12 +327,12 @@ mod tests {
         fn a_change_is_a_settled_stay_elsewhere(
             steps in prop::collection::vec((1..20_u64, prop::bool::weighted(0.8)), 1..60)
         ) {
-            let mut whereabouts = at_home();
+            let mut endpoint = at_home();
             let (mut now, mut away_since, mut has_moved) = (1, None, false);
             for (wait, is_away) in steps {
                 now += wait;
                 let seen = proven(if is_away { AWAY } else { HOME });
-                let found = whereabouts.look(at(now), Some(&seen));
+                let found = endpoint.on_sample(at(now), Some(&seen));
                 away_since = is_away.then(|| away_since.unwrap_or(now));
                 let is_long = away_since.is_some_and(|since| now - since >= 30);
                 prop_assert_eq!(found.is_some(), is_long && !has_moved);

@@ -3,7 +3,7 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `cast` | who is enrolled, with which factors, and by which policy |
+//! | `fixtures` | who is enrolled, with which factors, and by which policy |
 //! | `factors` | what each kind of factor asks for, and what a right answer is |
 //! | `world` | the simulated shell: time, inputs, pending jobs, crashes |
 //! | `people` | what clients do |
@@ -13,7 +13,7 @@
 //! | `invariants` | a test for each invariant of the design |
 //! | `crashes` | invariant 8, by a crash between any two jobs |
 //! | `property` | random steps |
-//! | the others | scenarios, by subject |
+//! | the others | scenarios, by context |
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -23,22 +23,24 @@
 mod administration;
 mod admission;
 mod authorise;
-mod cast;
 mod ceremony;
 mod choice;
+mod comparison;
 mod crashes;
-mod ending;
 mod enrolment;
 mod factors;
+mod fixtures;
 mod invariants;
 mod model;
 mod people;
 mod perform;
+mod policy;
+mod policy_change;
 mod property;
 mod renewal;
 mod roaming;
 mod rounds;
-mod rules;
-mod standing;
+mod session_end;
+mod start_stop;
 mod steps;
 mod world;

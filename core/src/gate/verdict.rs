@@ -3,18 +3,18 @@
 use super::Machine;
 use super::action::{Action, Outcome};
 use super::admission::assurances;
-use super::attempt::{Candidate, Step};
+use super::attempt::{AttemptState, Candidate};
+use super::challenge::kinds;
 use super::event::Event;
-use super::grant::Passed;
+use super::grant::PassedFactor;
 use super::input::Unavailable;
-use super::question::kinds;
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::channel::message::{Answer, Denied, DeniedReason, Refusal, millis};
 use crate::factor::{Verdict, VerifyError};
 use crate::id::AttemptId;
 use crate::policy::{Hours, Lock, Next, Policy};
-use crate::store::{self, Failure, FailureReason, FailureRecorded};
+use crate::store::{self, FactorFailure, FailureReason, FailureRecorded};
 use crate::time::Now;
 
 impl Machine {
@@ -26,39 +26,37 @@ impl Machine {
         answer: Answer,
         since: Now,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let context = Box::new(candidate.context.clone());
+        let state = AttemptState::Verifying(candidate, since);
+        let Some(attempt) = self.attempts.enter(id, state) else {
             return;
         };
         let expires = attempt.expires_at;
-        let subject = Box::new(candidate.subject.clone());
-        attempt.step = Step::Verifying(candidate, since);
         self.actions.push_back(Action::Verify {
             attempt: id,
-            subject,
+            context,
             answer,
             expires,
         });
     }
 
-    pub(super) fn verified(
+    pub(super) fn on_verified(
         &mut self,
         now: Now,
         id: AttemptId,
         result: Result<Verdict, VerifyError>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some((candidate, since)) = self.attempts.verifying(id) else {
             return;
         };
-        let Step::Verifying(candidate, since) = &attempt.step else {
-            return;
-        };
-        let (candidate, since) = (candidate.clone(), *since);
-        let factor = &candidate.subject.factor;
+        let factor = &candidate.context.factor;
         match result {
+            // A proof of the very factor that was asked about, and of its kind: a verifier that mixes
+            // two up admits no one.
             Ok(Verdict::Proven(proof))
                 if proof.factor == factor.id && proof.assurance.kind == factor.kind =>
             {
-                let passed = Passed {
+                let passed = PassedFactor {
                     proof: *proof,
                     sealed: factor.sealed.clone(),
                     since,
@@ -66,7 +64,7 @@ impl Machine {
                 };
                 self.proven(now, id, candidate, passed);
             }
-            Ok(Verdict::Ask(question)) => self.put_question(now, id, candidate, question),
+            Ok(Verdict::Ask(issued)) => self.send_challenge(now, id, candidate, issued),
             Err(VerifyError::Wrong) => self.fail(now, id, candidate, FailureReason::Wrong),
             Err(VerifyError::Replayed) => self.fail(now, id, candidate, FailureReason::Replayed),
             Err(VerifyError::Expired) => self.fail(now, id, candidate, FailureReason::Expired),
@@ -89,12 +87,14 @@ impl Machine {
 
     /// A factor is passed. It becomes durable with the admission where nothing but the store can
     /// refuse that any more, and else by itself, before anything is said.
-    fn proven(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, passed: Passed) {
+    fn proven(&mut self, now: Now, id: AttemptId, candidate: Box<Candidate>, passed: PassedFactor) {
         let Some(attempt) = self.attempts.get_mut(id) else {
             return;
         };
+        // Counted as passed to see whether it is the last one, and taken out again where it is not:
+        // until the store has it, the attempt must not go on with it.
         attempt.passed.push(passed.clone());
-        if !attempt.intent.is_enrolment() && self.is_settled(now, id, &candidate.rules) {
+        if !attempt.intent.is_enrolment() && self.is_settled(now, id, &candidate.policy) {
             return self.all_passed(now, id, candidate);
         }
         let Some(attempt) = self.attempts.get_mut(id) else {
@@ -102,74 +102,73 @@ impl Machine {
         };
         attempt.passed.pop();
         let kind = passed.proof.assurance.kind.clone();
-        let who = (&candidate.subject.user, candidate.subject.peer);
+        let who = (&candidate.context.user, candidate.context.peer);
         let mut event = self.audit_of(now, id, who, AuditKind::FactorPassed { kind });
         event.factor = Some(passed.proof.factor);
         self.actions.push_back(Action::Pass {
             attempt: id,
-            subject: Box::new(candidate.subject.clone()),
+            context: Box::new(candidate.context.clone()),
             proof: Box::new(passed.proof.clone()),
             event: Box::new(event),
         });
-        if let Some(attempt) = self.attempts.get_mut(id) {
-            attempt.step = Step::Passing(candidate, Box::new(passed));
-        }
+        let state = AttemptState::Passing(candidate, Box::new(passed));
+        self.attempts.enter(id, state);
     }
 
     /// Whether the factors that are passed are all that is asked for.
-    fn is_settled(&self, now: Now, id: AttemptId, rules: &Policy) -> bool {
+    fn is_settled(&self, now: Now, id: AttemptId, policy: &Policy) -> bool {
         let passed = self.attempts.get(id).map(|attempt| &*attempt.passed);
         let passed = passed.unwrap_or_default();
         !self.has_authoriser
-            && matches!(rules.next(&kinds(passed)), Next::Done)
-            && rules
+            && matches!(policy.next(&kinds(passed)), Next::Done)
+            && policy
                 .require
                 .unmet(&assurances(passed), now.timestamp)
                 .is_none()
-            && rules.hours(now.timestamp) != Hours::Closed
+            && policy.hours(now.timestamp) != Hours::Closed
     }
 
     /// The store has a factor's success, or refuses it.
-    pub(super) fn passed(
+    pub(super) fn on_passed(
         &mut self,
         now: Now,
         id: AttemptId,
-        result: Result<store::Passed, Unavailable>,
+        result: Result<store::PassOutcome, Unavailable>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some((candidate, mut passed)) = self.attempts.passing(id) else {
             return;
         };
-        let Step::Passing(candidate, passed) = &attempt.step else {
-            return;
-        };
-        let candidate = candidate.clone();
         match result {
-            Ok(store::Passed::Passed) => {
-                // What it used up is used up: the admission has nothing more to take from it.
-                let mut passed = (**passed).clone();
-                passed.proof.consume = None;
-                passed.proof.update = None;
+            Ok(store::PassOutcome::Recorded) => {
+                // The store has used up what the answer takes: the admission has nothing more to take.
+                passed.proof.counter = None;
+                passed.proof.replace_secret = None;
                 passed.proof.credential = None;
                 passed.is_durable = true;
+                let Some(attempt) = self.attempts.get_mut(id) else {
+                    return;
+                };
                 attempt.passed.push(passed);
-                let next = candidate.rules.next(&kinds(&attempt.passed));
-                self.tell_of_recovery(now, id, &candidate, &candidate.subject.factor.kind);
+                let next = candidate.policy.next(&kinds(&attempt.passed));
+                self.tell_of_recovery(now, id, &candidate, &candidate.context.factor.kind);
                 let Next::Done = next else {
-                    return self.ask(now, id, &candidate.enrolment, &candidate.rules);
+                    return self.ask(now, id, &candidate.enrolment, &candidate.policy);
                 };
                 self.all_passed(now, id, candidate);
             }
-            Ok(store::Passed::Replayed(lock)) => {
+            Ok(store::PassOutcome::Replayed(lock)) => {
                 let replayed = denied(DeniedReason::Replayed, lock, now);
                 self.deny(now, id, candidate, replayed);
             }
-            Ok(store::Passed::CredentialTaken(lock)) => {
+            Ok(store::PassOutcome::CredentialTaken(lock)) => {
                 let taken = denied(FailureReason::CredentialTaken.into(), lock, now);
                 self.deny(now, id, candidate, taken);
             }
-            Ok(store::Passed::Locked(lock)) => self.deny(now, id, candidate, locked(lock, now)),
-            Ok(store::Passed::Overtaken) => self.overtaken(now, id, candidate),
-            Ok(store::Passed::Gone) => {
+            Ok(store::PassOutcome::Locked(lock)) => {
+                self.deny(now, id, candidate, locked(lock, now))
+            }
+            Ok(store::PassOutcome::Overtaken) => self.overtaken(now, id, candidate),
+            Ok(store::PassOutcome::Gone) => {
                 self.finish(id, Outcome::Refused(Refusal::NoFactor {}));
             }
             Err(Unavailable) => self.finish(id, Outcome::Refused(Refusal::Unavailable {})),
@@ -190,16 +189,18 @@ impl Machine {
         candidate: Box<Candidate>,
         reason: FailureReason,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let factor = candidate.context.factor.id;
+        let (peer, user) = (candidate.context.peer, candidate.context.user.clone());
+        let state = AttemptState::Recording(candidate, reason);
+        if self.attempts.enter(id, state).is_none() {
             return;
-        };
-        let factor = candidate.subject.factor.id;
-        let (peer, user) = (candidate.subject.peer, candidate.subject.user.clone());
-        attempt.step = Step::Recording(candidate, reason);
+        }
         let mut event = self.audit_of(now, id, (&user, peer), AuditKind::Denied { reason });
         event.factor = Some(factor);
+        // The reply waits for the store: an attacker who learned that an answer is wrong before it
+        // counts could try without limit by breaking the connection off.
         let throttle = self.policy.throttle;
-        let failure = Box::new(Failure {
+        let failure = Box::new(FactorFailure {
             factor,
             at: now.timestamp,
             throttle,
@@ -211,20 +212,16 @@ impl Machine {
         });
     }
 
-    pub(super) fn failure_recorded(
+    pub(super) fn on_failure_recorded(
         &mut self,
         now: Now,
         id: AttemptId,
         result: Result<FailureRecorded, Unavailable>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(id) else {
+        let Some((candidate, reason)) = self.attempts.recording(id) else {
             return;
         };
-        let Step::Recording(candidate, reason) = &attempt.step else {
-            return;
-        };
-        let candidate = candidate.clone();
-        let reason = DeniedReason::from(*reason);
+        let reason = DeniedReason::from(reason);
         match result {
             Ok(FailureRecorded::Counted(lock)) => {
                 self.deny(now, id, candidate, denied(reason, lock, now))
@@ -249,21 +246,21 @@ impl Machine {
             return;
         };
         self.events.push_back(Event::Denied {
-            peer: candidate.subject.peer,
-            user: candidate.subject.user.clone(),
-            factor: candidate.subject.factor.id,
+            peer: candidate.context.peer,
+            user: candidate.context.user.clone(),
+            factor: candidate.context.factor.id,
             denied: denied.clone(),
         });
         if self.stopping || now.instant >= attempt.expires {
-            // It was past recall when it should have ended.
+            // Its time was over while the store was at work on it.
             return self.finish(id, Outcome::Refused(Refusal::NoAttempt {}));
         }
-        attempt.step = Step::AwaitingAnswer(candidate);
+        attempt.state = AttemptState::AwaitingAnswer(candidate);
         self.reply(id, Outcome::Denied(denied));
     }
 
-    /// A recovery code is for those who lost everything else: the embedder is to know once one is
-    /// used, and the trail says so in a record of its own.
+    /// Tells the embedder and the audit trail that a recovery code was used: its user may have lost
+    /// every other factor.
     pub(super) fn tell_of_recovery(
         &mut self,
         now: Now,
@@ -275,12 +272,12 @@ impl Machine {
             self.record(
                 now,
                 id,
-                &candidate.subject.user,
+                &candidate.context.user,
                 AuditKind::RecoveryCodeUsed,
             );
             self.events.push_back(Event::RecoveryCodeUsed {
-                peer: candidate.subject.peer,
-                user: candidate.subject.user.clone(),
+                peer: candidate.context.peer,
+                user: candidate.context.user.clone(),
             });
         }
     }

@@ -1,18 +1,20 @@
 //! The control channel over HTTP: bodies of POSTs to one path. Security does not rest on what
-//! carries them; TLS in front is recommended all the same, since it hides who talks.
+//! carries them; TLS in front is recommended anyway, since it hides who talks.
 
-#[cfg(feature = "http-client")]
-mod client;
+#[cfg(feature = "http-server")]
+mod files;
+#[cfg(feature = "http-server")]
+mod serve;
 #[cfg(feature = "http-server")]
 mod server;
 
-#[cfg(feature = "http-client")]
-pub use client::HttpTransport;
+#[cfg(all(unix, feature = "http-server"))]
+pub use files::raise_file_limit;
 #[cfg(feature = "http-server")]
-pub use server::{BODY_TIME, router};
+pub use serve::{Server, serve};
+#[cfg(feature = "http-server")]
+pub use server::router;
 
-/// The path that requests are posted to.
-pub const PATH: &str = "/mfagate/v1";
-
-/// The content type of requests and responses.
-pub const CONTENT_TYPE: &str = "application/octet-stream";
+pub use crate::channel::http::{CONTENT_TYPE, PATH};
+#[cfg(feature = "http-client")]
+pub use crate::runtime::HttpTransport;

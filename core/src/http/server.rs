@@ -7,41 +7,45 @@ use axum::Router;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
-use axum::http::{StatusCode, header, request::Parts};
+use axum::http::{HeaderValue, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use super::{CONTENT_TYPE, PATH};
+use crate::channel::http::{CONTENT_TYPE, PATH, status_of};
 use crate::channel::{MAX_BODY, Unauthenticated};
 use crate::runtime::Gate;
 
 /// How long the body of a request may take to come in, from the end of its head. What takes longer
 /// is answered with HTTP 408, and its connection ends.
-pub const BODY_TIME: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A router that serves the gate's control channel at [`PATH`], to be mounted into an embedder's
-/// own or served as it is:
+/// own. [`serve`](fn@super::serve) serves it as it is, and [`Server::of`](super::Server::of) serves
+/// the embedder's:
 ///
 /// ```no_run
-/// # async fn serve(gate: mfagate::runtime::Gate) -> std::io::Result<()> {
+/// # async fn serve(gate: mfagate::gate::Gate, own: axum::Router) -> std::io::Result<()> {
 /// let listener = tokio::net::TcpListener::bind("0.0.0.0:7000").await?;
-/// let app = mfagate::http::router(gate);
-/// axum::serve(listener, app.into_make_service_with_connect_info::<std::net::SocketAddr>()).await
+/// let app = own.merge(mfagate::http::router(gate));
+/// mfagate::http::Server::of(app).serve(listener, std::future::pending()).await;
+/// # Ok(())
 /// # }
 /// ```
 ///
 /// Bodies over 65,535 bytes are refused without being read to their end, and so are those that take
 /// longer than [`BODY_TIME`]. The head of a request comes in before this router sees it: how long
-/// that may take is the server's to limit, and `axum::serve` does not.
+/// that may take, and how many connections there may be, is the server's to limit.
+/// [`Server`](super::Server) does; `axum::serve` does not, so that anyone can use up the process's
+/// files.
 ///
-/// Served with connect info, as above, the client's address reaches the audit trail; behind a
+/// With connect info, which `Server` gives, the client's address reaches the audit trail; behind a
 /// reverse proxy that is the proxy's.
 pub fn router(gate: Gate) -> Router {
     router_within(gate, BODY_TIME)
 }
 
 fn router_within(gate: Gate, body_time: Duration) -> Router {
-    let served = Served { gate, body_time };
+    let served = ServerState { gate, body_time };
     Router::new()
         .route(PATH, post(exchange))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -49,17 +53,17 @@ fn router_within(gate: Gate, body_time: Duration) -> Router {
 }
 
 #[derive(Clone)]
-struct Served {
+struct ServerState {
     gate: Gate,
     body_time: Duration,
 }
 
 async fn exchange(
-    State(served): State<Served>,
+    State(served): State<ServerState>,
     Source(source): Source,
     request: Request,
 ) -> Response {
-    let Served { gate, body_time } = served;
+    let ServerState { gate, body_time } = served;
     let handled = match tokio::time::timeout(body_time, read(request)).await {
         Ok(Ok(body)) => gate.handle(body.into(), source.map(|addr| addr.ip())).await,
         Ok(Err(refusal)) => Err(refusal),
@@ -69,19 +73,23 @@ async fn exchange(
             return (StatusCode::REQUEST_TIMEOUT, close).into_response();
         }
     };
+    // What is left of a body that was not read to its end would be taken for the next request: the
+    // client is told to open another connection for that.
+    let is_unread = matches!(handled, Err(Unauthenticated::TooLarge));
     let (status, body) = match handled {
         Ok(body) => (StatusCode::OK, body),
-        Err(refusal) => (status_of(&refusal), refusal.to_body()),
+        Err(refusal) => (status_code(&refusal), refusal.to_body()),
     };
-    (
-        status,
-        [
-            (header::CONTENT_TYPE, CONTENT_TYPE),
-            (header::CACHE_CONTROL, "no-store"),
-        ],
-        body,
-    )
-        .into_response()
+    let headers = [
+        (header::CONTENT_TYPE, CONTENT_TYPE),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    let mut response = (status, headers, body).into_response();
+    if is_unread {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Reads a body to its end, or until it is known to be too long: by what its head says, or by what
@@ -101,13 +109,8 @@ async fn read(request: Request) -> Result<Bytes, Unauthenticated> {
     }
 }
 
-fn status_of(refusal: &Unauthenticated) -> StatusCode {
-    match refusal {
-        Unauthenticated::Malformed | Unauthenticated::Version => StatusCode::BAD_REQUEST,
-        Unauthenticated::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Unauthenticated::NoAttempt => StatusCode::NOT_FOUND,
-        Unauthenticated::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-    }
+fn status_code(refusal: &Unauthenticated) -> StatusCode {
+    StatusCode::from_u16(status_of(refusal)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The client's address, where the router is served with connect info.

@@ -6,6 +6,15 @@
 pub mod kernel;
 #[cfg(all(feature = "lease-guard", target_os = "linux"))]
 pub mod lease_guard;
+#[cfg(any(
+    feature = "netstack",
+    feature = "userspace",
+    all(
+        feature = "kernel",
+        any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+    )
+))]
+mod mtu;
 #[cfg(all(
     any(feature = "kernel", feature = "uapi", feature = "userspace"),
     target_os = "linux"
@@ -17,7 +26,7 @@ pub mod lease_guard;
         reason = "alone, `uapi` only finds interfaces and takes them down"
     )
 )]
-mod link;
+mod netlink;
 #[cfg(feature = "netstack")]
 pub mod netstack;
 #[cfg(all(
@@ -25,6 +34,16 @@ pub mod netstack;
     any(target_os = "freebsd", target_os = "linux", target_os = "macos")
 ))]
 pub mod portable;
+#[cfg(all(
+    any(feature = "kernel", feature = "uapi", feature = "userspace"),
+    target_os = "linux"
+))]
+pub mod routes;
+#[cfg(all(
+    feature = "kernel",
+    any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+))]
+mod serial_device;
 #[cfg(any(
     all(
         feature = "kernel",
@@ -32,12 +51,13 @@ pub mod portable;
     ),
     all(feature = "uapi", unix)
 ))]
-mod stage;
+mod shutdown_state;
 #[cfg(all(
     feature = "kernel",
     any(target_os = "freebsd", target_os = "linux", target_os = "macos")
 ))]
-mod turns;
+mod spare;
+mod text;
 #[cfg(all(feature = "uapi", unix))]
 pub mod uapi;
 #[cfg(all(feature = "userspace", target_os = "linux"))]
@@ -45,17 +65,33 @@ pub mod userspace;
 #[cfg(any(feature = "netstack", feature = "userspace"))]
 mod wireguard;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+#[cfg(any(
+    feature = "netstack",
+    feature = "userspace",
+    all(
+        feature = "kernel",
+        any(target_os = "freebsd", target_os = "linux", target_os = "macos")
+    )
+))]
+pub use mtu::MtuError;
 #[cfg(all(
     any(feature = "kernel", feature = "uapi", feature = "userspace"),
     target_os = "linux"
 ))]
-pub use link::LinkError;
+pub use netlink::LinkError;
+#[cfg(all(
+    any(feature = "kernel", feature = "uapi", feature = "userspace"),
+    target_os = "linux"
+))]
+pub(crate) use netlink::LinkFault;
+
+#[cfg(feature = "runtime")]
+pub(crate) use text::list;
 
 use crate::key::{PresharedKey, PublicKey};
 use crate::time::Timestamp;
@@ -75,7 +111,7 @@ pub struct PeerConfig {
     /// Persistent keepalive; `None` is off.
     pub keepalive: Option<Duration>,
     /// How long, from the call on, the peer may pass traffic: for what enforces that by itself,
-    /// besides the gate, which removes the peer in time. A gate always says. [`list`] need not;
+    /// apart from the gate, which removes the peer in time. A gate always says. [`list`] need not;
     /// where it does, it says what is left: nothing, where some of the addresses may not pass.
     ///
     /// [`list`]: InterfaceBackend::list
@@ -110,6 +146,7 @@ impl PeerConfig {
     }
 
     /// Whether both let the same peer in, by the same preshared key and to the same networks.
+    #[cfg(any(feature = "runtime", feature = "uapi", test))]
     pub(crate) fn admits_as(&self, other: &Self) -> bool {
         self.key == other.key
             && self.psk == other.psk
@@ -118,7 +155,16 @@ impl PeerConfig {
 }
 
 /// Whether these are the same networks, without what is past their prefix, and each once.
+#[cfg(any(
+    feature = "netstack",
+    feature = "runtime",
+    feature = "uapi",
+    feature = "userspace",
+    test
+))]
 pub(crate) fn same_networks(one: &[IpNet], other: &[IpNet]) -> bool {
+    use std::collections::BTreeSet;
+
     let set =
         |networks: &[IpNet]| -> BTreeSet<IpNet> { networks.iter().map(IpNet::trunc).collect() };
     set(one) == set(other)
@@ -141,7 +187,7 @@ pub struct Activity {
     pub payload: Option<u64>,
     /// Where the peer's packets come from now, where the interface knows.
     pub endpoint: Option<SocketAddr>,
-    /// Whether whoever is at `endpoint` has shown the preshared key, by a packet that decrypted.
+    /// Whether anyone who is at `endpoint` has shown the preshared key, by a packet that decrypted.
     /// Implementations that move the endpoint at the first message of a handshake, which proves
     /// the private key alone, leave it `false`.
     pub is_endpoint_proven: bool,
@@ -196,10 +242,13 @@ pub trait InterfaceBackend: Send + Sync + 'static {
     /// [`InterfaceError`]; any subset of the batch may still be in place.
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError>;
 
-    /// All peers on the interface.
+    /// All peers on the interface, each with its preshared key and its allowed IPs. A gate calls
+    /// this again and again, to see who was put there by others, and whether the interface is
+    /// still there.
     ///
     /// # Errors
-    /// [`InterfaceError`]; never a shorter list.
+    /// [`InterfaceError`]; never a shorter list. [`InterfaceError::Down`] says that the interface
+    /// is gone for good, and [`InterfaceError::Away`] that it may come back.
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError>;
 
     /// What the interface knows of these peers' traffic; absent peers are left out.
@@ -216,15 +265,55 @@ pub trait InterfaceBackend: Send + Sync + 'static {
     /// [`InterfaceError`], and then a person is needed. Those who were there may pass packets; they
     /// are listed as before, can be removed, and the fence can be asked for again.
     async fn fence(&self) -> Result<(), InterfaceError>;
+
+    /// The control channel is about to connect to these addresses: packets to them must not go into
+    /// the tunnel, now or later, whatever networks lead into it. A client says so before it
+    /// connects; `routes` does it. Without routes of its own, an interface has nothing to do.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; the client connects then, too.
+    async fn keep_outside(&self, addresses: &[IpAddr]) -> Result<(), InterfaceError> {
+        _ = addresses;
+        Ok(())
+    }
+
+    /// Whether the interface, with its peers, is there still when this process has ended without
+    /// taking it down.
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
+    /// Whether each peer's lease ends on time also without this process: a gate that is about to
+    /// be started again may then leave live peers where they are.
+    fn ends_leases(&self) -> bool {
+        false
+    }
+
+    /// Leaves the interface and its peers to the next process: dropping this handle does not
+    /// remove what it made.
+    ///
+    /// # Errors
+    /// [`InterfaceError`]; the interface may go with the process.
+    async fn leave(&self) -> Result<(), InterfaceError> {
+        Ok(())
+    }
 }
 
 /// Why an interface did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterfaceError {
-    /// The interface is gone or has been taken down.
-    #[error("the WireGuard interface is down: start the gate anew, which brings it up")]
+    /// The interface is gone or has been taken down, and this handle is of no use any more.
+    #[error(
+        "the WireGuard interface is gone or was taken down: see the log for why, and restart the gate, which makes it or brings it up"
+    )]
     Down,
+    /// The interface is not there now, as when the program that runs it has ended. By the same
+    /// handle it may come back, without its peers.
+    #[error(
+        "the WireGuard interface is not there: start the program that runs it; the gate then installs its peers again"
+    )]
+    Away,
     /// The implementation refused or failed.
     #[error("the WireGuard interface did not do as it was told: see what it says, and try again")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,5 +1,15 @@
 //! The chapters: what the crate promises, against whom, and how to extend it.
 
+#[cfg(all(
+    feature = "sqlite",
+    feature = "totp",
+    feature = "netstack",
+    feature = "http-server",
+    feature = "http-client"
+))]
+#[doc = include_str!("first_tunnel.md")]
+pub mod first_tunnel {}
+
 #[doc = include_str!("threat_model.md")]
 pub mod threat_model {}
 
@@ -8,6 +18,10 @@ pub mod protocol {}
 
 #[doc = include_str!("expiry.md")]
 pub mod expiry {}
+
+#[cfg(feature = "runtime")]
+#[doc = include_str!("embedding_a_client.md")]
+pub mod embedding_a_client {}
 
 #[cfg(feature = "policy-file")]
 #[doc = include_str!("policy.md")]
@@ -20,6 +34,13 @@ pub mod writing_a_store {}
 #[cfg(all(feature = "lease-guard", target_os = "linux"))]
 #[doc = include_str!("lease_guard.md")]
 pub mod lease_guard {}
+
+#[cfg(all(
+    any(feature = "kernel", feature = "uapi", feature = "userspace"),
+    target_os = "linux"
+))]
+#[doc = include_str!("client_routes.md")]
+pub mod client_routes {}
 
 #[cfg(all(feature = "gate", feature = "testing"))]
 #[doc = include_str!("writing_a_verifier.md")]

@@ -11,15 +11,15 @@ use crate::assurance::FactorKind;
 /// table says in advance which policies can be passed at all, and by what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Ability {
+pub(crate) struct Ability {
     /// What the factor is, as the standard counts factors.
-    pub category: Category,
+    pub(crate) category: Category,
     proves: [Claim; Property::ALL.len()],
 }
 
 /// Whether a factor of some kind proves a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// No factor of this kind does.
     Never,
     /// It depends on the factor: on its hardware, or on what its provider vouches for.
@@ -31,7 +31,7 @@ pub enum Claim {
 /// What a factor is, as NIST SP 800-63B-4 counts factors (sections 2.2.1 and 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Category {
+pub(crate) enum Category {
     /// Something that the user knows.
     Know,
     /// Something that the user has.
@@ -40,7 +40,7 @@ pub enum Category {
     HaveOrMultiFactor,
     /// Both factors at once.
     MultiFactor,
-    /// What somebody else vouches for; with its user verified by them, both factors at once.
+    /// What someone else vouches for; with its user verified by them, both factors at once.
     Federated,
     /// Nothing that the standard takes for an authenticator.
     Unrecognised,
@@ -51,7 +51,7 @@ pub enum Category {
 impl Ability {
     /// What a factor of this kind can prove. A kind that this crate does not know may prove
     /// anything: its verifier says what it did prove, and that is what counts.
-    pub fn of(kind: &FactorKind) -> Self {
+    pub(crate) fn of(kind: &FactorKind) -> Self {
         use Claim::{Always, May, Never};
         // In the order of `Property::ALL`: phishing resistant, user verified, replay resistant,
         // verifier bound, hardware.
@@ -74,7 +74,7 @@ impl Ability {
     }
 
     /// Whether a factor of this kind proves the property.
-    pub fn claim(&self, property: Property) -> Claim {
+    pub(crate) fn claim(&self, property: Property) -> Claim {
         Property::ALL
             .into_iter()
             .zip(self.proves)
@@ -83,7 +83,7 @@ impl Ability {
     }
 
     /// Whether a factor of this kind can prove the property at all.
-    pub fn may_prove(&self, property: Property) -> bool {
+    pub(crate) fn may_prove(&self, property: Property) -> bool {
         self.claim(property) > Claim::Never
     }
 }

@@ -13,22 +13,22 @@ impl Policy {
     pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
     /// The longest `attempt_ttl`: what was asked for once is no proof of who is there now.
-    pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(15 * 60);
+    pub(crate) const LONGEST_ATTEMPT: Duration = Duration::from_secs(15 * 60);
 
     /// The greatest `clock_skew`: for so long a first message that was recorded can be sent again.
-    pub const MOST_SKEW: Duration = Duration::from_secs(10 * 60);
+    pub(crate) const MOST_SKEW: Duration = Duration::from_secs(10 * 60);
 
     /// The longest `fence_after`: for so long those who were to leave may pass.
-    pub const LONGEST_TO_FENCE: Duration = Duration::from_secs(5 * 60);
+    pub(crate) const LONGEST_TO_FENCE: Duration = Duration::from_secs(5 * 60);
 
     /// The greatest `throttle.disable_at` (NIST SP 800-63B-4, section 3.2.2).
-    pub const MOST_FAILURES: u32 = 100;
+    pub(crate) const MOST_FAILURES: u32 = 100;
 
     /// How many steps a policy may have.
-    pub const MOST_STEPS: usize = 8;
+    pub(crate) const MOST_STEPS: usize = 8;
 
     /// How many kinds of factor the steps of a policy may name.
-    pub const MOST_KINDS: usize = 16;
+    pub(crate) const MOST_KINDS: usize = 16;
 
     /// Says what is wrong with the policy, if anything is: first with the location's, then with
     /// what becomes of it by each group's rule.
@@ -36,7 +36,7 @@ impl Policy {
     /// A `lease` that is longer than `max_age` is not wrong: the earlier end counts.
     ///
     /// # Errors
-    /// [`InvalidPolicy`] when the policy can admit nobody, or would not end.
+    /// [`InvalidPolicy`] when the policy can admit no one, or would not end.
     pub fn check(&self) -> Result<(), InvalidPolicy> {
         self.check_own()?;
         for (rule, of) in self.groups.iter().enumerate() {
@@ -45,14 +45,14 @@ impl Policy {
                 .map(|rule| &rule.group)
                 .any(|group| *group == of.group)
             {
-                return Err(InvalidPolicy::GroupTwice {
+                return Err(InvalidPolicy(PolicyFault::GroupTwice {
                     rule,
                     group: of.group.clone(),
-                });
+                }));
             }
             of.over(self)
                 .check_own()
-                .map_err(|fault| InvalidPolicy::Group {
+                .map_err(|fault| PolicyFault::Group {
                     rule,
                     group: of.group.clone(),
                     fault: Box::new(fault),
@@ -62,20 +62,20 @@ impl Policy {
     }
 
     /// All but the rules for groups.
-    fn check_own(&self) -> Result<(), InvalidPolicy> {
+    fn check_own(&self) -> Result<(), PolicyFault> {
         self.check_figures()?;
         self.check_steps()?;
         let mut required = Vec::new();
         for property in self.require.properties() {
             required.push(property);
             if !Ways::through(&self.steps, required.clone()).lead_on() {
-                return Err(InvalidPolicy::Unprovable { property });
+                return Err(PolicyFault::Unprovable { property });
             }
         }
         Ok(())
     }
 
-    fn check_figures(&self) -> Result<(), InvalidPolicy> {
+    fn check_figures(&self) -> Result<(), PolicyFault> {
         let age = self.require.authentication_age;
         let spans = [
             ("max_age", Some(self.max_age)),
@@ -89,10 +89,10 @@ impl Policy {
             .into_iter()
             .find(|(_, span)| span.is_some_and(|span| span.is_zero()))
         {
-            return Err(InvalidPolicy::Zero { field });
+            return Err(PolicyFault::Zero { field });
         }
         if self.max_age > Self::LONGEST {
-            return Err(InvalidPolicy::TooLong);
+            return Err(PolicyFault::TooLong);
         }
         for (field, span, most) in [
             ("attempt_ttl", self.attempt_ttl, Self::LONGEST_ATTEMPT),
@@ -100,11 +100,11 @@ impl Policy {
             ("fence_after", self.fence_after, Self::LONGEST_TO_FENCE),
         ] {
             if span > most {
-                return Err(InvalidPolicy::TooLongFor { field, most });
+                return Err(PolicyFault::TooLongFor { field, most });
             }
         }
         if self.throttle.disable_at > Self::MOST_FAILURES {
-            return Err(InvalidPolicy::TooManyFailures);
+            return Err(PolicyFault::TooManyFailures);
         }
         let most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let counts = [
@@ -115,39 +115,39 @@ impl Policy {
         ];
         for (field, count) in counts {
             match count {
-                0 => return Err(InvalidPolicy::Zero { field }),
-                u32::MAX => return Err(InvalidPolicy::TooMany { field }),
+                0 => return Err(PolicyFault::Zero { field }),
+                u32::MAX => return Err(PolicyFault::TooMany { field }),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn check_steps(&self) -> Result<(), InvalidPolicy> {
+    fn check_steps(&self) -> Result<(), PolicyFault> {
         if self.steps.is_empty() {
-            return Err(InvalidPolicy::NoFactor);
+            return Err(PolicyFault::NoFactor);
         }
         if self.steps.len() > Self::MOST_STEPS {
-            return Err(InvalidPolicy::TooManySteps);
+            return Err(PolicyFault::TooManySteps);
         }
         let mut known: Vec<&FactorKind> = Vec::new();
         for (step, of) in self.steps.iter().enumerate() {
             if of.kinds().is_empty() {
-                return Err(InvalidPolicy::EmptyStep { step });
+                return Err(PolicyFault::EmptyStep { step });
             }
             for (place, kind) in of.kinds().iter().enumerate() {
                 if of.kinds().iter().take(place).any(|earlier| earlier == kind) {
                     let kind = kind.clone();
-                    return Err(InvalidPolicy::Twice { step, place, kind });
+                    return Err(PolicyFault::Twice { step, place, kind });
                 }
                 if let Some(meant) = misspelt(kind) {
-                    return Err(InvalidPolicy::Kind { step, place, meant });
+                    return Err(PolicyFault::Kind { step, place, meant });
                 }
                 if !known.contains(&kind) {
                     known.push(kind);
                 }
                 if known.len() > Self::MOST_KINDS {
-                    return Err(InvalidPolicy::TooManyKinds { step, place });
+                    return Err(PolicyFault::TooManyKinds { step, place });
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Policy {
             !Ways::through(first, Vec::new()).lead_on()
         });
         match stuck {
-            Some(count) => Err(InvalidPolicy::Stuck { step: count - 1 }),
+            Some(count) => Err(PolicyFault::Stuck { step: count - 1 }),
             None => Ok(()),
         }
     }
@@ -179,15 +179,21 @@ fn misspelt(kind: &FactorKind) -> Option<Option<FactorKind>> {
         .map(Some)
 }
 
-/// Why a policy is refused when it is loaded. Steps, rules and places count from 0.
+crate::error_code::opaque! {
+    /// Why a policy is refused when it is loaded. Steps, rules and places count from 0.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct InvalidPolicy(PolicyFault);
+}
+
+/// What is behind [`InvalidPolicy`].
+#[allow(dead_code, reason = "some features only have all of these reasons")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPolicy {
-    /// It names no factor, so nobody could be admitted.
-    #[error("the policy names no factor, so it would admit nobody: list at least one")]
+pub(crate) enum PolicyFault {
+    /// It names no factor, so no one could be admitted.
+    #[error("the policy names no factor, so it would admit no one: list at least one")]
     NoFactor,
-    /// A step names no factor, so nobody could pass it.
-    #[error("a step lists no factor, so nobody could pass it: list at least one, or take it out")]
+    /// A step names no factor, so no one could pass it.
+    #[error("a step lists no factor, so no one could pass it: list at least one, or take it out")]
     EmptyStep {
         /// Which step.
         step: usize,
@@ -230,13 +236,13 @@ pub enum InvalidPolicy {
     },
     /// A step can't be passed, since a factor counts for one step only.
     #[error(
-        "nobody could pass this step, since a factor counts for one step only and those before it use up what it lists: add another factor"
+        "no one could pass this step, since a factor counts for one step only and those before it use up what it lists: add another factor"
     )]
     Stuck {
         /// Which step.
         step: usize,
     },
-    /// What is required can't be proven, together with what is required besides, by any factors
+    /// What is required can't be proven, together with the other requirements, by any factors
     /// that lead through the steps.
     #[error(
         "`{}` is required, and no factors that lead through the steps can prove it together with what else is required: add a factor that can, or don't require it", .property.as_str()
@@ -245,8 +251,8 @@ pub enum InvalidPolicy {
         /// What can't be proven.
         property: Property,
     },
-    /// A figure is zero, so nobody could be admitted.
-    #[error("`{field}` is zero, so the policy would admit nobody: give it a value above zero")]
+    /// A figure is zero, so no one could be admitted.
+    #[error("`{field}` is zero, so the policy would admit no one: give it a value above zero")]
     Zero {
         /// The figure's name.
         field: &'static str,
@@ -292,7 +298,7 @@ pub enum InvalidPolicy {
         /// The group.
         group: GroupId,
         /// What is wrong then.
-        fault: Box<InvalidPolicy>,
+        fault: Box<PolicyFault>,
     },
 }
 
@@ -303,27 +309,29 @@ fn no_kind(meant: Option<&FactorKind>) -> String {
     }
 }
 
-impl InvalidPolicy {
+impl PolicyFault {
     /// Where in the policy the fault is, as in `groups[1].steps[0]`.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> PolicyPath {
         match self {
-            Self::NoFactor | Self::TooManySteps => Place::field("steps"),
-            Self::EmptyStep { step } | Self::Stuck { step } => Place::field("steps").at(*step),
+            Self::NoFactor | Self::TooManySteps => PolicyPath::field("steps"),
+            Self::EmptyStep { step } | Self::Stuck { step } => PolicyPath::field("steps").at(*step),
             Self::Twice { step, place, .. }
             | Self::Kind { step, place, .. }
-            | Self::TooManyKinds { step, place } => Place::field("steps").at(*step).kind(*place),
-            Self::Unprovable { property } => Place::field("require").then(property.as_str()),
-            Self::TooManyFailures => Place::field("throttle").then("disable_at"),
+            | Self::TooManyKinds { step, place } => {
+                PolicyPath::field("steps").at(*step).kind(*place)
+            }
+            Self::Unprovable { property } => PolicyPath::field("require").then(property.as_str()),
+            Self::TooManyFailures => PolicyPath::field("throttle").then("disable_at"),
             Self::Zero { field } | Self::TooMany { field } | Self::TooLongFor { field, .. } => {
                 let mut names = field.split('.');
-                let first = Place::field(names.next().unwrap_or_default());
-                names.fold(first, Place::then)
+                let first = PolicyPath::field(names.next().unwrap_or_default());
+                names.fold(first, PolicyPath::then)
             }
-            Self::TooLong => Place::field("max_age"),
-            Self::Unwritable => Place(Vec::new()),
-            Self::GroupTwice { rule, .. } => Place::field("groups").at(*rule).then("group"),
+            Self::TooLong => PolicyPath::field("max_age"),
+            Self::Unwritable => PolicyPath(Vec::new()),
+            Self::GroupTwice { rule, .. } => PolicyPath::field("groups").at(*rule).then("group"),
             Self::Group { rule, fault, .. } => {
-                let mut place = Place::field("groups").at(*rule);
+                let mut place = PolicyPath::field("groups").at(*rule);
                 place.0.extend(fault.place().0);
                 place
             }
@@ -333,11 +341,11 @@ impl InvalidPolicy {
 
 /// A place in a policy: the way to it from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(Vec<Turn>);
+pub(crate) struct PolicyPath(Vec<PathSegment>);
 
 /// One turn on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum PathSegment {
     /// Into the field of this name.
     Field(&'static str),
     /// Into this element of a list.
@@ -346,39 +354,39 @@ pub(super) enum Turn {
     Only,
 }
 
-impl Place {
+impl PolicyPath {
     fn field(name: &'static str) -> Self {
-        Self(vec![Turn::Field(name)])
+        Self(vec![PathSegment::Field(name)])
     }
 
     fn then(mut self, name: &'static str) -> Self {
-        self.0.push(Turn::Field(name));
+        self.0.push(PathSegment::Field(name));
         self
     }
 
     fn at(mut self, element: usize) -> Self {
-        self.0.push(Turn::Element(element));
+        self.0.push(PathSegment::Element(element));
         self
     }
 
     fn kind(mut self, element: usize) -> Self {
-        self.0.push(Turn::Only);
+        self.0.push(PathSegment::Only);
         self.at(element)
     }
 
-    pub(super) fn turns(&self) -> &[Turn] {
+    pub(super) fn turns(&self) -> &[PathSegment] {
         &self.0
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PolicyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, turn) in self.0.iter().enumerate() {
             match turn {
-                Turn::Field(name) if place == 0 => f.write_str(name)?,
-                Turn::Field(name) => write!(f, ".{name}")?,
-                Turn::Element(element) => write!(f, "[{element}]")?,
-                Turn::Only => {}
+                PathSegment::Field(name) if place == 0 => f.write_str(name)?,
+                PathSegment::Field(name) => write!(f, ".{name}")?,
+                PathSegment::Element(element) => write!(f, "[{element}]")?,
+                PathSegment::Only => {}
             }
         }
         Ok(())

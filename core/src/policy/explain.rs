@@ -17,19 +17,19 @@ pub fn explain(policy: &Policy, groups: &[GroupId], held: &[FactorKind]) -> Expl
     let (mut passed, mut questions) = (Vec::new(), Vec::new());
     let verdict = loop {
         let Some(ask) = ways.ask(&passed, Some(held)) else {
-            break Verdict::Passes {
+            break ExplainedOutcome::Passes {
                 if_proven: in_doubt(&resolved, &passed),
             };
         };
         let picked = ask.offered.first().cloned();
-        questions.push(Question {
+        questions.push(ExplainedStep {
             step: ask.step,
             left_out: left_out(&resolved, ask.step, &passed, &ask.offered, held),
             offered: ask.offered,
         });
         match picked {
             Some(kind) => passed.push(kind),
-            None => break Verdict::Stuck,
+            None => break ExplainedOutcome::Stuck,
         }
     };
     Explanation {
@@ -43,37 +43,34 @@ pub fn explain(policy: &Policy, groups: &[GroupId], held: &[FactorKind]) -> Expl
 
 /// What a policy means for one user. Its `Display` is for people, several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Explanation {
     /// The group whose rule applies; `None` when the location's policy does.
-    pub rule: Option<GroupId>,
+    pub(super) rule: Option<GroupId>,
     /// The fields that this rule sets.
-    pub changed: Vec<&'static str>,
+    pub(super) changed: Vec<&'static str>,
     /// What is asked, in this order.
-    pub questions: Vec<Question>,
+    pub(super) questions: Vec<ExplainedStep>,
     /// How it ends.
-    pub verdict: Verdict,
+    pub(super) verdict: ExplainedOutcome,
     /// The policy that applies, resolved.
-    pub policy: Policy,
+    pub(super) policy: Policy,
 }
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Question {
+pub(crate) struct ExplainedStep {
     /// The step that it belongs to, from 0.
-    pub step: usize,
+    pub(super) step: usize,
     /// What is offered, in the policy's order of preference. When there is nothing, this is where
     /// the user can't get any further.
-    pub offered: Vec<FactorKind>,
+    pub(super) offered: Vec<FactorKind>,
     /// What the step names and is not offered.
-    pub left_out: Vec<(FactorKind, LeftOut)>,
+    pub(super) left_out: Vec<(FactorKind, LeftOut)>,
 }
 
 /// Why a kind that a step names is not offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LeftOut {
+pub(crate) enum LeftOut {
     /// The user has none.
     NotHeld,
     /// It was passed already, and counts for one step only.
@@ -86,8 +83,7 @@ pub enum LeftOut {
 
 /// How it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
+pub(crate) enum ExplainedOutcome {
     /// The user gets in.
     Passes {
         /// If these are proven: it depends on the very factor whether they are.
@@ -171,15 +167,17 @@ impl fmt::Display for Explanation {
             self.question(f, place + 1, question)?;
         }
         match &self.verdict {
-            Verdict::Passes { if_proven } if if_proven.is_empty() => writeln!(f, "They can pass.")?,
-            Verdict::Passes { if_proven } => {
+            ExplainedOutcome::Passes { if_proven } if if_proven.is_empty() => {
+                writeln!(f, "They can pass.")?
+            }
+            ExplainedOutcome::Passes { if_proven } => {
                 writeln!(
                     f,
                     "They can pass, if their factor gives {}.",
                     list(if_proven)
                 )?;
             }
-            Verdict::Stuck => {
+            ExplainedOutcome::Stuck => {
                 writeln!(f, "They can't pass: enrol a factor that is missing above.")?
             }
         }
@@ -205,7 +203,7 @@ impl Explanation {
         &self,
         f: &mut fmt::Formatter<'_>,
         number: usize,
-        question: &Question,
+        question: &ExplainedStep,
     ) -> fmt::Result {
         let of = match self.policy.steps.get(question.step) {
             Some(Step::AnyOf(kinds)) => format!("any of {}", names(kinds)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointChange, Policy, RenewalRule, Requirement, Step, Window, human};
+use super::{EndpointChange, Policy, RenewalRule, Requirement, Step, Window, duration};
 use crate::assurance::FactorKind;
 use crate::id::GroupId;
 
@@ -19,7 +19,7 @@ use crate::id::GroupId;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct GroupRule {
-    /// Whom it is for.
+    /// The audience that it is for.
     pub group: GroupId,
     /// In place of [`Policy::steps`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,21 +30,21 @@ pub struct GroupRule {
     /// In place of [`Policy::max_age`].
     #[serde(
         default,
-        with = "human::given",
+        with = "duration::given",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_age: Option<Duration>,
     /// In place of [`Policy::lease`].
     #[serde(
         default,
-        with = "human::given",
+        with = "duration::given",
         skip_serializing_if = "Option::is_none"
     )]
     pub lease: Option<Duration>,
     /// In place of [`Policy::inactivity`].
     #[serde(
         default,
-        with = "human::given",
+        with = "duration::given",
         skip_serializing_if = "Option::is_none"
     )]
     pub inactivity: Option<Option<Duration>>,
@@ -54,7 +54,7 @@ pub struct GroupRule {
     /// In place of [`Policy::warn_before`].
     #[serde(
         default,
-        with = "human::given",
+        with = "duration::given",
         skip_serializing_if = "Option::is_none"
     )]
     pub warn_before: Option<Duration>,
@@ -70,7 +70,7 @@ pub struct GroupRule {
     /// In place of [`Policy::sessions_per_user`].
     #[serde(
         default,
-        with = "human::given",
+        with = "duration::given",
         skip_serializing_if = "Option::is_none"
     )]
     pub sessions_per_user: Option<Option<u32>>,
@@ -96,7 +96,7 @@ impl GroupRule {
     }
 
     /// The names of the fields that it sets, in the order of the struct.
-    pub fn sets(&self) -> Vec<&'static str> {
+    pub(crate) fn sets(&self) -> Vec<&'static str> {
         [
             ("steps", self.steps.is_some()),
             ("require", self.require.is_some()),
@@ -169,7 +169,7 @@ impl Policy {
     }
 
     /// The one rule that applies to a member of these groups.
-    pub fn rule_for(&self, groups: &[GroupId]) -> Option<&GroupRule> {
+    pub(crate) fn rule_for(&self, groups: &[GroupId]) -> Option<&GroupRule> {
         self.groups.iter().find(|rule| groups.contains(&rule.group))
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
-use super::check::Turn;
+use super::check::PathSegment;
 use super::{
     EndpointChange, GroupRule, InvalidPolicy, Policy, RenewalRule, Requirement, Step, Throttle,
-    Window, human,
+    Window, duration,
 };
 
 /// How serde reads and writes a [`Policy`]. Nothing is checked here.
@@ -19,28 +19,28 @@ use super::{
 struct Form {
     steps: Vec<Step>,
     require: Requirement,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     max_age: Duration,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     lease: Duration,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     inactivity: Option<Duration>,
     endpoint_change: EndpointChange,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     warn_before: Duration,
     renewal: RenewalRule,
     end_on_wake: bool,
     windows: Vec<Window>,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     sessions_per_user: Option<u32>,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     attempt_ttl: Duration,
     attempts_per_peer: usize,
     attempts_in_all: usize,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     clock_skew: Duration,
     throttle: Throttle,
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     fence_after: Duration,
     groups: Vec<GroupRule>,
 }
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Policy {
             Ok(()) => Ok(policy),
             Err(fault) => Err(de::Error::custom(format_args!(
                 "{}: {fault}",
-                fault.place()
+                fault.0.place()
             ))),
         }
     }
@@ -73,17 +73,19 @@ impl Policy {
         // Serde takes a list for a struct too.
         let start = text.len() - text.trim_start().len();
         if !text[start..].is_empty() && !text[start..].starts_with('{') {
-            return Err(LoadError::Unreadable {
+            return Err(LoadError(LoadFault::Unreadable {
                 at: Position::of(text, start),
                 reason: "a policy is a JSON object: begin with `{`".to_owned(),
-            });
+            }));
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let policy = Form::deserialize(&mut deserializer);
         let policy = policy
             .and_then(|policy| deserializer.end().map(|()| policy))
             .map_err(|error| not_json(&error))?;
-        policy.checked(text, |turns| place_in_json(text, turns))
+        policy
+            .checked(text, |turns| place_in_json(text, turns))
+            .map_err(LoadError)
     }
 
     /// Reads a policy from TOML.
@@ -97,7 +99,7 @@ impl Policy {
             document.span(),
             toml::de::DeValue::Table(document.into_inner()),
         );
-        Self::from_toml_value(text, document)
+        Self::from_toml_value(text, document).map_err(LoadError)
     }
 
     /// Reads the policy that is the table `name` of a larger document, such as a configuration
@@ -112,17 +114,17 @@ impl Policy {
             .into_inner()
             .into_iter()
             .find_map(|(key, value)| (key.get_ref() == name).then_some(value));
-        let table = table.ok_or_else(|| LoadError::NoTable {
+        let table = table.ok_or_else(|| LoadFault::NoTable {
             name: name.to_owned(),
         })?;
-        Self::from_toml_value(text, table)
+        Self::from_toml_value(text, table).map_err(LoadError)
     }
 
     #[cfg(feature = "policy-file")]
     fn from_toml_value(
         text: &str,
         value: toml::Spanned<toml::de::DeValue<'_>>,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadFault> {
         let policy = Form::deserialize(toml::de::ValueDeserializer::from(value.clone()))
             .map_err(|error| not_toml(text, &error))?;
         policy.checked(text, |turns| place_in_toml(&value, turns))
@@ -135,24 +137,45 @@ impl Policy {
     #[cfg(feature = "policy-file")]
     pub fn to_toml(&self) -> Result<String, InvalidPolicy> {
         self.check()?;
-        toml::to_string(self).map_err(|_| InvalidPolicy::Unwritable)
+        toml::to_string(self).map_err(|_| InvalidPolicy(super::PolicyFault::Unwritable))
     }
 
-    fn checked(self, text: &str, offset: impl FnOnce(&[Turn]) -> usize) -> Result<Self, LoadError> {
+    fn checked(
+        self,
+        text: &str,
+        offset: impl FnOnce(&[PathSegment]) -> usize,
+    ) -> Result<Self, LoadFault> {
         match self.check() {
             Ok(()) => Ok(self),
-            Err(fault) => Err(LoadError::Invalid {
-                at: Position::of(text, offset(fault.place().turns())),
+            Err(fault) => Err(LoadFault::Invalid {
+                at: Position::of(text, offset(fault.0.place().turns())),
                 fault,
             }),
         }
     }
 }
 
-/// Why a text is no policy.
+crate::error_code::opaque! {
+    /// Why a text is no policy.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct LoadError(LoadFault);
+}
+
+impl LoadError {
+    /// The line of the fault, counted from 1, where it is at one.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        match self.0 {
+            LoadFault::Unreadable { at, .. } | LoadFault::Invalid { at, .. } => Some(at.line),
+            LoadFault::NoTable { .. } => None,
+        }
+    }
+}
+
+/// What is behind [`LoadError`].
+#[allow(dead_code, reason = "some features only have all of these reasons")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
+pub(crate) enum LoadFault {
     /// It is no TOML or no JSON, or a field is unknown, missing or of the wrong type.
     #[error("{at}: {reason}")]
     Unreadable {
@@ -180,11 +203,11 @@ pub enum LoadError {
 
 /// A place in a text. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     /// The line.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The column.
-    pub column: usize,
+    pub(crate) column: usize,
 }
 
 impl Position {
@@ -204,11 +227,11 @@ impl fmt::Display for Position {
     }
 }
 
-fn not_json(error: &serde_json::Error) -> LoadError {
+fn not_json(error: &serde_json::Error) -> LoadFault {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");
-    LoadError::Unreadable {
+    LoadFault::Unreadable {
         at: Position {
             line: line.max(1),
             column: column.max(1),
@@ -219,18 +242,18 @@ fn not_json(error: &serde_json::Error) -> LoadError {
 
 /// Where the value is that the turns lead to, or the nearest around it: what is left out stands
 /// nowhere.
-fn place_in_json(text: &str, turns: &[Turn]) -> usize {
+fn place_in_json(text: &str, turns: &[PathSegment]) -> usize {
     let Ok(mut here) = serde_json::from_str::<&RawValue>(text) else {
         return 0;
     };
     for turn in turns {
         let next = match turn {
-            Turn::Field(name) => json_fields(here).remove(*name),
-            Turn::Element(place) => {
+            PathSegment::Field(name) => json_fields(here).remove(*name),
+            PathSegment::Element(place) => {
                 let all: Vec<&RawValue> = serde_json::from_str(here.get()).unwrap_or_default();
                 all.get(*place).copied()
             }
-            Turn::Only => json_fields(here).into_values().next(),
+            PathSegment::Only => json_fields(here).into_values().next(),
         };
         match next {
             Some(next) => here = next,
@@ -249,8 +272,8 @@ fn json_fields(value: &RawValue) -> BTreeMap<String, &RawValue> {
 }
 
 #[cfg(feature = "policy-file")]
-fn not_toml(text: &str, error: &toml::de::Error) -> LoadError {
-    LoadError::Unreadable {
+fn not_toml(text: &str, error: &toml::de::Error) -> LoadFault {
+    LoadFault::Unreadable {
         at: Position::of(text, error.span().map_or(0, |span| span.start)),
         reason: error.message().to_owned(),
     }
@@ -258,13 +281,13 @@ fn not_toml(text: &str, error: &toml::de::Error) -> LoadError {
 
 /// As [`place_in_json`].
 #[cfg(feature = "policy-file")]
-fn place_in_toml(document: &toml::Spanned<toml::de::DeValue<'_>>, turns: &[Turn]) -> usize {
+fn place_in_toml(document: &toml::Spanned<toml::de::DeValue<'_>>, turns: &[PathSegment]) -> usize {
     let mut here = document;
     for turn in turns {
         let next = match turn {
-            Turn::Field(name) => here.get_ref().get(*name),
-            Turn::Element(place) => here.get_ref().get(*place),
-            Turn::Only => here
+            PathSegment::Field(name) => here.get_ref().get(*name),
+            PathSegment::Element(place) => here.get_ref().get(*place),
+            PathSegment::Only => here
                 .get_ref()
                 .as_table()
                 .and_then(|table| table.values().next()),

@@ -3,12 +3,12 @@
 //!
 //! [`manual::policy`](crate::manual::policy) is the chapter.
 
+mod aal;
 mod ability;
 mod check;
+mod duration;
 mod explain;
 mod group;
-mod human;
-mod level;
 mod load;
 mod preset;
 mod requirement;
@@ -23,17 +23,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use ability::{Ability, Category, Claim};
-pub use check::{InvalidPolicy, Place};
-pub use explain::{Explanation, LeftOut, Question, Verdict, explain};
+pub use aal::{Aal, Gap, Shortfall, meets};
+pub(crate) use ability::{Ability, Category, Claim};
+pub use check::InvalidPolicy;
+pub(crate) use check::PolicyFault;
+#[cfg(test)]
+pub(crate) use explain::{ExplainedOutcome, LeftOut};
+pub use explain::{Explanation, explain};
 pub use group::GroupRule;
-pub use level::{Aal, Gap, Shortfall, meets};
-pub use load::{LoadError, Position};
-pub use requirement::{Property, Requirement, Unmet};
+pub use load::LoadError;
+pub(crate) use load::LoadFault;
+#[cfg(test)]
+pub(crate) use load::Position;
+pub(crate) use requirement::Unmet;
+pub use requirement::{Property, Requirement};
 pub use roaming::EndpointChange;
 pub use step::{Next, Step};
 pub use throttle::{Failures, Lock, Throttle};
 pub use window::{Hours, InvalidWindow, ParseTimeError, TimeOfDay, UtcOffset, Weekday, Window};
+pub(crate) use window::{TimeFault, WindowFault};
 
 use crate::assurance::FactorKind;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::human;
+use super::duration;
 use crate::assurance::Assurance;
 use crate::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub struct Requirement {
     pub hardware: bool,
     /// How long ago the user may have authenticated, for *every* proof: a provider's single
     /// sign-on of this morning is older than a code that was typed just now (section 5.2).
-    #[serde(with = "human")]
+    #[serde(with = "duration")]
     pub authentication_age: Option<Duration>,
 }
 
@@ -37,7 +37,11 @@ impl Requirement {
     ///
     /// A time of authentication in the future is as bad as one equally far in the past: a
     /// provider's clock that is ahead does not make its sign-ons fresher.
-    pub fn unmet(&self, proven: &[Assurance], now: Timestamp) -> Option<Unmet> {
+    #[cfg_attr(
+        not(feature = "runtime"),
+        allow(dead_code, reason = "only the gate asks")
+    )]
+    pub(crate) fn unmet(&self, proven: &[Assurance], now: Timestamp) -> Option<Unmet> {
         let missing = self
             .properties()
             .into_iter()
@@ -55,7 +59,7 @@ impl Requirement {
     }
 
     /// The properties that are required, in the order in which [`Requirement::unmet`] looks.
-    pub fn properties(&self) -> Vec<Property> {
+    pub(crate) fn properties(&self) -> Vec<Property> {
         let mut all = Property::ALL.to_vec();
         all.retain(|property| match property {
             Property::PhishingResistant => self.phishing_resistant,
@@ -68,7 +72,7 @@ impl Requirement {
     }
 }
 
-/// What a proof can have, besides the kind of its factor.
+/// What a proof can have, apart from the kind of its factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
     /// [`Assurance::phishing_resistant`].
@@ -94,7 +98,11 @@ impl Property {
     ];
 
     /// Whether the proof has it.
-    pub fn is_in(self, proof: &Assurance) -> bool {
+    #[cfg_attr(
+        not(feature = "runtime"),
+        allow(dead_code, reason = "only the gate asks")
+    )]
+    pub(crate) fn is_in(self, proof: &Assurance) -> bool {
         match self {
             Self::PhishingResistant => proof.phishing_resistant,
             Self::UserVerified => proof.user_verified,
@@ -130,8 +138,11 @@ impl fmt::Display for Property {
 
 /// What an attempt did not prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unmet {
+#[cfg_attr(
+    not(feature = "runtime"),
+    allow(dead_code, reason = "only the gate asks")
+)]
+pub(crate) enum Unmet {
     /// No proof had a property.
     #[error("the policy requires {0}: use a factor that gives it")]
     Property(Property),

@@ -13,23 +13,23 @@ use serde::{Deserialize, Serialize};
 /// A change counts once it has
 ///
 /// - *settled*: for [`SETTLES_AFTER`](Self::SETTLES_AFTER) every look found the peer away. One look
-///   that finds it back begins anew, so a device that flaps between two networks, or that comes
+///   that finds it back begins again, so a device that flaps between two networks, or that comes
 ///   back before long, stays where it was;
 /// - and been *proven*: by an interface that believes in an address only once a packet from there
 ///   decrypted ([`Activity::is_endpoint_proven`]), and on others by a handshake that was completed
-///   while the peer was away, or by more traffic than unproven handshakes can make. So whoever has
+///   while the peer was away, or by more traffic than unproven handshakes can make. So anyone who has
 ///   a peer's private key, and not its preshared key, can't end its session by this rule. A device
 ///   that moved with little traffic is noticed at its next handshake, within three minutes of use.
 ///
 /// The address that a session begins at is never a change, also not after others were told of.
-/// A renewal begins nothing anew; an admission does, and so does a restart of the gate, which
+/// A renewal restarts nothing; an admission does, and so does a restart of the gate, which
 /// knows nothing of where its peers were.
 ///
 /// [`Activity::is_endpoint_proven`]: crate::interface::Activity::is_endpoint_proven
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointChange {
-    /// Peers may roam, and nobody looks.
+    /// Peers may roam, and no one looks.
     #[default]
     Off,
     /// Each change is told by an [`Event::EndpointChanged`](crate::gate::Event::EndpointChanged)
@@ -40,11 +40,15 @@ pub enum EndpointChange {
     Reauthenticate,
 }
 
+#[cfg_attr(
+    not(feature = "runtime"),
+    allow(dead_code, reason = "only the gate asks")
+)]
 impl EndpointChange {
     /// How long a peer has to be away from its address for that to be a change.
-    pub const SETTLES_AFTER: Duration = Duration::from_secs(30);
+    pub(crate) const SETTLES_AFTER: Duration = Duration::from_secs(30);
 
     /// How long an interface may fail to tell where a peer is before [`Self::Reauthenticate`]
     /// takes it for gone.
-    pub const UNKNOWN_FOR: Duration = Duration::from_secs(120);
+    pub(crate) const UNKNOWN_FOR: Duration = Duration::from_secs(120);
 }

@@ -15,7 +15,7 @@ use crate::assurance::FactorKind;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// One of these, the first that the user has where nobody chooses.
+    /// One of these, the first that the user has where no one chooses.
     AnyOf(Vec<FactorKind>),
     /// Every one of these, in whatever order they are passed.
     AllOf(Vec<FactorKind>),
@@ -45,19 +45,19 @@ impl Policy {
     /// What is asked for after `passed`, in the order in which it was passed. A kind counts for
     /// one step only; one that was not asked for at its time counts for nothing.
     ///
-    /// This is what the policy offers to everybody. To somebody who has only some of the kinds,
+    /// This is what the policy offers to everybody. To someone who has only some of the kinds,
     /// offer [`Policy::next_of`]: the first that they have may lead to a step that they can't pass.
     pub fn next(&self, passed: &[FactorKind]) -> Next {
         Ways::new(self).ask(passed, None).into()
     }
 
-    /// As [`Policy::next`], but offers only what somebody who has `held` can pass and what leads
+    /// As [`Policy::next`], but offers only what someone who has `held` can pass and what leads
     /// them to the end. [`Next::Ask`] without a kind says that they can't get there.
-    pub fn next_of(&self, passed: &[FactorKind], held: &[FactorKind]) -> Next {
+    pub(crate) fn next_of(&self, passed: &[FactorKind], held: &[FactorKind]) -> Next {
         Ways::new(self).ask(passed, Some(held)).into()
     }
 
-    /// Whether somebody who has `held` can get through all steps. Worth asking before a factor is
+    /// Whether someone who has `held` can get through all steps. Worth asking before a factor is
     /// taken from a user: the store sees to it that one is left, and knows no policy.
     pub fn is_passable_with(&self, held: &[FactorKind]) -> bool {
         !matches!(self.next_of(&[], held), Next::Ask(offered) if offered.is_empty())
@@ -111,7 +111,7 @@ impl<'a> Ways<'a> {
         self.open(0, 0, Set::MAX, &mut BTreeSet::new())
     }
 
-    /// Each set of kinds by which somebody can come to the end, once.
+    /// Each set of kinds by which someone can come to the end, once.
     pub(super) fn all(&self) -> Vec<Vec<&'a FactorKind>> {
         let mut reached = BTreeSet::from([0]);
         for step in self.steps {

@@ -1,7 +1,7 @@
-mod cast;
+mod aal;
 mod explain;
+mod fixtures;
 mod group;
-mod level;
 mod requirement;
 mod step;
 mod window;

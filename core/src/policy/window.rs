@@ -43,13 +43,13 @@ impl Window {
     ) -> Result<Self, InvalidWindow> {
         let days: BTreeSet<_> = days.into_iter().collect();
         if days.is_empty() {
-            return Err(InvalidWindow::NoDay);
+            return Err(InvalidWindow(WindowFault::NoDay));
         }
         if from == to {
-            return Err(InvalidWindow::Empty);
+            return Err(InvalidWindow(WindowFault::Empty));
         }
         if from.minutes == TimeOfDay::MOST {
-            return Err(InvalidWindow::From);
+            return Err(InvalidWindow(WindowFault::From));
         }
         Ok(Self {
             days,
@@ -85,10 +85,15 @@ impl fmt::Display for Window {
     }
 }
 
-/// Why a window is refused.
+crate::error_code::opaque! {
+    /// Why a window is refused.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct InvalidWindow(WindowFault);
+}
+
+/// What is behind [`InvalidWindow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidWindow {
+pub(crate) enum WindowFault {
     /// It has no day.
     #[error("the window has no day, so it never opens: list at least one, or leave `days` out")]
     NoDay,
@@ -105,7 +110,7 @@ pub enum InvalidWindow {
 /// Whether a location is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hours {
-    /// Nobody may be admitted now.
+    /// No one may be admitted now.
     Closed,
     /// It is open.
     Open {
@@ -234,7 +239,7 @@ impl FromStr for TimeOfDay {
     fn from_str(text: &str) -> Result<Self, ParseTimeError> {
         hours_and_minutes(text)
             .and_then(Self::from_minutes)
-            .ok_or(ParseTimeError::Time)
+            .ok_or(ParseTimeError(TimeFault::Time))
     }
 }
 
@@ -277,11 +282,11 @@ impl FromStr for UtcOffset {
         let (sign, rest) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
             (Some(rest), _) => (1, rest),
             (_, Some(rest)) => (-1, rest),
-            _ => return Err(ParseTimeError::Offset),
+            _ => return Err(ParseTimeError(TimeFault::Offset)),
         };
         hours_and_minutes(rest)
             .and_then(|minutes| Self::from_minutes(sign * i16::try_from(minutes).ok()?))
-            .ok_or(ParseTimeError::Offset)
+            .ok_or(ParseTimeError(TimeFault::Offset))
     }
 }
 
@@ -296,10 +301,15 @@ fn hours_and_minutes(text: &str) -> Option<u16> {
     Some(digits(hours)? * 60 + minutes)
 }
 
-/// Why a text is no time of day, or no offset.
+crate::error_code::opaque! {
+    /// Why a text is no time of day, or no offset.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct ParseTimeError(TimeFault);
+}
+
+/// What is behind [`ParseTimeError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseTimeError {
+pub(crate) enum TimeFault {
     /// It is no time of day.
     #[error("expected a time of day from \"00:00\" to \"24:00\", such as \"08:30\"")]
     Time,

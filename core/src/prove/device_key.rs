@@ -27,6 +27,7 @@ mod tests;
 
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{PinEntry, Pkcs11Key, Pkcs11Signer};
+pub(crate) use software::SoftwareKeyFault;
 pub use software::{SoftwareKeyError, SoftwareSigner};
 
 /// A device key that can sign.
@@ -68,7 +69,7 @@ pub enum SignError {
     /// The user's PIN or biometric was not right.
     #[error("the device did not recognise its user")]
     NotRecognised,
-    /// The system has given the key up, as it does when biometrics are enrolled anew.
+    /// The system has given the key up, as it does when biometrics are enrolled again.
     #[error("the device key is no longer good: enrol another")]
     Invalidated,
     /// Something else failed.
@@ -84,7 +85,7 @@ impl SignError {
 }
 
 /// Answers a location's questions to a device key, as one peer. What it signs names its own
-/// location and its own peer, whoever asks: a gate elsewhere, or one that was asked by another
+/// location and its own peer, no matter who asks: a gate elsewhere, or one that was asked by another
 /// peer, gets nothing that is worth anything there.
 #[derive(Clone)]
 pub struct DeviceKeyProver {
@@ -97,7 +98,7 @@ pub struct DeviceKeyProver {
 impl DeviceKeyProver {
     /// How far in the future a question may set its end, if [`horizon`](Self::horizon) does not say
     /// otherwise.
-    pub const HORIZON: Duration = Duration::from_secs(600);
+    pub(crate) const HORIZON: Duration = Duration::from_secs(600);
 
     /// A prover that signs for this location and as this peer only.
     pub fn new(signer: Arc<dyn Signer>, location: PublicKey, peer: PublicKey) -> Self {
@@ -123,7 +124,7 @@ impl DeviceKeyProver {
     /// clock decides.
     ///
     /// # Errors
-    /// [`ProveError`]; nothing was signed but for [`ProveError::Inconsistent`].
+    /// [`ProveError`]; nothing was signed but for `prove-inconsistent`.
     pub async fn answer(
         &self,
         attempt: &AttemptId,
@@ -138,7 +139,7 @@ impl DeviceKeyProver {
         } = challenge
         {
             if *key_id != key.id() {
-                return Err(ProveError::OtherKey);
+                return Err(ProveError(ProveFault::OtherKey));
             }
             let asked = (Purpose::SignIn, nonce, *expires_at);
             let signature = self.sign(asked, attempt, now).await?.to_base64();
@@ -150,12 +151,12 @@ impl DeviceKeyProver {
             protection,
         } = challenge
         else {
-            return Err(ProveError::NotForAKey);
+            return Err(ProveError(ProveFault::NotForAKey));
         };
         if self.signer.protection() < *protection {
-            return Err(ProveError::LessProtected {
+            return Err(ProveError(ProveFault::LessProtected {
                 required: *protection,
-            });
+            }));
         }
         let asked = (Purpose::Enrol, nonce, *expires_at);
         let signature = self.sign(asked, attempt, now).await?.to_base64();
@@ -172,9 +173,9 @@ impl DeviceKeyProver {
         (purpose, nonce, expires_at): (Purpose, &Nonce, Timestamp),
         attempt: &AttemptId,
         now: Timestamp,
-    ) -> Result<Signature, ProveError> {
+    ) -> Result<Signature, ProveFault> {
         if expires_at.saturating_since(now) > self.horizon {
-            return Err(ProveError::TooFarAhead);
+            return Err(ProveFault::TooFarAhead);
         }
         let binding = Binding {
             location: &self.location,
@@ -187,7 +188,7 @@ impl DeviceKeyProver {
         if self.signer.public_key().verifies(&message, &signature) {
             Ok(signature)
         } else {
-            Err(ProveError::Inconsistent)
+            Err(ProveFault::Inconsistent)
         }
     }
 }
@@ -203,10 +204,14 @@ impl fmt::Debug for DeviceKeyProver {
     }
 }
 
-/// Why a question to a device key was not answered.
+crate::error_code::opaque! {
+    /// Why a question to a device key was not answered.
+    pub struct ProveError(ProveFault);
+}
+
+/// What is behind [`ProveError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProveError {
+pub(crate) enum ProveFault {
     /// The question is to another key.
     #[error("asked for a signature of another key: choose the signer that holds it")]
     OtherKey,

@@ -1,4 +1,5 @@
-//! Answering for a passkey or a security key (WebAuthn Level 3).
+//! Answering for a passkey or a security key (WebAuthn Level 3, a W3C Candidate
+//! Recommendation).
 //!
 //! The gate's challenge is JSON for a browser: `PublicKeyCredential.parseRequestOptionsFromJSON`
 //! (section 5.1.9) of its member `publicKey`, `navigator.credentials.get`, `toJSON`, and that is
@@ -13,14 +14,14 @@
 //! - **neither** (a terminal): `security_key`, with the feature `ctap`.
 //!
 //! A browser and a platform see to it that only the relying party's own pages and apps use its
-//! credentials. Whoever answers in another way must do that too: a gate that asks for a
+//! credentials. Anyone who answers in another way must do that too: a gate that asks for a
 //! credential of another relying party than the one it is known to be is not to be answered.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::channel::message::{Answer, Hidden};
+use crate::channel::message::{Answer, SecretString};
 
 #[cfg(feature = "ctap")]
 pub mod security_key;
@@ -40,12 +41,12 @@ pub fn public_key(options: &str) -> Result<String, UnreadableOptions> {
 
 /// The answer to a challenge, from an assertion as JSON; `None` when it is over 16,384 bytes.
 pub fn asserted(credential: String) -> Option<Answer> {
-    Hidden::new(credential).map(|credential| Answer::WebAuthn { credential })
+    SecretString::new(credential).map(|credential| Answer::WebAuthn { credential })
 }
 
 /// The answer that enrols, from a new credential as JSON; `None` when it is over 16,384 bytes.
 pub fn created(credential: String) -> Option<Answer> {
-    Hidden::new(credential).map(|credential| Answer::RegisterWebAuthn { credential })
+    SecretString::new(credential).map(|credential| Answer::RegisterWebAuthn { credential })
 }
 
 /// What an assertion is asked for with (section 5.5).

@@ -5,7 +5,7 @@
 //! 2026-11 pbkoCGt7yVHbAcPwDrbTq+KVtNlBhKp0Awy5rzzXGxQ=
 //! 2025-11 q5Hr0P3nXsN1+0FYCjTgVYgl0Mqst8iULJqMpDYT5Bs=
 //! ```
-//! To rotate, put a new line on top ([`KeyRing::rotated`]), restart every gate, and seal anew what
+//! To rotate, put a new line on top ([`KeyRing::rotated`]), restart every gate, and reseal what
 //! the older keys sealed ([`Registrar::rotate`](crate::enrol::Registrar::rotate)); a key may go
 //! when no envelope names it any more ([`KeyRing::without_older`]).
 
@@ -23,23 +23,23 @@ use crate::private_file;
 const MAX_BYTES: u64 = 64 * 1024;
 
 impl KeyRing {
-    /// Reads a ring from a file that nobody but its owner may read. (Where the platform guards the
+    /// Reads a ring from a file that no one but its owner may read. (Where the platform guards the
     /// file by other means than its mode, read it yourself and use [`str::parse`].)
     ///
     /// # Errors
-    /// [`KeyRingError::Exposed`] when others may read or write the file (Unix);
-    /// [`KeyRingError::Unreadable`]; what [`str::parse`] gives.
+    /// `key-ring-exposed` when others may read or write the file (Unix);
+    /// `key-ring-unreadable`; what [`str::parse`] gives.
     pub fn read(path: &Path) -> Result<Self, KeyRingError> {
-        let unreadable = |source| KeyRingError::Unreadable {
+        let unreadable = |source| KeyRingFault::Unreadable {
             path: path.to_owned(),
             source,
         };
         let file = File::open(path).map_err(unreadable)?;
         if let Some(mode) = private_file::exposed(&file).map_err(unreadable)? {
-            return Err(KeyRingError::Exposed {
+            return Err(KeyRingError(KeyRingFault::Exposed {
                 path: path.to_owned(),
                 mode,
-            });
+            }));
         }
         let mut text = Zeroizing::new(String::with_capacity(4096)); // no copies left by growing
         file.take(MAX_BYTES)
@@ -51,9 +51,9 @@ impl KeyRing {
     /// Writes the ring to a new file that only its owner may read, and flushes it.
     ///
     /// # Errors
-    /// [`KeyRingError::Unwritable`], also when the file exists: no ring is overwritten by mistake.
+    /// `key-ring-unwritable`, also when the file exists: no ring is overwritten by mistake.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyRingError> {
-        let unwritable = |source| KeyRingError::Unwritable {
+        let unwritable = |source| KeyRingFault::Unwritable {
             path: path.to_owned(),
             source,
         };
@@ -61,19 +61,22 @@ impl KeyRing {
         file.write_all(self.expose_lines().as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(unwritable)
+            .map_err(KeyRingError)
     }
 
     /// Writes the ring to a file that only its owner may read, in place of the one that was there:
     /// all of it or nothing, and durably. Comments are not kept.
     ///
     /// # Errors
-    /// [`KeyRingError::Unwritable`].
+    /// `key-ring-unwritable`.
     pub fn replace(&self, path: &Path) -> Result<(), KeyRingError> {
         let replaced = private_file::replace(path, self.expose_lines().as_bytes());
-        replaced.map_err(|source| KeyRingError::Unwritable {
-            path: path.to_owned(),
-            source,
-        })
+        replaced
+            .map_err(|source| KeyRingFault::Unwritable {
+                path: path.to_owned(),
+                source,
+            })
+            .map_err(KeyRingError)
     }
 
     /// The ring as the lines of a key file. Zeroized on drop.
@@ -104,34 +107,38 @@ impl FromStr for KeyRing {
             }
             let (id, key) = line
                 .split_once([' ', '\t'])
-                .ok_or(KeyRingError::NotAPair { line: line_number })?;
-            let id: KeyId = id.parse().map_err(|source| KeyRingError::Id {
+                .ok_or(KeyRingFault::NotAPair { line: line_number })?;
+            let id: KeyId = id.parse().map_err(|source| KeyRingFault::Id {
                 line: line_number,
                 source,
             })?;
-            let key: RingKey = key.parse().map_err(|source| KeyRingError::Key {
+            let key: RingKey = key.parse().map_err(|source| KeyRingFault::Key {
                 line: line_number,
                 source,
             })?;
             ring = Some(match ring {
                 None => Self::new(id, key),
                 Some(ring) if ring.key(&id).is_some() => {
-                    return Err(KeyRingError::Duplicate {
+                    return Err(KeyRingError(KeyRingFault::Duplicate {
                         line: line_number,
                         id,
-                    });
+                    }));
                 }
                 Some(ring) => ring.with_older(id, key),
             });
         }
-        ring.ok_or(KeyRingError::Empty)
+        ring.ok_or(KeyRingError(KeyRingFault::Empty))
     }
 }
 
-/// Why a key ring could not be read or written. No text repeats a key.
+crate::error_code::opaque! {
+    /// Why a key ring could not be read or written. No text repeats a key.
+    pub struct KeyRingError(KeyRingFault);
+}
+
+/// What is behind [`KeyRingError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyRingError {
+pub(crate) enum KeyRingFault {
     /// Others than the owner may read or write the file.
     #[error(
         "the key ring {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`; \

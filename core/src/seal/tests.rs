@@ -30,8 +30,8 @@ struct SessionRow {
 }
 
 impl SessionRow {
-    fn row(&self) -> Row<'_> {
-        Row::Session {
+    fn row(&self) -> AssociatedData<'_> {
+        AssociatedData::Session {
             id: &self.id,
             location: &self.location,
             peer: &self.peer,
@@ -142,7 +142,7 @@ proptest! {
         let edited = with_one_field_of(&row, &other, field);
         prop_assume!(edited != row);
         let sealed = ring().seal(&row.row(), b"secret").unwrap();
-        prop_assert_eq!(ring().open(&edited.row(), &sealed).unwrap_err(), SealError::Altered);
+        prop_assert_eq!(ring().open(&edited.row(), &sealed).unwrap_err(), SealError(SealFault::Altered));
     }
 
     #[test]
@@ -161,7 +161,7 @@ fn names_that_read_alike_side_by_side_are_different_rows() {
     let factor = FactorId::from_bytes([1; 16]);
     let (ab, a): (UserId, UserId) = ("ab".parse().unwrap(), "a".parse().unwrap());
     let (c, bc) = (FactorKind::new("c"), FactorKind::new("bc"));
-    let row = |user, kind| Row::Factor {
+    let row = |user, kind| AssociatedData::Factor {
         id: &factor,
         user,
         kind,
@@ -170,7 +170,7 @@ fn names_that_read_alike_side_by_side_are_different_rows() {
 
     let opened = ring().open(&row(&a, &bc), &sealed);
 
-    assert_eq!(opened.unwrap_err(), SealError::Altered);
+    assert_eq!(opened.unwrap_err(), SealError(SealFault::Altered));
 }
 
 #[test]
@@ -204,7 +204,11 @@ fn a_wider_net_a_later_end_and_other_factors_do_not_open() {
 
     for edited in [wider, more, later, renewable, unrenewable, other, unnamed] {
         let opened = ring().open(&edited.row(), &sealed);
-        assert_eq!(opened.unwrap_err(), SealError::Altered, "{edited:?}");
+        assert_eq!(
+            opened.unwrap_err(),
+            SealError(SealFault::Altered),
+            "{edited:?}"
+        );
     }
 }
 
@@ -215,7 +219,7 @@ fn factor_row() -> (FactorId, UserId) {
 #[test]
 fn an_older_key_opens_and_the_active_one_seals() {
     let (factor, user) = factor_row();
-    let row = Row::Factor {
+    let row = AssociatedData::Factor {
         id: &factor,
         user: &user,
         kind: &FactorKind::TOTP,
@@ -239,25 +243,28 @@ fn an_older_key_opens_and_the_active_one_seals() {
 #[test]
 fn another_key_under_the_same_id_does_not_open() {
     let (factor, user) = factor_row();
-    let row = Row::Factor {
+    let row = AssociatedData::Factor {
         id: &factor,
         user: &user,
         kind: &FactorKind::TOTP,
     };
     let sealed = ring().seal(&row, b"secret").unwrap();
     let other = KeyRing::new(id("2026-11"), RingKey::from_bytes([8; 32]));
-    assert_eq!(other.open(&row, &sealed).unwrap_err(), SealError::Altered);
+    assert_eq!(
+        other.open(&row, &sealed).unwrap_err(),
+        SealError(SealFault::Altered)
+    );
     let unchanged = other.with_older(id("2026-11"), RingKey::from_bytes([7; 32]));
     assert_eq!(
         unchanged.open(&row, &sealed).unwrap_err(),
-        SealError::Altered
+        SealError(SealFault::Altered)
     );
 }
 
 #[test]
 fn the_same_secret_never_seals_to_the_same_bytes() {
     let (factor, user) = factor_row();
-    let row = Row::Factor {
+    let row = AssociatedData::Factor {
         id: &factor,
         user: &user,
         kind: &FactorKind::TOTP,
@@ -267,11 +274,11 @@ fn the_same_secret_never_seals_to_the_same_bytes() {
 }
 
 /// The envelope and its associated data are what rows in the field were sealed with: this one was
-/// made by the first version and must open for ever.
+/// made by the first version and must open forever.
 #[test]
 fn an_envelope_of_version_1_still_opens() {
     let (factor, user) = factor_row();
-    let row = Row::Factor {
+    let row = AssociatedData::Factor {
         id: &factor,
         user: &user,
         kind: &FactorKind::TOTP,
@@ -292,7 +299,7 @@ const VERSION_1_ENVELOPE: &str = concat!(
 #[test]
 fn keys_and_secrets_never_print() {
     let key = RingKey::from_bytes([7; 32]);
-    let shown = format!("{:?} {:?} {:?}", key, ring(), Secret::new(vec![7; 4]));
+    let shown = format!("{:?} {:?} {:?}", key, ring(), SecretBytes::new(vec![7; 4]));
     assert!(!shown.contains('7') || !shown.contains("7, 7"), "{shown}");
     assert!(!shown.contains(key.expose_base64().as_str()), "{shown}");
     assert_eq!(shown.matches("redacted").count(), 3);
@@ -350,13 +357,13 @@ fn a_ring_that_others_may_read_is_refused_with_what_to_do() {
     for mode in [0o640, 0o604, 0o620, 0o644] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = KeyRing::read(&path).unwrap_err();
-        assert!(matches!(error, KeyRingError::Exposed { mode: m, .. } if m == mode));
+        assert!(matches!(error, KeyRingError(KeyRingFault::Exposed { mode: m, .. }) if m == mode));
         assert!(error.to_string().contains("run `chmod 600 "), "{error}");
     }
 }
 
 #[test]
-fn a_rotated_ring_opens_what_it_sealed_before_and_takes_the_place_of_the_file() {
+fn a_rotated_ring_opens_old_envelopes_and_replaces_the_file() {
     let dir = TempDir::new();
     let path = dir.0.join("ring");
     ring().write_new(&path).unwrap();
@@ -380,15 +387,15 @@ fn a_rotated_ring_opens_what_it_sealed_before_and_takes_the_place_of_the_file() 
     assert!(!both.is_current(&sealed));
     let opened = both.open(&row, &sealed).unwrap();
     assert_eq!(opened.expose_secret(), b"secret");
-    let anew = both.seal(&row, b"secret").unwrap();
+    let resealed = both.seal(&row, b"secret").unwrap();
 
     both.without_older().replace(&path).unwrap();
     let new = KeyRing::read(&path).unwrap();
     assert!(matches!(
         new.open(&row, &sealed),
-        Err(SealError::UnknownKey { .. })
+        Err(SealError(SealFault::UnknownKey { .. }))
     ));
-    assert!(new.open(&row, &anew).is_ok());
+    assert!(new.open(&row, &resealed).is_ok());
     let files = std::fs::read_dir(&dir.0).unwrap().count();
     assert_eq!(files, 1, "nothing is left beside it");
 }
@@ -399,7 +406,10 @@ fn a_ring_is_never_overwritten_by_mistake() {
     let path = dir.0.join("ring");
     ring().write_new(&path).unwrap();
     let again = KeyRing::new(id("new"), RingKey::generate().unwrap()).write_new(&path);
-    assert!(matches!(again, Err(KeyRingError::Unwritable { .. })));
+    assert!(matches!(
+        again,
+        Err(KeyRingError(KeyRingFault::Unwritable { .. }))
+    ));
     assert_eq!(KeyRing::read(&path).unwrap().active(), &id("2026-11"));
 }
 

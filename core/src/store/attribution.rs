@@ -1,21 +1,23 @@
-//! Whom an audit event is about: a store fills in what its intent touched, so that neither the
-//! trail nor the changes told from it can point elsewhere. Pure functions, for every store here.
+//! What an audit event is about: for those who write a store.
+//!
+//! A store fills in what its intent touched, so that neither the trail nor the changes told from it
+//! can point elsewhere. Pure functions, the same for every store.
 
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::{FactorId, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 
 use super::judge::Claim;
-use super::{ChangeSet, EndReason, FactorPass, NewFactor, NewSession, Peer, SessionRecord};
+use super::{ChangeSet, EndReason, FactorEnrolment, FactorPass, NewSession, Peer, SessionRecord};
 
 /// About a user.
-pub(super) fn of_user(mut event: AuditEvent, user: &UserId) -> AuditEvent {
+pub fn of_user(mut event: AuditEvent, user: &UserId) -> AuditEvent {
     event.user = Some(user.clone());
     event
 }
 
 /// About a peer and its owner.
-pub(super) fn of_peer(event: AuditEvent, peer: &Peer) -> AuditEvent {
+pub fn of_peer(event: AuditEvent, peer: &Peer) -> AuditEvent {
     AuditEvent {
         location: Some(peer.location.clone()),
         user: Some(peer.user.clone()),
@@ -25,7 +27,7 @@ pub(super) fn of_peer(event: AuditEvent, peer: &Peer) -> AuditEvent {
 }
 
 /// About a factor and its owner.
-pub(super) fn of_factor(event: AuditEvent, factor: FactorId, user: &UserId) -> AuditEvent {
+pub fn of_factor(event: AuditEvent, factor: FactorId, user: &UserId) -> AuditEvent {
     AuditEvent {
         user: Some(user.clone()),
         factor: Some(factor),
@@ -34,7 +36,7 @@ pub(super) fn of_factor(event: AuditEvent, factor: FactorId, user: &UserId) -> A
 }
 
 /// About a session of a peer.
-pub(super) fn of_session(
+pub fn of_session(
     event: AuditEvent,
     session: SessionId,
     location: &LocationId,
@@ -51,7 +53,7 @@ pub(super) fn of_session(
 }
 
 /// The admission itself.
-pub(super) fn admitted(new: &NewSession) -> AuditEvent {
+pub fn admitted(new: &NewSession) -> AuditEvent {
     of_session(
         new.event.clone(),
         new.id,
@@ -62,7 +64,7 @@ pub(super) fn admitted(new: &NewSession) -> AuditEvent {
 }
 
 /// The end of the session that an admission takes the place of.
-pub(super) fn superseded(new: &NewSession, old: SessionId, user: &UserId) -> AuditEvent {
+pub fn superseded(new: &NewSession, old: SessionId, user: &UserId) -> AuditEvent {
     let reason = EndReason::Superseded;
     let event = of_session(new.event.clone(), old, &new.location, new.peer, user);
     AuditEvent {
@@ -73,7 +75,7 @@ pub(super) fn superseded(new: &NewSession, old: SessionId, user: &UserId) -> Aud
 }
 
 /// What became of a claim, other than an admission.
-pub(super) fn claimed(claim: &Claim<'_>, kind: AuditKind, factor: Option<FactorId>) -> AuditEvent {
+pub fn claimed(claim: &Claim<'_>, kind: AuditKind, factor: Option<FactorId>) -> AuditEvent {
     AuditEvent {
         kind,
         location: Some(claim.location.clone()),
@@ -86,13 +88,13 @@ pub(super) fn claimed(claim: &Claim<'_>, kind: AuditKind, factor: Option<FactorI
 }
 
 /// A factor that was passed.
-pub(super) fn passed(pass: &FactorPass) -> AuditEvent {
+pub fn passed(pass: &FactorPass) -> AuditEvent {
     let kind = pass.event.kind.clone();
-    claimed(&Claim::from(pass), kind, Some(pass.consume.factor))
+    claimed(&Claim::from(pass), kind, Some(pass.factor_use.factor))
 }
 
 /// A factor that was enrolled from its owner's client.
-pub(super) fn enrolled(new: &NewFactor) -> AuditEvent {
+pub fn enrolled(new: &FactorEnrolment) -> AuditEvent {
     let kind = AuditKind::FactorEnrolled {
         kind: new.factor.kind.clone(),
         token: new.token,
@@ -101,13 +103,12 @@ pub(super) fn enrolled(new: &NewFactor) -> AuditEvent {
 }
 
 /// A factor that was removed because that one took its place.
-pub(super) fn replaced(new: &NewFactor, old: FactorId) -> AuditEvent {
+pub fn replaced(new: &FactorEnrolment, old: FactorId) -> AuditEvent {
     claimed(&Claim::from(new), AuditKind::FactorRemoved, Some(old))
 }
 
-/// The end of a session that a changed factor had opened.
-pub(super) fn factor_changed(event: &AuditEvent, session: &SessionRecord) -> AuditEvent {
-    let reason = EndReason::FactorChanged;
+/// The end of a session because of another change, which has this event.
+pub fn ended_by(event: &AuditEvent, session: &SessionRecord, reason: EndReason) -> AuditEvent {
     let kind = AuditKind::Ended { reason };
     of_session(
         instead(event.clone(), kind),
@@ -119,7 +120,7 @@ pub(super) fn factor_changed(event: &AuditEvent, session: &SessionRecord) -> Aud
 }
 
 /// The same event with another outcome.
-pub(super) fn instead(event: AuditEvent, kind: AuditKind) -> AuditEvent {
+pub fn instead(event: AuditEvent, kind: AuditKind) -> AuditEvent {
     AuditEvent { kind, ..event }
 }
 
@@ -154,6 +155,9 @@ impl ChangeSet {
             | AuditKind::TokenRefused { .. }
             | AuditKind::EnrolmentDenied { .. }
             | AuditKind::EndpointChanged { .. }
+            | AuditKind::UnleasedPeer
+            | AuditKind::PeerChanged
+            | AuditKind::InterfaceGone
             | AuditKind::Fenced => {}
             // No gate keeps labels, tokens or envelopes.
             AuditKind::FactorRenamed

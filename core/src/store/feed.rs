@@ -1,4 +1,5 @@
-//! Hands changes to those who watch a store. Knows nothing of where they come from.
+//! Hands changes to those who watch a store: for those who write one whose engine tells it of
+//! changes. Knows nothing of where they come from.
 //!
 //! Each watcher has one merged set of what it has not seen, so a slow watcher costs memory for
 //! the distinct things that changed, never for each change, and up to a bound.
@@ -19,7 +20,7 @@ const MOST_PENDING: usize = 65_536;
 
 /// All who watch one store.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
+pub struct Feed {
     watchers: Vec<Weak<Mutex<Pending>>>,
 }
 
@@ -42,21 +43,20 @@ enum End {
 
 impl Feed {
     /// One more watcher, of changes published from now on.
-    pub(super) fn watch(&mut self) -> ChangeStream {
+    pub fn watch(&mut self) -> ChangeStream {
         let pending = Arc::new(Mutex::new(Pending::default()));
         self.watchers.push(Arc::downgrade(&pending));
         Box::pin(Watcher(pending))
     }
 
     /// Whether anybody still watches.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn is_watched(&mut self) -> bool {
+    pub fn is_watched(&mut self) -> bool {
         self.watchers.retain(|watcher| watcher.strong_count() > 0);
         !self.watchers.is_empty()
     }
 
     /// Tells every watcher.
-    pub(super) fn publish(&mut self, changes: &ChangeSet) {
+    pub fn publish(&mut self, changes: &ChangeSet) {
         if changes.is_empty() {
             return;
         }
@@ -75,7 +75,7 @@ impl Feed {
     }
 
     /// Ends every watcher's stream with an error.
-    pub(super) fn fail(&mut self, error: impl Fn() -> StoreError) {
+    pub fn fail(&mut self, error: impl Fn() -> StoreError) {
         for pending in self.watchers.drain(..).filter_map(|w| w.upgrade()) {
             let mut pending = lock(&pending);
             pending.end = End::Failed(error());
@@ -87,7 +87,7 @@ impl Feed {
 }
 
 impl Drop for Feed {
-    /// Nobody is left to promise that no change is missed.
+    /// No one is left to promise that no change is missed.
     fn drop(&mut self) {
         self.fail(|| StoreError::Backend("the store that was watched is closed".into()));
     }

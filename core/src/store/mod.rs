@@ -1,13 +1,14 @@
-//! Stores: one trait, written in intents, and one file or folder per engine.
+//! Stores: two traits, written in intents, and one file or folder per engine. A gate asks a
+//! [`PeerStore`]; administration asks an [`AdminStore`], which is one as well.
 //!
 //! Each intent is one transaction and, on an engine that flushes, one flush: it checks, changes
 //! and appends its audit record, all or nothing. A store sees no secret in the clear: what is
 //! secret reaches it [`Sealed`].
 
-mod attribution;
-mod feed;
-mod judge;
-mod memory;
+pub mod attribution;
+pub mod feed;
+pub mod judge;
+pub mod keyed;
 mod outcome;
 mod record;
 #[cfg(feature = "sqlite")]
@@ -20,18 +21,19 @@ use async_trait::async_trait;
 use futures_core::Stream;
 use ipnet::IpNet;
 
-pub use memory::MemoryStore;
-pub use outcome::{Activated, Enrolled, FailureRecorded, Opened, Passed, Renewed};
+pub use keyed::{Keyed, KeyedBackend};
+pub use outcome::{Activated, Enrolled, FailureRecorded, OpenOutcome, PassOutcome, Renewed};
 pub use record::{
-    ChangeSet, Consume, EndReason, Enrolment, FactorChange, FactorPass, FactorRecord, FactorState,
-    Failure, FailureReason, LastFactor, NewFactor, NewSession, Peer, Renewal, SessionRecord, Swap,
-    User, UserChange,
+    ChangeSet, Enrolment, FactorChange, FactorEnrolment, FactorFailure, FactorPass, FactorRecord,
+    FactorState, FactorUse, LastFactor, NewSession, Peer, Put, SecretReplacement, SessionRecord,
+    SessionRenewal, User, UserChange,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use token::EnrolmentToken;
 
-use crate::audit::{AuditEvent, AuditRecord};
+use crate::audit::{AuditEvent, AuditRecord, Head, HeadFile};
+pub(crate) use crate::audit::{EndReason, FailureReason};
 use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Throttle;
@@ -55,14 +57,171 @@ use crate::time::Timestamp;
 /// - A store reads no clock: each time that it judges or keeps came in with the call.
 #[async_trait]
 pub trait PeerStore: Send + Sync + 'static {
-    /// Adds or replaces a user.
+    /// All users.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn users(&self) -> Result<Vec<User>, StoreError>;
+
+    /// The factors of a user, in the order of their enrolment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError>;
+
+    /// Takes what a right answer takes from its factor, and forgets the factor's failures, where
+    /// more is to be decided before anybody is admitted: other factors, or an authoriser. Judges as
+    /// [`open_session`](Self::open_session) does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn pass_factor(&self, pass: FactorPass) -> Result<PassOutcome, StoreError>;
+
+    /// Enrols a factor from its owner's client: checks the peer and its owner, who is the factor's
+    /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)
+    /// does; uses the token up, which must be the user's, for the factor's kind, and have its end
+    /// after `at`; adds the factor; and appends
+    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). Where the token names a factor
+    /// that the new one replaces and the user still has it, that one goes and the live sessions
+    /// that it opened end, as with [`remove_factor`](AdminStore::remove_factor), whether it is the last
+    /// or not. All or nothing.
+    ///
+    /// At least one of `token` and `consume` must name something: else
+    /// [`Enrolled::TokenGone`]. A refusal changes nothing but the audit, and the counts of factors
+    /// whose steps were used. A token comes after the factors, the credential after that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Conflict`] when the factor's id is not new, or when a factor is
+    /// named twice.
+    async fn enrol_factor(&self, new: FactorEnrolment) -> Result<Enrolled, StoreError>;
+
+    /// A peer of a location with its owner and the owner's factors and tokens: one consistent
+    /// reading. `None` when no such peer is enrolled.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn enrolment(
+        &self,
+        location: &LocationId,
+        peer: &PublicKey,
+    ) -> Result<Option<Enrolment>, StoreError>;
+
+    /// Records a wrong or reused answer. Where the factor is locked at `failure.at`, the count
+    /// stays and the audit says [`LockedOut`](crate::audit::AuditKind::LockedOut); else the count
+    /// rises by one and the audit says what `failure.event` says. Where the factor is gone, the
+    /// audit says [`NotEligible`](crate::audit::AuditKind::NotEligible). A pending factor's
+    /// failures count like an active one's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn record_failure(&self, failure: FactorFailure) -> Result<FailureRecorded, StoreError>;
+
+    /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
+    /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each step
+    /// by compare-and-set (greater than the factor's last), makes each [`SecretReplacement`] by another and sets
+    /// each credential, clears the counts of those factors and no others, ends the peer's older
+    /// session as superseded at `session.event.at`, inserts the new one with the next generation,
+    /// and appends the audit records: the end of the older session, if there was one, then the
+    /// admission.
+    ///
+    /// A step that is not greater than the last counts as a failure of its factor in this same
+    /// transaction ([`OpenOutcome::Replayed`]; the audit says
+    /// [`Denied`](crate::audit::AuditKind::Denied)), and so does a credential that another factor
+    /// of the kind has ([`OpenOutcome::CredentialTaken`]); any other refusal changes nothing but the
+    /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
+    /// factor that is gone, that before a lock, that before a step that was used, that before a
+    /// secret that was changed, that before a credential that is taken, and that before too many
+    /// sessions.
+    ///
+    /// A session counts towards `session.most_per_user` while it is not closed and its `not_after`
+    /// is after `session.verified_at`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Conflict`] when the session's id is not new, or when a factor
+    /// is named twice.
+    async fn open_session(&self, session: NewSession) -> Result<OpenOutcome, StoreError>;
+
+    /// Gives a live session a later end, a fresh sealed preshared key and the next generation, if
+    /// it is still live with the generation that the renewal names, its peer still belongs to its
+    /// user, and both are still enabled; else the audit says
+    /// [`NotEligible`](crate::audit::AuditKind::NotEligible). Live means not closed: whether its
+    /// end has passed is for the gate to know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn renew_session(&self, renewal: SessionRenewal) -> Result<Renewed, StoreError>;
+
+    /// Ends a session, as of `event.at`. `false`, and no audit record, when it was not live.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn close_session(
+        &self,
+        session: SessionId,
+        reason: EndReason,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError>;
+
+    /// One session, live or ended, if the store still has it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// The sessions of a location that have not been closed, whatever their end.
+    ///
+    /// # Errors
+    /// [`StoreError`]; never a shorter list.
+    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError>;
+
+    /// Appends an audit record that belongs to no other intent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError>;
+
+    /// The end of the audit chain, as far as it is durable; [`Head::EMPTY`] before the first record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// Up to `limit` audit records from sequence number `from` on, in order. Fewer than `limit`
+    /// only at the end of the trail.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Changes from now on that bear on running gates, also those made by other processes that
+    /// share the store; a session that was only opened or renewed is none. A change may be seen
+    /// again, and several may come as one; none that was made after this call returned is left out.
+    /// The stream ends with an error when the store can't promise that any more; the gate then
+    /// reconciles again.
+    ///
+    /// A store whose contents were deleted, replaced, or put back to an earlier state while it was
+    /// open ends the stream with [`StoreError::Replaced`] within a second, and every call fails
+    /// with that from then on; a change fails with it at once.
+    fn watch(&self) -> ChangeStream;
+}
+
+/// What administration does with a store beside what a gate asks of it: users, peers, factors and
+/// tokens. A [`Registrar`](crate::enrol::Registrar) takes one. The contract is [`PeerStore`]'s.
+#[async_trait]
+pub trait AdminStore: PeerStore {
+    /// Adds or replaces a user. One who is disabled from now on loses their live sessions, in the
+    /// same transaction: each ends as of `event.at` with the reason [`EndReason::Revoked`], and has
+    /// a record of its own after the user's. So they are out even where they are enabled again
+    /// before a gate has looked.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn put_user(&self, user: User, event: AuditEvent) -> Result<(), StoreError>;
 
     /// Changes one thing about a user and leaves the rest, so that two changes at once are both
-    /// made. See [`UserChange`] for what becomes of an unknown user.
+    /// made. See [`UserChange`] for what becomes of an unknown user. Disabling ends the user's live
+    /// sessions, as [`put_user`](Self::put_user) does.
     ///
     /// # Errors
     /// [`StoreError::UnknownUser`]; [`StoreError`].
@@ -73,18 +232,23 @@ pub trait PeerStore: Send + Sync + 'static {
         event: AuditEvent,
     ) -> Result<(), StoreError>;
 
-    /// All users.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn users(&self) -> Result<Vec<User>, StoreError>;
-
     /// Adds or replaces a peer. Its owner must be known, and no other peer of the location, enabled
     /// or not, may have an address of its ([`Peer::overlap`]).
+    ///
+    /// Ends the peer's live session in the same transaction where the peer is disabled now, is
+    /// another user's, or has lost an address that the session has: as of `event.at`, with the
+    /// reason [`EndReason::Revoked`] and a record of its own after the peer's.
     ///
     /// # Errors
     /// [`StoreError::UnknownUser`]; [`StoreError::AddressTaken`]; [`StoreError`].
     async fn put_peer(&self, peer: Peer, event: AuditEvent) -> Result<(), StoreError>;
+
+    /// Makes many changes in one transaction, in their order, each as the call of its name does:
+    /// all of them, or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with every change that can't be made; [`StoreError`].
+    async fn put_all(&self, all: Vec<(Put, AuditEvent)>) -> Result<(), StoreError>;
 
     /// All peers of a location.
     ///
@@ -100,12 +264,6 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn add_factor(&self, factor: FactorRecord, event: AuditEvent) -> Result<(), StoreError>;
 
-    /// The factors of a user, in the order of their enrolment.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError>;
-
     /// Turns a pending factor active and takes what its confirming answer takes, if the
     /// failure limit allows an answer at `event.at`; clears its count.
     ///
@@ -113,42 +271,16 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`NotEligible`](crate::audit::AuditKind::NotEligible) where the factor is not pending or its
     /// secret was changed meanwhile. A step that is not greater than the last counts as a failure
     /// in this same transaction. The order of judgement is that of
-    /// [`open_session`](Self::open_session).
+    /// [`open_session`](PeerStore::open_session).
     ///
     /// # Errors
     /// [`StoreError`].
     async fn activate_factor(
         &self,
-        consume: Consume,
+        factor_use: FactorUse,
         throttle: Throttle,
         event: AuditEvent,
     ) -> Result<Activated, StoreError>;
-
-    /// Takes what a right answer takes from its factor, and forgets the factor's failures, where
-    /// more is to be decided before anybody is admitted: other factors, or an authoriser. Judges as
-    /// [`open_session`](Self::open_session) does.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError>;
-
-    /// Enrols a factor from its owner's client: checks the peer and its owner, who is the factor's
-    /// user, and judges and takes `consume`, all exactly as [`open_session`](Self::open_session)
-    /// does; uses the token up, which must be the user's, for the factor's kind, and have its end
-    /// after `at`; adds the factor; and appends
-    /// [`FactorEnrolled`](crate::audit::AuditKind::FactorEnrolled). Where the token names a factor
-    /// that the new one replaces and the user still has it, that one goes and the live sessions
-    /// that it opened end, as with [`remove_factor`](Self::remove_factor), whether it is the last
-    /// or not. All or nothing.
-    ///
-    /// At least one of `token` and `consume` must name something: else
-    /// [`Enrolled::TokenGone`]. A refusal changes nothing but the audit, and the counts of factors
-    /// whose steps were used. A token comes after the factors, the credential after that.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Conflict`] when the factor's id is not new, or when a factor is
-    /// named twice.
-    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError>;
 
     /// Changes a factor. `false`, and no audit record, when there is none of that id in a state
     /// that the change needs: any to be renamed, active to be suspended, suspended to be resumed.
@@ -190,7 +322,7 @@ pub trait PeerStore: Send + Sync + 'static {
     -> Result<bool, StoreError>;
 
     /// Puts a factor's secret into another envelope, if it is still in the envelope `from`, as
-    /// for a key ring's rotation; else `false`. Bears on nobody's access: no audit record.
+    /// for a key ring's rotation; else `false`. Bears on no one's access: no audit record.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -221,76 +353,8 @@ pub trait PeerStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn remove_token(&self, token: TokenId, event: AuditEvent) -> Result<bool, StoreError>;
 
-    /// A peer of a location with its owner and the owner's factors and tokens: one consistent
-    /// reading. `None` when no such peer is enrolled.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn enrolment(
-        &self,
-        location: &LocationId,
-        peer: &PublicKey,
-    ) -> Result<Option<Enrolment>, StoreError>;
-
-    /// Records a wrong or reused answer. Where the factor is locked at `failure.at`, the count
-    /// stays and the audit says [`LockedOut`](crate::audit::AuditKind::LockedOut); else the count
-    /// rises by one and the audit says what `failure.event` says. Where the factor is gone, the
-    /// audit says [`NotEligible`](crate::audit::AuditKind::NotEligible). A pending factor's
-    /// failures count like an active one's.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError>;
-
-    /// Admits: checks that the peer and its owner, who is `session.user`, are enabled and each
-    /// consumed factor is theirs, active and not locked at `session.event.at`, consumes each step
-    /// by compare-and-set (greater than the factor's last), makes each [`Swap`] by another and sets
-    /// each credential, clears the counts of those factors and no others, ends the peer's older
-    /// session as superseded at `session.event.at`, inserts the new one with the next generation,
-    /// and appends the audit records: the end of the older session, if there was one, then the
-    /// admission.
-    ///
-    /// A step that is not greater than the last counts as a failure of its factor in this same
-    /// transaction ([`Opened::Replayed`]; the audit says
-    /// [`Denied`](crate::audit::AuditKind::Denied)), and so does a credential that another factor
-    /// of the kind has ([`Opened::CredentialTaken`]); any other refusal changes nothing but the
-    /// audit ([`LockedOut`](crate::audit::AuditKind::LockedOut),
-    /// [`NotEligible`](crate::audit::AuditKind::NotEligible)). A peer that is gone comes before a
-    /// factor that is gone, that before a lock, that before a step that was used, that before a
-    /// secret that was changed, that before a credential that is taken, and that before too many
-    /// sessions.
-    ///
-    /// A session counts towards `session.most_per_user` while it is not closed and its `not_after`
-    /// is after `session.verified_at`.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Conflict`] when the session's id is not new, or when a factor
-    /// is named twice.
-    async fn open_session(&self, session: NewSession) -> Result<Opened, StoreError>;
-
-    /// Gives a live session a later end, a fresh sealed preshared key and the next generation, if
-    /// it is still live with the generation that the renewal names, its peer still belongs to its
-    /// user, and both are still enabled; else the audit says
-    /// [`NotEligible`](crate::audit::AuditKind::NotEligible). Live means not closed: whether its
-    /// end has passed is for the gate to know.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn renew_session(&self, renewal: Renewal) -> Result<Renewed, StoreError>;
-
-    /// Ends a session, as of `event.at`. `false`, and no audit record, when it was not live.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn close_session(
-        &self,
-        session: SessionId,
-        reason: EndReason,
-        event: AuditEvent,
-    ) -> Result<bool, StoreError>;
-
     /// Puts a live session's preshared key into another envelope, if it is still in the envelope
-    /// `from`; else `false`. Bears on nobody's access: no audit record, and its generation stays.
+    /// `from`; else `false`. Bears on no one's access: no audit record, and its generation stays.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -300,39 +364,11 @@ pub trait PeerStore: Send + Sync + 'static {
         from: &Sealed,
         to: Sealed,
     ) -> Result<bool, StoreError>;
-
-    /// One session, live or ended, if the store still has it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError>;
-
-    /// The sessions of a location that have not been closed, whatever their end.
-    ///
-    /// # Errors
-    /// [`StoreError`]; never a shorter list.
-    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError>;
-
-    /// Appends an audit record that belongs to no other intent.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError>;
-
-    /// Up to `limit` audit records from sequence number `from` on, in order. Fewer than `limit`
-    /// only at the end of the trail.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
-
-    /// Changes from now on that bear on running gates, also those made by other processes that
-    /// share the store; a session that was only opened or renewed is none. A change may be seen
-    /// again, and several may come as one; none that was made after this call returned is left out.
-    /// The stream ends with an error when the store can't promise that any more; the gate then
-    /// reconciles anew.
-    fn watch(&self) -> ChangeStream;
 }
+
+/// A store in memory: for tests and demonstrations. Nothing outlives the process, failure counts
+/// included; a gate that lets people in for real needs a store that does.
+pub type MemoryStore = Keyed<keyed::Memory>;
 
 /// What [`PeerStore::watch`] returns.
 pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<ChangeSet, StoreError>> + Send>>;
@@ -363,6 +399,17 @@ pub enum StoreError {
     /// The factor is the user's last active one.
     #[error("it is the user's last factor in use: add another one first, or say that it may go")]
     LastFactor,
+    /// Some of many changes can't be made, so none was.
+    #[error("{} of the changes can't be made, so none was", faults.len())]
+    Refused {
+        /// Which, by their places from 0, and why.
+        faults: Vec<(usize, StoreError)>,
+    },
+    /// What the store kept was deleted, replaced, or put back to an earlier state while it was open.
+    #[error(
+        "the store is not the one that was opened: it was deleted, replaced or put back to an older copy; stop the gate, put the newest copy in its place, and start again"
+    )]
+    Replaced,
     /// What was read is not what was written.
     #[error("the store holds a record that can't be read: {what}; restore it from a backup")]
     Corrupt {
@@ -376,8 +423,12 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later.
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Backend(_))
+    pub fn is_retryable(&self) -> bool {
+        let Self::Backend(source) = self else {
+            return false;
+        };
+        let of_backend = source.downcast_ref::<keyed::BackendError>();
+        of_backend.is_none_or(keyed::BackendError::is_retryable)
     }
 }
 
@@ -387,5 +438,20 @@ impl SessionRecord {
     /// Whether the session has not been closed and its end is after `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.ended.is_none() && now < self.not_after
+    }
+}
+
+impl HeadFile {
+    /// Whether a store's chain has this head, be it at its end or further back. `false` says that
+    /// the store is an older copy, or another.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_on(head: &Head, store: &dyn PeerStore) -> Result<bool, StoreError> {
+        if head.seq == 0 {
+            return Ok(true);
+        }
+        let found = store.audit(head.seq, 1).await?;
+        Ok(found.first().and_then(AuditRecord::head).as_ref() == Some(head))
     }
 }

@@ -4,7 +4,7 @@ use crate::id::{FactorId, Generation, SessionId};
 use crate::policy::Lock;
 
 #[cfg(doc)]
-use super::PeerStore;
+use super::{AdminStore, PeerStore};
 
 /// What became of [`PeerStore::record_failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum FailureRecorded {
 
 /// What became of [`PeerStore::open_session`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opened {
+pub enum OpenOutcome {
     /// The session is live and durable.
     Opened {
         /// Its generation.
@@ -68,9 +68,9 @@ pub enum Opened {
 
 /// What became of [`PeerStore::pass_factor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passed {
+pub enum PassOutcome {
     /// What the answer takes is taken, and the factor's failures are forgotten.
-    Passed,
+    Recorded,
     /// The step had been consumed before. It counted as a failure; this is the factor's lock now.
     Replayed(Lock),
     /// The factor was locked: right or wrong, the answer is refused.
@@ -85,7 +85,7 @@ pub enum Passed {
 }
 
 /// What became of [`PeerStore::enrol_factor`]. Where the factors that were passed are at fault, it
-/// is as with [`Opened`].
+/// is as with [`OpenOutcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enrolled {
     /// The factor is enrolled.
@@ -133,7 +133,7 @@ pub enum Renewed {
     Gone,
 }
 
-/// What became of [`PeerStore::activate_factor`].
+/// What became of [`AdminStore::activate_factor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activated {
     /// The factor is active.

@@ -4,14 +4,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::assurance::{Assurance, FactorKind};
-use crate::audit::AuditEvent;
-use crate::channel::message::{DeniedReason, Ended};
+use crate::audit::{AuditEvent, EndReason};
 use crate::id::{
-    CredentialId, FactorId, Generation, GroupId, LocationId, SessionId, TokenId, UserId,
+    CredentialId, FactorId, Generation, GroupId, Label, LocationId, SessionId, TokenId, UserId,
 };
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
-use crate::seal::Sealed;
+use crate::seal::{AssociatedData, Sealed};
 use crate::time::Timestamp;
 
 use super::EnrolmentToken;
@@ -27,13 +26,28 @@ pub struct User {
     pub groups: Vec<GroupId>,
 }
 
-/// A change of one thing about a user, for [`change_user`](super::PeerStore::change_user).
+/// A change of one thing about a user, for [`change_user`](super::AdminStore::change_user).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserChange {
-    /// The user may or may not be admitted. An unknown user is added, in no group.
+    /// The user may or may not be admitted. `true` adds an unknown user, in no group; `false` is
+    /// an error for one, since a name that was mistyped shuts no one out.
     Enabled(bool),
     /// The user is in these groups and no others.
     Groups(Vec<GroupId>),
+}
+
+/// One of many changes, for [`put_all`](super::AdminStore::put_all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// As by [`put_user`](super::AdminStore::put_user).
+    User(User),
+    /// As by [`change_user`](super::AdminStore::change_user) with [`UserChange::Groups`]: the user
+    /// stays enabled or disabled, whatever they were when the caller looked.
+    Groups(UserId, Vec<GroupId>),
+    /// As by [`put_peer`](super::AdminStore::put_peer).
+    Peer(Peer),
+    /// As by [`put_token`](super::AdminStore::put_token).
+    Token(EnrolmentToken),
 }
 
 /// An enrolled WireGuard public key. Enrolled is not installed.
@@ -48,7 +62,8 @@ pub struct Peer {
     /// What the peer may use as its own addresses inside the tunnel.
     pub allowed_ips: Vec<IpNet>,
     /// A label for people: "Alice's laptop".
-    pub label: String,
+    #[serde(deserialize_with = "crate::id::label::stored")]
+    pub label: Label,
     /// A disabled peer is not admitted.
     pub enabled: bool,
 }
@@ -72,16 +87,16 @@ pub struct FactorRecord {
     /// Its kind.
     pub kind: FactorKind,
     /// A label for people: "phone".
-    pub label: String,
+    pub label: Label,
     /// What makes it unlike all others of its kind, where it has such a thing. No two factors of a
-    /// kind have the same, whoever has them.
+    /// kind have the same, anyone who has them.
     pub credential: Option<CredentialId>,
     /// Its secret and parameters, sealed to this row.
     pub sealed: Sealed,
     /// Whether it can be used.
     pub state: FactorState,
     /// The greatest step consumed so far.
-    pub last_step: Option<u64>,
+    pub last_counter: Option<u64>,
     /// Consecutive failures.
     pub failures: Failures,
 }
@@ -98,11 +113,11 @@ pub enum FactorState {
     Suspended,
 }
 
-/// A change of a factor, for [`change_factor`](super::PeerStore::change_factor).
+/// A change of a factor, for [`change_factor`](super::AdminStore::change_factor).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FactorChange {
     /// It has this label.
-    Rename(String),
+    Rename(Label),
     /// An active factor is not to be used, and the sessions that it opened end.
     Suspend(LastFactor),
     /// A suspended factor is in use again.
@@ -134,20 +149,20 @@ pub struct Enrolment {
 
 /// A factor and what a right answer takes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Consume {
+pub struct FactorUse {
     /// The factor.
     pub factor: FactorId,
     /// The step; `None` for a factor that has none.
-    pub step: Option<u64>,
+    pub counter: Option<u64>,
     /// Its secret from now on, where the answer changes it; `None` leaves it.
-    pub swap: Option<Swap>,
+    pub replace_secret: Option<SecretReplacement>,
     /// Its credential from now on, where the answer shows that it is this one; `None` leaves it.
     pub credential: Option<CredentialId>,
 }
 
 /// One envelope in the place of another, if that is still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swap {
+pub struct SecretReplacement {
     /// The envelope that was read.
     pub from: Sealed,
     /// The envelope from now on.
@@ -156,7 +171,7 @@ pub struct Swap {
 
 /// A wrong or reused answer, for [`record_failure`](super::PeerStore::record_failure).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct FactorFailure {
     /// The factor that was tried.
     pub factor: FactorId,
     /// When.
@@ -165,32 +180,6 @@ pub struct Failure {
     pub throttle: Throttle,
     /// The audit record of a counted failure.
     pub event: AuditEvent,
-}
-
-/// Why an answer failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FailureReason {
-    /// The answer was wrong.
-    Wrong,
-    /// The answer was right, and used before.
-    Replayed,
-    /// The answer came too late for its challenge.
-    Expired,
-    /// The answer was right, and by a credential that another factor has, perhaps another user's.
-    CredentialTaken,
-}
-
-impl From<FailureReason> for DeniedReason {
-    fn from(reason: FailureReason) -> Self {
-        match reason {
-            // Whose credential it is is nobody's business but the audit's.
-            FailureReason::Wrong | FailureReason::CredentialTaken => Self::Wrong,
-            FailureReason::Replayed => Self::Replayed,
-            FailureReason::Expired => Self::Expired,
-        }
-    }
 }
 
 /// An admission to be, for [`open_session`](super::PeerStore::open_session).
@@ -217,7 +206,7 @@ pub struct NewSession {
     /// What was proven.
     pub assurance: Vec<Assurance>,
     /// The factors passed, each with what its answer takes.
-    pub consume: Vec<Consume>,
+    pub factor_uses: Vec<FactorUse>,
     /// The limit that each of them is judged by.
     pub throttle: Throttle,
     /// How many sessions the user may have live at the location, this one included and the one
@@ -238,7 +227,7 @@ pub struct FactorPass {
     /// The peer's owner.
     pub user: UserId,
     /// The factor and what the answer takes from it.
-    pub consume: Consume,
+    pub factor_use: FactorUse,
     /// The limit that it is judged by.
     pub throttle: Throttle,
     /// The audit record, at the time at which locks are judged.
@@ -247,7 +236,7 @@ pub struct FactorPass {
 
 /// An enrolment from a client, for [`enrol_factor`](super::PeerStore::enrol_factor).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewFactor {
+pub struct FactorEnrolment {
     /// The factor; its user is the peer's owner.
     pub factor: FactorRecord,
     /// Where the client is.
@@ -257,18 +246,18 @@ pub struct NewFactor {
     /// The enrolment token that is used up, if there is one.
     pub token: Option<TokenId>,
     /// The factors that the owner passed in the same attempt, each with what its answer takes.
-    pub consume: Vec<Consume>,
+    pub factor_uses: Vec<FactorUse>,
     /// The limit that each of them is judged by.
     pub throttle: Throttle,
     /// When they were verified; also the time at which locks and the token are judged.
     pub at: Timestamp,
-    /// What the audit record says besides: its kind is the store's to say.
+    /// What else the audit record says: its kind is the store's to say.
     pub event: AuditEvent,
 }
 
 /// A renewal without a factor, for [`renew_session`](super::PeerStore::renew_session).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renewal {
+pub struct SessionRenewal {
     /// The session.
     pub id: SessionId,
     /// The generation that it must have.
@@ -329,7 +318,11 @@ impl NewSession {
             renewable_until: self.renewable_until,
             psk: self.psk,
             assurance: self.assurance,
-            factors: self.consume.iter().map(|consume| consume.factor).collect(),
+            factors: self
+                .factor_uses
+                .iter()
+                .map(|factor_use| factor_use.factor)
+                .collect(),
             ended: None,
         }
     }
@@ -339,45 +332,6 @@ impl SessionRecord {
     /// Whether this factor opened the session. Where it is not known which did, each may have.
     pub fn is_opened_by(&self, factor: FactorId) -> bool {
         self.factors.is_empty() || self.factors.contains(&factor)
-    }
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EndReason {
-    /// Its time was over.
-    Expired,
-    /// It carried no payload for as long as the policy allows.
-    Inactive,
-    /// Its peer went on from another address, and the policy asks for the factors anew.
-    EndpointChanged,
-    /// An administrator or the embedder ended it.
-    Revoked,
-    /// Its own client ended it.
-    SignedOut,
-    /// A newer session of the same peer took its place.
-    Superseded,
-    /// The interface could not take the peer, or lost it.
-    InterfaceFailed,
-    /// Its record did not open under the gate's key ring.
-    Unreadable,
-    /// A factor that opened it was removed, suspended or reset.
-    FactorChanged,
-}
-
-impl From<EndReason> for Ended {
-    fn from(reason: EndReason) -> Self {
-        match reason {
-            EndReason::Expired => Self::Expired,
-            EndReason::Inactive => Self::Inactive,
-            EndReason::Revoked | EndReason::Unreadable | EndReason::FactorChanged => Self::Revoked,
-            EndReason::EndpointChanged => Self::EndpointChanged,
-            EndReason::SignedOut => Self::SignedOut,
-            EndReason::Superseded => Self::Superseded,
-            EndReason::InterfaceFailed => Self::InterfaceFailed,
-        }
     }
 }
 
@@ -391,4 +345,30 @@ pub struct ChangeSet {
     pub peers: Vec<PublicKey>,
     /// Users that were added or changed, or whose factors were.
     pub users: Vec<UserId>,
+}
+
+impl<'a> From<&'a FactorRecord> for AssociatedData<'a> {
+    fn from(factor: &'a FactorRecord) -> Self {
+        Self::Factor {
+            id: &factor.id,
+            user: &factor.user,
+            kind: &factor.kind,
+        }
+    }
+}
+
+impl<'a> From<&'a SessionRecord> for AssociatedData<'a> {
+    fn from(session: &'a SessionRecord) -> Self {
+        Self::Session {
+            id: &session.id,
+            location: &session.location,
+            peer: &session.peer,
+            user: &session.user,
+            allowed_ips: &session.allowed_ips,
+            verified_at: session.verified_at,
+            not_after: session.not_after,
+            renewable_until: session.renewable_until,
+            factors: &session.factors,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One-time enrolment tokens: what lets a client enrol its user's first factor.
 //!
-//! A token is shown once, to whoever hands it to the user; a store has its digest only.
+//! A token is shown once, to the person who hands it to the user; a store has its digest only.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};

@@ -41,7 +41,7 @@ pub enum Fault {
     Fail,
     /// The first part of the batch is applied, and the call fails.
     ApplyPartThenFail,
-    /// All of it is applied, and the call fails all the same.
+    /// All of it is applied, and the call fails anyway.
     ApplyThenFail,
     /// Nothing happens, and the call never returns.
     Hang,
@@ -115,10 +115,54 @@ impl FakeInterface {
         self.lock().fenced
     }
 
+    /// From now on it outlives the process and ends leases by itself, as behind a lease guard.
+    pub fn end_leases(&self) {
+        self.lock().ends_leases = true;
+    }
+
+    /// Whether it was left to the next process.
+    pub fn is_left(&self) -> bool {
+        self.lock().is_left
+    }
+
+    /// Whether the interface is gone for good.
+    pub fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    /// The interface is not there, as when the program that runs it ends: its peers are gone with
+    /// it, and the peer that is to be removed is removed.
+    pub fn go_away(&self) {
+        let mut state = self.lock();
+        state.away = true;
+        state.installed.clear();
+        state.activity.clear();
+    }
+
+    /// The interface is there again, empty.
+    pub fn come_back(&self) {
+        self.lock().away = false;
+    }
+
+    /// The interface is gone for good, as when it was deleted.
+    pub fn vanish(&self) {
+        let mut state = self.lock();
+        state.gone = true;
+        state.installed.clear();
+        state.activity.clear();
+    }
+
+    /// Removes a peer behind the gate's back.
+    pub fn take_off(&self, peer: &PublicKey) {
+        self.lock().installed.remove(peer);
+    }
+
     /// Takes the interface up again, empty, as a restart of the host would.
     pub fn restart(&self) {
         let mut state = self.lock();
         state.fenced = false;
+        state.gone = false;
+        state.away = false;
         state.installed.clear();
         state.activity.clear();
     }
@@ -140,8 +184,11 @@ impl FakeInterface {
             let mut state = self.lock();
             let peers = items.iter().map(key).collect();
             let fault = state.begin(operation, peers);
-            if state.fenced && operation != Operation::Fence {
+            if (state.fenced || state.gone) && operation != Operation::Fence {
                 return Err(InterfaceError::Down);
+            }
+            if state.away && !matches!(operation, Operation::Fence | Operation::Remove) {
+                return Err(InterfaceError::Away);
             }
             let applied = match fault {
                 None | Some(Fault::ApplyThenFail | Fault::ApplyThenHang) => items.len(),
@@ -230,6 +277,19 @@ impl InterfaceBackend for FakeInterface {
         )
         .await
     }
+
+    fn outlives_process(&self) -> bool {
+        self.lock().ends_leases
+    }
+
+    fn ends_leases(&self) -> bool {
+        self.lock().ends_leases
+    }
+
+    async fn leave(&self) -> Result<(), InterfaceError> {
+        self.lock().is_left = true;
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -240,6 +300,10 @@ struct State {
     always: BTreeMap<Operation, Fault>,
     calls: Vec<Call>,
     fenced: bool,
+    ends_leases: bool,
+    is_left: bool,
+    away: bool,
+    gone: bool,
 }
 
 impl State {
@@ -308,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hanging_removal_never_returns_and_says_whether_it_was_applied() {
+    async fn a_hanging_removal_says_whether_it_was_applied() {
         let interface = FakeInterface::new();
         interface.install(vec![peer(1), peer(2)]).await.unwrap();
         interface.fail_next(Operation::Remove, Fault::Hang);

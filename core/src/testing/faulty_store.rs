@@ -1,4 +1,4 @@
-//! A [`PeerStore`] around another one, that fails where a test tells it to.
+//! An [`AdminStore`] around another one, that fails where a test tells it to.
 //!
 //! It changes nothing about what the inner store does: only whether it is asked, and whether the
 //! caller hears of it.
@@ -8,21 +8,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::audit::{AuditEvent, AuditRecord};
+use crate::audit::{AuditEvent, AuditRecord, Head};
 use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Throttle;
 use crate::seal::Sealed;
 use crate::store::{
-    Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened,
-    Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    Activated, AdminStore, ChangeStream, EndReason, Enrolled, Enrolment, EnrolmentToken,
+    FactorChange, FactorEnrolment, FactorFailure, FactorPass, FactorRecord, FactorUse,
+    FailureRecorded, LastFactor, NewSession, OpenOutcome, PassOutcome, Peer, PeerStore, Put,
+    Renewed, SessionRecord, SessionRenewal, StoreError, User, UserChange,
 };
 
 /// A store that fails on a schedule. Clones share their schedule and the store inside.
 #[derive(Clone)]
 pub struct FaultyStore {
-    inner: Arc<dyn PeerStore>,
+    inner: Arc<dyn AdminStore>,
     schedule: Arc<Mutex<Schedule>>,
 }
 
@@ -37,7 +38,7 @@ impl std::fmt::Debug for FaultyStore {
 pub enum StoreFault {
     /// Nothing happens, and the call fails.
     Fail,
-    /// The call takes effect and fails all the same, as when the connection is lost before the
+    /// The call takes effect and fails anyway, as when the connection is lost before the
     /// answer to a commit.
     ApplyThenFail,
     /// Nothing happens, and the call never returns.
@@ -52,39 +53,41 @@ pub enum StoreFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StoreCall {
-    /// [`PeerStore::put_user`]
+    /// [`AdminStore::put_user`]
     PutUser,
-    /// [`PeerStore::change_user`]
+    /// [`AdminStore::change_user`]
     ChangeUser,
     /// [`PeerStore::users`]
     Users,
-    /// [`PeerStore::put_peer`]
+    /// [`AdminStore::put_peer`]
     PutPeer,
-    /// [`PeerStore::peers`]
+    /// [`AdminStore::put_all`]
+    PutAll,
+    /// [`AdminStore::peers`]
     Peers,
-    /// [`PeerStore::add_factor`]
+    /// [`AdminStore::add_factor`]
     AddFactor,
     /// [`PeerStore::factors`]
     Factors,
-    /// [`PeerStore::activate_factor`]
+    /// [`AdminStore::activate_factor`]
     ActivateFactor,
     /// [`PeerStore::pass_factor`]
     PassFactor,
     /// [`PeerStore::enrol_factor`]
     EnrolFactor,
-    /// [`PeerStore::change_factor`]
+    /// [`AdminStore::change_factor`]
     ChangeFactor,
-    /// [`PeerStore::remove_factor`]
+    /// [`AdminStore::remove_factor`]
     RemoveFactor,
-    /// [`PeerStore::reset_failures`]
+    /// [`AdminStore::reset_failures`]
     ResetFailures,
-    /// [`PeerStore::reseal_factor`]
+    /// [`AdminStore::reseal_factor`]
     ResealFactor,
-    /// [`PeerStore::put_token`]
+    /// [`AdminStore::put_token`]
     PutToken,
-    /// [`PeerStore::tokens`]
+    /// [`AdminStore::tokens`]
     Tokens,
-    /// [`PeerStore::remove_token`]
+    /// [`AdminStore::remove_token`]
     RemoveToken,
     /// [`PeerStore::enrolment`]
     Enrolment,
@@ -96,7 +99,7 @@ pub enum StoreCall {
     RenewSession,
     /// [`PeerStore::close_session`]
     CloseSession,
-    /// [`PeerStore::reseal_session`]
+    /// [`AdminStore::reseal_session`]
     ResealSession,
     /// [`PeerStore::session`]
     Session,
@@ -104,6 +107,8 @@ pub enum StoreCall {
     LiveSessions,
     /// [`PeerStore::append_audit`]
     AppendAudit,
+    /// [`PeerStore::head`]
+    Head,
     /// [`PeerStore::audit`]
     Audit,
     /// [`PeerStore::watch`]: every fault is an error at once, or a panic when it is read.
@@ -124,12 +129,12 @@ struct Schedule {
 
 impl FaultyStore {
     /// A store around this one that works until told otherwise.
-    pub fn new(inner: impl PeerStore) -> Self {
+    pub fn new(inner: impl AdminStore) -> Self {
         Self::around(Arc::new(inner))
     }
 
     /// The same around a store that is shared, of whatever type.
-    pub fn around(inner: Arc<dyn PeerStore>) -> Self {
+    pub fn around(inner: Arc<dyn AdminStore>) -> Self {
         Self {
             inner,
             schedule: Arc::default(),
@@ -213,6 +218,103 @@ fn injected() -> StoreError {
 
 #[async_trait]
 impl PeerStore for FaultyStore {
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        self.through(StoreCall::Users, self.inner.users()).await
+    }
+
+    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError> {
+        self.through(StoreCall::Factors, self.inner.factors(user))
+            .await
+    }
+
+    async fn pass_factor(&self, pass: FactorPass) -> Result<PassOutcome, StoreError> {
+        self.through(StoreCall::PassFactor, self.inner.pass_factor(pass))
+            .await
+    }
+
+    async fn enrol_factor(&self, new: FactorEnrolment) -> Result<Enrolled, StoreError> {
+        self.through(StoreCall::EnrolFactor, self.inner.enrol_factor(new))
+            .await
+    }
+
+    async fn enrolment(
+        &self,
+        location: &LocationId,
+        peer: &PublicKey,
+    ) -> Result<Option<Enrolment>, StoreError> {
+        self.through(StoreCall::Enrolment, self.inner.enrolment(location, peer))
+            .await
+    }
+
+    async fn record_failure(&self, failure: FactorFailure) -> Result<FailureRecorded, StoreError> {
+        self.through(StoreCall::RecordFailure, self.inner.record_failure(failure))
+            .await
+    }
+
+    async fn open_session(&self, session: NewSession) -> Result<OpenOutcome, StoreError> {
+        self.through(StoreCall::OpenSession, self.inner.open_session(session))
+            .await
+    }
+
+    async fn renew_session(&self, renewal: SessionRenewal) -> Result<Renewed, StoreError> {
+        self.through(StoreCall::RenewSession, self.inner.renew_session(renewal))
+            .await
+    }
+
+    async fn close_session(
+        &self,
+        session: SessionId,
+        reason: EndReason,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.through(
+            StoreCall::CloseSession,
+            self.inner.close_session(session, reason, event),
+        )
+        .await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.through(StoreCall::Session, self.inner.session(session))
+            .await
+    }
+
+    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError> {
+        self.through(StoreCall::LiveSessions, self.inner.live_sessions(location))
+            .await
+    }
+
+    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.through(StoreCall::AppendAudit, self.inner.append_audit(event))
+            .await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.through(StoreCall::Head, self.inner.head()).await
+    }
+
+    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.through(StoreCall::Audit, self.inner.audit(from, limit))
+            .await
+    }
+
+    fn watch(&self) -> ChangeStream {
+        let at_once = {
+            let mut schedule = self.lock();
+            let faults = schedule.next.get_mut(&StoreCall::BeginWatch);
+            faults.and_then(VecDeque::pop_front)
+        };
+        assert!(at_once.is_none(), "a fault that a test asked for");
+        match self.fault(StoreCall::Watch) {
+            None => self.inner.watch(),
+            Some(StoreFault::Panic) => Box::pin(Fails(None)),
+            Some(_) => Box::pin(Fails(Some(injected()))),
+        }
+    }
+}
+
+#[async_trait]
+impl AdminStore for FaultyStore {
     async fn put_user(&self, user: User, event: AuditEvent) -> Result<(), StoreError> {
         self.through(StoreCall::PutUser, self.inner.put_user(user, event))
             .await
@@ -231,12 +333,13 @@ impl PeerStore for FaultyStore {
         .await
     }
 
-    async fn users(&self) -> Result<Vec<User>, StoreError> {
-        self.through(StoreCall::Users, self.inner.users()).await
-    }
-
     async fn put_peer(&self, peer: Peer, event: AuditEvent) -> Result<(), StoreError> {
         self.through(StoreCall::PutPeer, self.inner.put_peer(peer, event))
+            .await
+    }
+
+    async fn put_all(&self, all: Vec<(Put, AuditEvent)>) -> Result<(), StoreError> {
+        self.through(StoreCall::PutAll, self.inner.put_all(all))
             .await
     }
 
@@ -250,32 +353,17 @@ impl PeerStore for FaultyStore {
             .await
     }
 
-    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError> {
-        self.through(StoreCall::Factors, self.inner.factors(user))
-            .await
-    }
-
     async fn activate_factor(
         &self,
-        consume: Consume,
+        factor_use: FactorUse,
         throttle: Throttle,
         event: AuditEvent,
     ) -> Result<Activated, StoreError> {
         self.through(
             StoreCall::ActivateFactor,
-            self.inner.activate_factor(consume, throttle, event),
+            self.inner.activate_factor(factor_use, throttle, event),
         )
         .await
-    }
-
-    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError> {
-        self.through(StoreCall::PassFactor, self.inner.pass_factor(pass))
-            .await
-    }
-
-    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {
-        self.through(StoreCall::EnrolFactor, self.inner.enrol_factor(new))
-            .await
     }
 
     async fn change_factor(
@@ -347,43 +435,6 @@ impl PeerStore for FaultyStore {
         .await
     }
 
-    async fn enrolment(
-        &self,
-        location: &LocationId,
-        peer: &PublicKey,
-    ) -> Result<Option<Enrolment>, StoreError> {
-        self.through(StoreCall::Enrolment, self.inner.enrolment(location, peer))
-            .await
-    }
-
-    async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError> {
-        self.through(StoreCall::RecordFailure, self.inner.record_failure(failure))
-            .await
-    }
-
-    async fn open_session(&self, session: NewSession) -> Result<Opened, StoreError> {
-        self.through(StoreCall::OpenSession, self.inner.open_session(session))
-            .await
-    }
-
-    async fn renew_session(&self, renewal: Renewal) -> Result<Renewed, StoreError> {
-        self.through(StoreCall::RenewSession, self.inner.renew_session(renewal))
-            .await
-    }
-
-    async fn close_session(
-        &self,
-        session: SessionId,
-        reason: EndReason,
-        event: AuditEvent,
-    ) -> Result<bool, StoreError> {
-        self.through(
-            StoreCall::CloseSession,
-            self.inner.close_session(session, reason, event),
-        )
-        .await
-    }
-
     async fn reseal_session(
         &self,
         session: SessionId,
@@ -395,40 +446,6 @@ impl PeerStore for FaultyStore {
             self.inner.reseal_session(session, from, to),
         )
         .await
-    }
-
-    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.through(StoreCall::Session, self.inner.session(session))
-            .await
-    }
-
-    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError> {
-        self.through(StoreCall::LiveSessions, self.inner.live_sessions(location))
-            .await
-    }
-
-    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError> {
-        self.through(StoreCall::AppendAudit, self.inner.append_audit(event))
-            .await
-    }
-
-    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        self.through(StoreCall::Audit, self.inner.audit(from, limit))
-            .await
-    }
-
-    fn watch(&self) -> ChangeStream {
-        let at_once = {
-            let mut schedule = self.lock();
-            let faults = schedule.next.get_mut(&StoreCall::BeginWatch);
-            faults.and_then(VecDeque::pop_front)
-        };
-        assert!(at_once.is_none(), "a fault that a test asked for");
-        match self.fault(StoreCall::Watch) {
-            None => self.inner.watch(),
-            Some(StoreFault::Panic) => Box::pin(Fails(None)),
-            Some(_) => Box::pin(Fails(Some(injected()))),
-        }
     }
 }
 
@@ -465,7 +482,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_is_met_once_and_says_nothing_of_whether_the_call_took_effect() {
+    async fn a_fault_happens_once_before_or_after_the_call_takes_effect() {
         let inner = MemoryStore::new();
         let store = FaultyStore::new(inner.clone());
 

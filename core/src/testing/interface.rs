@@ -5,7 +5,7 @@
 //! [`InterfaceHarness::silence`], so a longer silence is a stronger check.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a suite measures by the monotonic clock of whoever runs it"
+    reason = "a suite measures by the monotonic clock of its process"
 )]
 
 use std::time::{Duration, Instant};
@@ -37,6 +37,30 @@ pub trait InterfaceHarness: Send + Sync {
     fn renews_in_place(&self) -> bool {
         true
     }
+
+    /// Whether the backend ends a lease ([`PeerConfig::lease`]) by itself, with no one there to
+    /// remove the peer.
+    fn ends_leases(&self) -> bool {
+        false
+    }
+
+    /// Puts a peer on the interface, or changes one that is there, without the backend under test:
+    /// as an operator does by hand. Returns whether it was done; without it, that it can't be.
+    async fn put_by_hand(&self, peer: &PeerConfig) -> bool {
+        let _ = peer;
+        false
+    }
+
+    /// From now on, what the interface says of every peer's traffic makes no sense, where it is
+    /// read as a text that others have a say in; or it does again. Returns whether it was done.
+    async fn garble(&self, is_garbled: bool) -> bool {
+        let _ = is_garbled;
+        false
+    }
+
+    /// Takes the interface away from under the backend: deletes it, or ends its program. Needed by
+    /// [`conformance_of_loss`] alone.
+    async fn take_away(&self) {}
 
     /// How long nothing must pass to say that nothing does.
     fn silence(&self) -> Duration {
@@ -86,14 +110,47 @@ pub async fn conformance<H: InterfaceHarness>(harness: &H) -> InterfaceReport {
     only_the_installed_preshared_key_is_answered(harness).await;
     a_batch_gives_each_peer_its_own_key(harness).await;
     a_large_batch_is_all_there_and_all_gone(harness).await;
+    who_came_by_hand_is_listed_as_they_are_and_leave(harness).await;
+    an_odd_peer_keeps_nobody_from_being_listed_and_removed(harness).await;
     let report = a_removed_peer_passes_nothing(harness).await;
     if harness.renews_in_place() {
         a_renewal_keeps_the_stream(harness).await;
     } else {
         a_renewal_takes_the_new_preshared_key(harness).await;
     }
+    if harness.ends_leases() {
+        a_lease_that_is_over_passes_nothing(harness).await;
+    }
     a_fence_is_final(harness).await;
     report
+}
+
+/// Runs the checks of an interface that goes away by itself, and is gone afterwards.
+///
+/// # Panics
+/// When the backend doesn't do what the contract says.
+pub async fn conformance_of_loss<H: InterfaceHarness>(harness: &H) {
+    let (_, key) = identity(1);
+    install(harness, vec![(key, psk(1), 1)]).await;
+    harness.take_away().await;
+    let backend = harness.backend();
+    let begun = Instant::now();
+    loop {
+        match backend.list().await {
+            Err(InterfaceError::Down | InterfaceError::Away) => break,
+            Ok(_) | Err(InterfaceError::Backend(_)) => {
+                let waited = begun.elapsed();
+                assert!(waited < PATIENCE, "it does not say that it is not there");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    let late = harness.peer(key, Some(psk(2)), 1);
+    let late = backend.install(vec![late]).await;
+    let is_down = matches!(backend.list().await, Err(InterfaceError::Down));
+    // In the process peers are kept also without a device, and nothing of theirs gets anywhere.
+    assert!(late.is_err() || is_down, "a peer was let on nothing");
+    backend.fence().await.expect("nothing passes it");
 }
 
 async fn only_the_installed_preshared_key_is_answered<H: InterfaceHarness>(harness: &H) {
@@ -119,6 +176,33 @@ async fn only_the_installed_preshared_key_is_answered<H: InterfaceHarness>(harne
     drop(client);
     let client = harness.client(identity(1).0, Some(wrong), 1).await;
     assert!(client.probe(PATIENCE).await, "the new preshared key fails");
+    remove(harness, key).await;
+}
+
+/// No one removes the peer, and a renewal gives it its new time.
+async fn a_lease_that_is_over_passes_nothing<H: InterfaceHarness>(harness: &H) {
+    let (secret, key) = identity(1);
+    let leased = |lease| {
+        let mut peer = harness.peer(key, Some(psk(1)), 1);
+        peer.lease = Some(lease);
+        vec![peer]
+    };
+    let backend = harness.backend();
+    backend
+        .install(leased(PATIENCE * 10))
+        .await
+        .expect("install");
+    let client = harness.client(secret, Some(psk(1)), 1).await;
+    let mut stream = client.stream().await.expect("a stream");
+    assert!(stream.echo(PATIENCE).await, "the stream does not echo");
+    let short = Duration::from_secs(1);
+    backend.renew(leased(short)).await.expect("renew");
+    tokio::time::sleep(short + ALLOWANCE).await;
+    let quiet = harness.silence();
+    assert!(!stream.echo(quiet).await, "a stream outlives its lease");
+    assert!(!client.probe(quiet).await, "answered after the lease");
+    backend.renew(leased(PATIENCE * 10)).await.expect("renew");
+    assert!(client.probe(PATIENCE).await, "no traffic after a renewal");
     remove(harness, key).await;
 }
 
@@ -166,6 +250,47 @@ async fn a_large_batch_is_all_there_and_all_gone<H: InterfaceHarness>(harness: &
     assert!(holds(harness, &batch(another)).await, "not all are renewed");
     backend.remove(&keys).await.expect("remove");
     assert!(holds(harness, &[]).await, "not all are removed");
+}
+
+async fn who_came_by_hand_is_listed_as_they_are_and_leave<H: InterfaceHarness>(harness: &H) {
+    let backend = harness.backend();
+    let (_, key) = identity(77);
+    let stranger = harness.peer(key, Some(psk(77)), 77);
+    if !harness.put_by_hand(&stranger).await {
+        return;
+    }
+    let listed = backend.list().await.expect("list");
+    let is_seen = listed.iter().any(|found| found.key == key);
+    assert!(is_seen, "a stranger isn't listed");
+    remove(harness, key).await;
+    assert!(holds(harness, &[]).await, "a stranger isn't removed");
+    // The list says what is there, and not what the backend was told.
+    install(harness, vec![(key, psk(1), 1)]).await;
+    let mut changed = harness.peer(key, Some(psk(2)), 1);
+    changed.allowed_ips = harness.peer(key, None, 2).allowed_ips;
+    harness.put_by_hand(&changed).await;
+    let listed = backend.list().await.expect("list");
+    let found = listed.iter().find(|peer| peer.key == key);
+    let is_seen = found.is_some_and(|found| found.psk == changed.psk);
+    assert!(is_seen, "a change by hand isn't listed");
+    remove(harness, key).await;
+}
+
+async fn an_odd_peer_keeps_nobody_from_being_listed_and_removed<H: InterfaceHarness>(harness: &H) {
+    if !harness.garble(true).await {
+        return;
+    }
+    let batch: Vec<_> = (1..=2).map(|n| (identity(n).1, psk(n), n)).collect();
+    install(harness, batch.clone()).await;
+    let listed = harness.backend().list().await.expect("list");
+    assert_eq!(listed.len(), batch.len(), "an odd peer isn't listed");
+    let keys: Vec<_> = batch.iter().map(|(key, ..)| *key).collect();
+    harness.backend().activity(&keys).await.expect("activity");
+    for key in keys {
+        remove(harness, key).await;
+    }
+    assert!(holds(harness, &[]).await, "an odd peer isn't removed");
+    harness.garble(false).await;
 }
 
 /// Whether the backend lists these peers, with their keys, and no others.

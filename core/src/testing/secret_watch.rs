@@ -7,6 +7,7 @@ mod tests;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use forms::Forms;
 use tracing::field::{Field, Visit};
@@ -14,6 +15,9 @@ use tracing::level_filters::LevelFilter;
 use tracing::span;
 use tracing::subscriber::set_global_default;
 use tracing::{Event, Metadata, Subscriber};
+
+/// How long is waited for the lines that were logged before: the gate writes its own on a thread.
+const WRITTEN_BY: Duration = Duration::from_secs(5);
 
 /// Takes in whatever is logged through `tracing`, by any crate and at every level, and looks for
 /// secrets in it: in each field of each event and span, as they are and in the forms that bytes are
@@ -130,6 +134,7 @@ impl SecretWatch {
 
     /// Whether this text is in anything that was logged: shows that the watch is listening.
     pub fn has_seen(&self, text: &str) -> bool {
+        crate::log::flush(WRITTEN_BY);
         locked(&self.0.lines)
             .iter()
             .any(|line| line.text.contains(text))
@@ -137,6 +142,7 @@ impl SecretWatch {
 
     /// Every place where a secret was logged.
     pub fn leaks(&self) -> Vec<Leak> {
+        crate::log::flush(WRITTEN_BY);
         let secrets = locked(&self.0.secrets);
         let lines = locked(&self.0.lines);
         let leaks_of = |line: &Line| -> Vec<Leak> {

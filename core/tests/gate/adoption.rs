@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::Answer;
+use mfagate::code::ErrorCode;
 use mfagate::factor::totp::TotpVerifier;
-use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
+use mfagate::factor::{Context, IssuedChallenge, MfaVerifier, Verdict, VerifyError};
+use mfagate::gate::{Gate, GateConfig};
 use mfagate::interface::PeerConfig;
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
-use mfagate::runtime::{Gate, GateConfig, StartError, SystemClock};
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::MemoryStore;
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, StoreCall, StoreFault};
-use mfagate::time::{Clock, Now};
+use mfagate::time::{Clock, Now, SystemClock};
 
 const STATIC: PublicKey = PublicKey::from_bytes([1; 32]);
 const ORPHAN: PublicKey = PublicKey::from_bytes([2; 32]);
@@ -59,7 +60,7 @@ async fn what_holds_no_lease_goes_and_what_is_to_be_left_alone_stays() {
 }
 
 #[tokio::test]
-async fn invariant_7_a_gate_that_does_not_start_leaves_nobody_on_the_interface() {
+async fn invariant_7_a_failed_start_leaves_no_peer_on_the_interface() {
     for fault in [StoreFault::Fail, StoreFault::Panic] {
         let (interface, hand_made) = interface();
         let store = FaultyStore::new(MemoryStore::default());
@@ -85,7 +86,10 @@ async fn invariant_7_a_gate_that_does_not_start_leaves_nobody_on_the_interface()
     let store = FaultyStore::new(MemoryStore::default());
     store.fail_next(StoreCall::BeginWatch, StoreFault::Panic);
     let started = Gate::start(config(&interface, store)).await;
-    assert!(matches!(started, Err(StartError::Panicked)), "{started:?}");
+    assert!(
+        matches!(&started, Err(error) if error.code() == "start-panicked"),
+        "{started:?}"
+    );
     assert_eq!(left(&interface), [hand_made]);
 }
 
@@ -98,7 +102,7 @@ impl MfaVerifier for Nameless {
         panic!("a fault that a test asked for")
     }
 
-    async fn challenge(&self, _: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, _: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         Err(VerifyError::Unfit)
     }
 
@@ -128,7 +132,7 @@ impl Clock for Stopwatch {
 }
 
 #[tokio::test]
-async fn invariant_7_an_interface_that_can_not_be_cleared_at_a_failed_start_goes_down() {
+async fn invariant_7_a_failed_start_takes_an_uncleared_interface_down() {
     let (interface, _) = interface();
     interface.fail_next(Operation::List, Fault::Fail);
     interface.fail_next(Operation::List, Fault::Fail);

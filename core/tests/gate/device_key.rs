@@ -5,12 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Denied, DeniedReason};
-use mfagate::client::{Question, Response};
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
 use mfagate::factor::device_key::DeviceKeyVerifier;
-use mfagate::gate::Scope;
+use mfagate::gate::{GateConfig, Scope};
 use mfagate::policy::Step;
 use mfagate::prove::device_key::{DeviceKeyProver, SoftwareSigner};
-use mfagate::runtime::{GateConfig, Prompt};
 use mfagate::signature::Algorithm;
 use mfagate::time::{Clock, Timestamp};
 
@@ -44,7 +43,7 @@ impl Signing {
 
 #[async_trait]
 impl Prompt for Signing {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied.extend(question.denied.clone());
         let answer = match self.first.pop() {
             Some(answer) => answer,
@@ -55,7 +54,7 @@ impl Prompt for Signing {
             }
         };
         self.given.push(answer.clone());
-        Some(answer.into())
+        Ok(Some(answer.into()))
     }
 }
 
@@ -64,7 +63,7 @@ fn signer() -> Arc<SoftwareSigner> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
+async fn a_key_enrols_signs_in_and_ends_with_its_removal() {
     let office = Office::open_configured(with_device_keys).await;
     let laptop = office.device("10.9.0.2/32").await;
     let (client, signer) = (laptop.client(), signer());
@@ -91,7 +90,7 @@ async fn a_key_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_of_an_earlier_attempt_is_counted_as_wrong_and_the_next_admits() {
+async fn an_earlier_attempts_signature_is_wrong_and_the_next_admits() {
     let office = Office::open_configured(with_device_keys).await;
     let laptop = office.device("10.9.0.2/32").await;
     let (client, signer) = (laptop.client(), signer());

@@ -9,14 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use data_encoding::BASE64;
 use mfagate::assurance::FactorKind;
-use mfagate::audit::{AuditKind, AuditRecord};
-use mfagate::channel::message::{Answer, DeniedReason, Hidden};
-use mfagate::client::{Question, Response};
-use mfagate::gate::Scope;
+use mfagate::audit::{AuditKind, AuditRecord, FailureReason};
+use mfagate::channel::message::{Answer, DeniedReason, SecretString};
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
+use mfagate::gate::{GateConfig, Scope};
 use mfagate::id::{FactorId, UserId};
 use mfagate::policy::Step;
-use mfagate::runtime::{GateConfig, Prompt};
-use mfagate::store::FailureReason;
 use mfagate::time::{Clock, Timestamp};
 
 use super::office::{Branch, Device, Office};
@@ -26,9 +24,9 @@ use super::webauthn::passkey::with_a_bit_changed;
 const FREE: usize = 5;
 
 /// Who is asked, where and when.
-struct Scene<'a> {
+struct AnswerContext<'a> {
     device: &'a Device,
-    question: &'a Question,
+    question: &'a AuthChallenge,
     now: Timestamp,
     /// Whether the answer is to be accepted somewhere.
     is_spent: bool,
@@ -44,7 +42,7 @@ trait Holder: Send + Sync {
     }
 
     /// The right answer, also to what is asked while it is enrolled.
-    async fn answer(&self, scene: &Scene<'_>) -> Answer;
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer;
 }
 
 /// What becomes of an answer.
@@ -62,7 +60,7 @@ use Worth::Denied;
 const BOUND: Worth = Denied(DeniedReason::Wrong);
 
 /// A kind of factor.
-struct Row {
+struct FactorCase {
     kind: FactorKind,
     configure: Configure,
     alice: Box<dyn Holder>,
@@ -78,7 +76,7 @@ struct Row {
 
 type Configure = Box<dyn Fn(&mut GateConfig) + Send + Sync>;
 
-impl Row {
+impl FactorCase {
     /// One whose answers are to one question of one attempt.
     fn bound(
         kind: FactorKind,
@@ -129,15 +127,15 @@ impl Given {
 
 #[async_trait]
 impl Prompt for Given {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         let denied = question.denied.as_ref();
         self.reasons.extend(denied.map(|denied| denied.reason));
-        self.answer.take().map(Answer::into)
+        Ok(self.answer.take().map(Answer::into))
     }
 }
 
 /// Answers by a holder: rightly, or with a bit changed; and gives that, or keeps it.
-struct Held<'a> {
+struct HeldAnswer<'a> {
     holder: &'a dyn Holder,
     device: &'a Device,
     now: Timestamp,
@@ -149,27 +147,27 @@ struct Held<'a> {
 }
 
 #[async_trait]
-impl Prompt for Held<'_> {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+impl Prompt for HeldAnswer<'_> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         let denied = question.denied.as_ref();
         self.reasons.extend(denied.map(|denied| denied.reason));
         if self.made.is_some() {
-            return None;
+            return Ok(None);
         }
-        let scene = Scene {
+        let attempt = AnswerContext {
             device: self.device,
             question,
             now: self.now,
             is_spent: self.is_spent && !self.alters,
         };
-        let right = self.holder.answer(&scene).await;
+        let right = self.holder.answer(&attempt).await;
         let answer = if self.alters { altered(&right) } else { right };
         self.made = Some(answer.clone());
-        self.gives.then(|| answer.into())
+        Ok(self.gives.then(|| answer.into()))
     }
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldAnswer<'a> {
     fn by(holder: &'a dyn Holder, device: &'a Device, office: &Office) -> Self {
         Self {
             holder,
@@ -190,8 +188,8 @@ impl<'a> Held<'a> {
     reason = "no holder of the table gives any other answer"
 )]
 fn altered(answer: &Answer) -> Answer {
-    let hidden = |text: String| Hidden::new(text).unwrap();
-    // In the alphabets at hand the neighbour is a letter or a digit of it too.
+    let hidden = |text: String| SecretString::new(text).unwrap();
+    // In the alphabets used here the neighbour is a letter or a digit of it too.
     let flipped = |text: &str, at: usize| {
         let other = match &text[at..=at] {
             "0" => "1",
@@ -250,7 +248,7 @@ fn altered(answer: &Answer) -> Answer {
 
 /// Two users with a factor of the kind each, one of them with two devices, one of which is known at
 /// two locations.
-struct Desk {
+struct Harness {
     office: Office,
     laptop: Device,
     phone: Device,
@@ -258,11 +256,11 @@ struct Desk {
     branch: Branch,
     at_the_branch: Device,
     factor: FactorId,
-    row: Row,
+    row: FactorCase,
 }
 
-impl Desk {
-    async fn open(mut row: Row) -> Self {
+impl Harness {
+    async fn open(mut row: FactorCase) -> Self {
         let configure = std::mem::replace(&mut row.configure, Box::new(|_| ()));
         let kind = row.kind.clone();
         let office = Office::open_configured(move |config| {
@@ -284,7 +282,7 @@ impl Desk {
         for (holder, user, device) in users {
             if !holder.bind(&office, user).await {
                 let factor = office.new_factor_of(user, row.kind.clone(), "theirs").await;
-                let mut held = Held::by(&**holder, device, &office);
+                let mut held = HeldAnswer::by(&**holder, device, &office);
                 device.client().enrol(factor, &mut held).await.unwrap();
             }
         }
@@ -305,13 +303,13 @@ impl Desk {
         }
     }
 
-    fn held<'a>(&'a self, holder: &'a dyn Holder) -> Held<'a> {
-        Held::by(holder, &self.laptop, &self.office)
+    fn held<'a>(&'a self, holder: &'a dyn Holder) -> HeldAnswer<'a> {
+        HeldAnswer::by(holder, &self.laptop, &self.office)
     }
 
     /// The right answer to a question that is then given up.
     async fn unused(&self, holder: &dyn Holder, device: &Device) -> Answer {
-        let mut held = Held::by(holder, device, &self.office);
+        let mut held = HeldAnswer::by(holder, device, &self.office);
         held.gives = false;
         let given_up = device.client().connect(&mut held).await;
         assert!(given_up.is_err(), "{given_up:?}");
@@ -325,7 +323,7 @@ impl Desk {
         factor.expect("it is there").failures.count
     }
 
-    /// An hour later nobody is in, and nothing that was tried counts any more.
+    /// An hour later no one is in, and nothing that was tried counts any more.
     async fn begin_anew(&self) -> usize {
         self.office.gate().revoke(Scope::All).await.unwrap();
         self.branch.gate.revoke(Scope::All).await.unwrap();
@@ -457,15 +455,15 @@ impl Desk {
     }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.row.kind.as_str())
     }
 }
 
-async fn check(row: Row) {
-    let desk = Desk::open(row).await;
-    let row = &desk.row;
+async fn check(row: FactorCase) {
+    let harness = Harness::open(row).await;
+    let row = &harness.row;
     for (case, worth) in [
         (Case::Again, row.again),
         (Case::OtherAttempt, row.other_attempt),
@@ -475,9 +473,9 @@ async fn check(row: Row) {
         (Case::Altered, BOUND),
         (Case::OtherUsers, BOUND),
     ] {
-        desk.check(case, worth).await;
+        harness.check(case, worth).await;
     }
-    desk.check_loop().await;
-    desk.check_at_once().await;
-    desk.office.verify_audit().await;
+    harness.check_loop().await;
+    harness.check_at_once().await;
+    harness.office.verify_audit().await;
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden};
-use mfagate::client::{Question, Response};
+use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, SecretString};
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
 use mfagate::factor::password::PasswordVerifier;
 use mfagate::factor::recovery_codes::RecoveryCodeVerifier;
-use mfagate::gate::Scope;
+use mfagate::gate::{GateConfig, Scope};
 use mfagate::policy::Step;
-use mfagate::runtime::{GateConfig, Prompt};
 
 use crate::office::Office;
 
@@ -25,10 +24,10 @@ fn with_a_password_and_a_code(config: &mut GateConfig) {
         .into();
 }
 
-/// Somebody who keeps codes as they are shown, and types what they are told to.
+/// Someone who keeps codes as they are shown, and types what they are told to.
 #[derive(Default)]
 struct Person {
-    codes: Vec<Hidden>,
+    codes: Vec<SecretString>,
     next: usize,
     password: Vec<&'static str>,
     denied: Vec<Denied>,
@@ -36,26 +35,26 @@ struct Person {
 
 #[async_trait]
 impl Prompt for Person {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied.extend(question.denied.clone());
         if let Challenge::KeepRecoveryCodes { codes } = &question.challenge {
             self.codes.clone_from(codes);
             let code = self.codes[9].clone();
-            return Some(Answer::RecoveryCode { code }.into());
+            return Ok(Some(Answer::RecoveryCode { code }.into()));
         }
         if matches!(question.challenge, Challenge::RecoveryCode { .. }) {
             let code = self.codes[self.next].clone();
             self.next += 1;
-            return Some(Answer::RecoveryCode { code }.into());
+            return Ok(Some(Answer::RecoveryCode { code }.into()));
         }
         let text = self.password.pop().unwrap_or(PASSWORD).to_owned();
-        let password = Hidden::new(text).unwrap();
-        Some(Answer::Password { password }.into())
+        let password = SecretString::new(text).unwrap();
+        Ok(Some(Answer::Password { password }.into()))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_and_a_recovery_code_sign_in_and_each_code_does_so_once() {
+async fn a_recovery_code_signs_in_once_beside_a_password() {
     let office = Office::open_configured(with_a_password_and_a_code).await;
     let laptop = office.device("10.9.0.2/32").await;
     let (client, mut person) = (laptop.client(), Person::default());

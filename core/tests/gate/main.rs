@@ -6,6 +6,7 @@
 )]
 
 mod adoption;
+mod attackers;
 #[cfg(feature = "device-key")]
 mod device_key;
 #[cfg(feature = "email-code")]
@@ -20,12 +21,18 @@ mod email_code;
     feature = "webauthn"
 ))]
 mod every_factor;
+mod exclusion;
+#[cfg(feature = "profile")]
+mod from_nothing;
+mod handover;
 #[cfg(all(feature = "password", feature = "recovery-codes"))]
 mod knowledge;
 mod office;
 #[cfg(all(feature = "oidc", feature = "oidc-login"))]
 mod oidc;
+mod older_store;
 mod patience;
+mod post;
 mod rotation;
 #[cfg(feature = "webauthn")]
 mod webauthn;
@@ -33,13 +40,11 @@ mod webauthn;
 use std::time::Duration;
 
 use mfagate::audit;
-use mfagate::client::Failure;
+use mfagate::audit::EndReason;
+use mfagate::client::{AttemptFailure, Client, ConnectError};
 use mfagate::gate::{Event, Scope};
 use mfagate::key::PrivateKey;
-use mfagate::runtime::{Client, ConnectError};
-use mfagate::store::EndReason;
-use mfagate::testing::SecretWatch;
-use mfagate::testing::{StoreCall, StoreFault};
+use mfagate::testing::{SecretWatch, StoreCall, StoreFault};
 use office::{Codes, Office};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +179,7 @@ async fn five_wrong_codes_lock_the_factor_and_a_right_one_is_refused_then() {
 
     let failed = laptop.client().connect(&mut codes).await.unwrap_err();
 
-    assert_eq!(failed, ConnectError::Failed(Failure::Cancelled));
+    assert_eq!(failed, ConnectError::Failed(AttemptFailure::Cancelled));
     let locked = codes.last_denied().unwrap();
     assert!(
         locked.locked_for_ms.is_some_and(|wait| wait > 20_000),
@@ -218,6 +223,9 @@ async fn a_malformed_or_oversized_body_is_refused_in_so_many_words() {
         assert_eq!(answer.status().as_u16(), status);
         let kind = answer.headers().get("content-type").unwrap();
         assert_eq!(kind, mfagate::http::CONTENT_TYPE);
+        // Of a body that was not read, the rest is still on its way.
+        let closes = answer.headers().get("connection").is_some();
+        assert_eq!(closes, status == 413);
         assert_eq!(*answer.bytes().await.unwrap(), refusal);
     }
     assert_eq!(office.audit().await.len(), before);

@@ -1,24 +1,28 @@
 //! The parts of the story: a gate with its store and tunnel, devices, and codes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
-use mfagate::audit::{AuditRecord, verify};
-use mfagate::channel::message::{Answer, Code, Denied, Hidden};
-use mfagate::client::{NewFactor, Question, Response};
+use mfagate::audit::{AuditEvent, AuditKind, AuditRecord, EndReason, FailureReason, verify};
+use mfagate::channel::message::{Answer, Code, Denied, SecretString};
+use mfagate::client::{
+    AuthChallenge, Client, ClientBuilder, EnrolRequest, Profile, Prompt, PromptFailed, Response,
+};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
-use mfagate::id::UserId;
+use mfagate::gate::{Gate, GateConfig};
+use mfagate::id::{SessionId, UserId};
 use mfagate::interface::InterfaceBackend;
 use mfagate::interface::netstack::{NetStream, Netstack, NetstackError};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
-use mfagate::runtime::{Client, Gate, GateConfig, Profile, Prompt};
+use mfagate::policy::Throttle;
 use mfagate::seal::{KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::{Peer, PeerStore};
+use mfagate::store::{AdminStore, FactorFailure, FailureRecorded, Peer};
 use mfagate::testing::{FaultyStore, SimClock};
 use mfagate::time::{Clock, Timestamp};
 use tokio::task::JoinHandle;
@@ -36,13 +40,13 @@ pub(crate) struct Office {
     pub(crate) control: String,
     gate: Option<Gate>,
     interface: Netstack,
-    store: Arc<dyn PeerStore>,
+    store: Arc<dyn AdminStore>,
     pub(crate) registrar: Registrar,
     ring: KeyRing,
     key: PrivateKey,
     configure: Configure,
     server: JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Office {
@@ -66,17 +70,20 @@ impl Office {
         let folder = tempfile::tempdir().unwrap();
         let store = FaultyStore::new(SqliteStore::open(folder.path().join("gate.db")).unwrap());
         prepare(&store);
-        let store: Arc<dyn PeerStore> = Arc::new(store);
+        let store: Arc<dyn AdminStore> = Arc::new(store);
         let ring = KeyRing::new("test".parse().unwrap(), RingKey::generate().unwrap());
         let clock = SimClock::default();
         // Today, so that a client on the real clock is within the window.
-        clock.step_wall_to(mfagate::runtime::SystemClock::new().now().timestamp);
+        clock.step_wall_to(mfagate::time::SystemClock::new().now().timestamp);
         let key = PrivateKey::generate().unwrap();
         let interface = inside(&key).await;
         let registrar = Registrar::new(Arc::clone(&store), ring.clone(), Arc::new(clock.clone()));
         let user: UserId = "alice".parse().unwrap();
         registrar.put_user(&user, true).await.unwrap();
-        let enrolment = registrar.begin_totp(&user, "phone", "test").await.unwrap();
+        let enrolment = registrar
+            .begin_totp(&user, &"phone".parse().unwrap(), "test")
+            .await
+            .unwrap();
         let secret = enrolment.secret.clone();
         let first = secret
             .code(clock.now().timestamp - Duration::from_secs(30))
@@ -100,7 +107,7 @@ impl Office {
             key,
             configure,
             server,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -131,6 +138,45 @@ impl Office {
         peers.into_iter().map(|peer| peer.key).collect()
     }
 
+    /// Where the store is.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("gate.db")
+    }
+
+    /// Waits until everybody is off the interface.
+    pub(crate) async fn until_nobody_is_in(&self) {
+        let wait = async {
+            while !self.installed().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let left = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        left.expect("someone stays");
+    }
+
+    /// How a session ended, if it has.
+    pub(crate) async fn ended(&self, session: SessionId) -> Option<EndReason> {
+        let session = self.store.session(session).await.unwrap().unwrap();
+        session.ended.map(|(reason, _)| reason)
+    }
+
+    /// Notes wrong answers of the user's, by a clock that is so far ahead.
+    pub(crate) async fn fail(&self, times: u32, ahead: Duration) {
+        let factor = self.registrar.factors(&self.user).await.unwrap()[0].id;
+        for n in 0..times {
+            let at = self.clock.now().timestamp + ahead + Duration::from_secs(3600) * n;
+            let reason = FailureReason::Wrong;
+            let failure = FactorFailure {
+                factor,
+                at,
+                throttle: Throttle::default(),
+                event: AuditEvent::new(at, AuditKind::Denied { reason }),
+            };
+            let counted = self.store.record_failure(failure).await.unwrap();
+            assert!(matches!(counted, FailureRecorded::Counted(_)));
+        }
+    }
+
     pub(crate) async fn disable_user(&self) {
         self.registrar.put_user(&self.user, false).await.unwrap();
     }
@@ -158,7 +204,7 @@ impl Office {
     }
 
     /// What the user is to enrol, with a token for it.
-    pub(crate) async fn new_factor(&self, kind: FactorKind, label: &str) -> NewFactor {
+    pub(crate) async fn new_factor(&self, kind: FactorKind, label: &str) -> EnrolRequest {
         self.new_factor_of(&self.user, kind, label).await
     }
 
@@ -168,13 +214,13 @@ impl Office {
         user: &UserId,
         kind: FactorKind,
         label: &str,
-    ) -> NewFactor {
+    ) -> EnrolRequest {
         let (kinds, ttl) = (vec![kind.clone()], Duration::from_secs(600));
         let issued = self.registrar.issue_token(user, kinds, ttl).await;
-        NewFactor {
+        EnrolRequest {
             kind,
-            label: label.to_owned(),
-            token: Hidden::new(issued.unwrap().expose_text().to_owned()),
+            label: label.parse().unwrap(),
+            token: SecretString::new(issued.unwrap().expose_text().to_owned()),
         }
     }
 
@@ -191,7 +237,7 @@ impl Office {
             key: private_key.public_key(),
             user: user.clone(),
             allowed_ips: addresses.clone(),
-            label: address.to_owned(),
+            label: address.parse().unwrap(),
             enabled: true,
         };
         self.registrar.put_peer(peer).await.unwrap();
@@ -299,7 +345,7 @@ impl Branch {
             key: device.key(),
             user: office.user.clone(),
             allowed_ips: profile.addresses.clone(),
-            label: "branch".to_owned(),
+            label: "branch".parse().unwrap(),
             enabled: true,
         };
         office.registrar.put_peer(peer).await.unwrap();
@@ -323,7 +369,7 @@ async fn inside(key: &PrivateKey) -> Netstack {
 async fn start(
     key: &PrivateKey,
     ring: &KeyRing,
-    store: &Arc<dyn PeerStore>,
+    store: &Arc<dyn AdminStore>,
     interface: &Netstack,
     clock: &SimClock,
     configure: &Configure,
@@ -332,7 +378,7 @@ async fn start(
         "office".parse().unwrap(),
         key.clone(),
         ring.clone(),
-        Arc::clone(store),
+        store.clone(),
         Arc::new(interface.clone()),
     );
     config.verifiers.push(Arc::new(TotpVerifier::new()));
@@ -344,8 +390,8 @@ async fn start(
 async fn serve(gate: Gate) -> (String, JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind(local()).await.unwrap();
     let control = format!("http://{}", listener.local_addr().unwrap());
-    let app = mfagate::http::router(gate).into_make_service_with_connect_info::<SocketAddr>();
-    let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let never = std::future::pending();
+    let server = tokio::spawn(mfagate::http::serve(listener, gate, never));
     (control, server)
 }
 
@@ -369,10 +415,24 @@ impl Device {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::builder(self.profile.clone())
-            .interface(self.interface())
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        Client::builder(self.profile.clone()).interface(self.interface())
+    }
+
+    /// The device after its process has ended: the tunnel in it is gone.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { profile, netstack } = self;
+        drop(netstack);
+        let netstack = Netstack::builder(profile.private_key.clone())
+            .listen(local())
+            .address(profile.addresses[0])
             .build()
-            .unwrap()
+            .await
+            .unwrap();
+        Self { profile, netstack }
     }
 
     /// Connects to the service inside.
@@ -400,6 +460,11 @@ impl Codes {
         }
     }
 
+    /// Never gets to the last one, which is right.
+    pub(crate) fn give_up_before_the_last(&mut self) {
+        self.codes.remove(0);
+    }
+
     pub(crate) fn used(&self) -> &[Code] {
         &self.used
     }
@@ -411,10 +476,10 @@ impl Codes {
 
 #[async_trait]
 impl Prompt for Codes {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied = question.denied.clone().or(self.denied.take());
-        let code = self.codes.pop()?;
-        self.used.push(code.clone());
-        Some(Answer::Code { code }.into())
+        let code = self.codes.pop();
+        self.used.extend(code.clone());
+        Ok(code.map(|code| Answer::Code { code }.into()))
     }
 }

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
-use mfagate::audit::AuditKind;
-use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Hidden, Redirect};
-use mfagate::client::{Question, Response};
-use mfagate::enrol::EnrolError;
+use mfagate::audit::{AuditKind, FailureReason};
+use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason, Redirect, SecretString};
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
+use mfagate::code::ErrorCode;
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
-use mfagate::gate::Scope;
+use mfagate::gate::{GateConfig, Scope};
 use mfagate::id::UserId;
 use mfagate::policy::Step;
 use mfagate::prove::oidc::{DeviceLogin, Login, Loopback, bring_token};
-use mfagate::runtime::{GateConfig, Prompt, SystemClock};
-use mfagate::store::FailureReason;
-use mfagate::time::Clock;
+use mfagate::time::{Clock, SystemClock};
 
 use crate::office::Office;
 
@@ -89,29 +87,30 @@ impl Browser {
 
 #[async_trait]
 impl Prompt for Browser {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied.extend(question.denied.clone());
         if self.denied.len() > 2 {
-            return None;
+            return Ok(None);
         }
         let answer = match self.first.pop() {
             Some(answer) => answer,
             None => self.log_in(&question.challenge).await,
         };
         self.given.push(answer.clone());
-        Some(answer.into())
+        Ok(Some(answer.into()))
     }
 }
 
 async fn bind(office: &Office, identity: &Identity) {
+    let label = "work".parse().unwrap();
     let bound = office
         .registrar
-        .bind_identity(&office.user, "work", identity);
+        .bind_identity(&office.user, &label, identity);
     bound.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
+async fn an_identity_enrols_signs_in_and_ends_with_its_removal() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
     let client = laptop.client();
@@ -145,7 +144,7 @@ async fn an_identity_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_was_used_or_is_somebody_elses_is_counted_as_wrong_and_the_next_admits() {
+async fn a_used_or_foreign_login_is_wrong_and_the_next_one_admits() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
     bind(
@@ -209,13 +208,19 @@ async fn a_subject_that_was_pinned_is_nobody_elses() {
     let bob: UserId = "bob".parse().unwrap();
     office.registrar.put_user(&bob, true).await.unwrap();
     let subject = Identity::subject(&issuer, "alice-at-provider");
-    let bound = office.registrar.bind_identity(&bob, "work", &subject).await;
+    let bound = office
+        .registrar
+        .bind_identity(&bob, &"work".parse().unwrap(), &subject)
+        .await;
     assert!(
-        matches!(bound, Err(EnrolError::CredentialTaken)),
+        matches!(&bound, Err(error) if error.code() == "enrol-credential-taken"),
         "{bound:?}"
     );
     let address = Identity::email(&issuer, "bob@example.com");
-    let bound = office.registrar.bind_identity(&bob, "work", &address).await;
+    let bound = office
+        .registrar
+        .bind_identity(&bob, &"work".parse().unwrap(), &address)
+        .await;
     let factor = bound.unwrap();
     provider.acts().lies = lies("bob@example.com");
     let his = office.device_of(&bob, "10.9.0.3/32").await;
@@ -244,15 +249,15 @@ impl mfagate::prove::oidc::TokenSource for Machine {
     async fn token(
         &self,
         wanted: &mfagate::channel::message::Workload,
-    ) -> Result<Hidden, mfagate::prove::oidc::TokenSourceError> {
+    ) -> Result<SecretString, mfagate::prove::oidc::TokenSourceError> {
         let token = self.0.workload_token(&wanted.audience, Some(&wanted.nonce));
-        Hidden::new(token).ok_or_else(|| "too long".into())
+        SecretString::new(token).ok_or_else(|| "too long".into())
     }
 }
 
 #[async_trait]
 impl Prompt for Machine {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         let challenge = &question.challenge;
         let answer = if matches!(
             challenge,
@@ -268,7 +273,7 @@ impl Prompt for Machine {
         } else {
             DeviceLogin::begin(challenge).unwrap()
         };
-        Some(answer.into())
+        Ok(Some(answer.into()))
     }
 }
 
@@ -277,9 +282,10 @@ async fn a_workload_brings_a_token_and_its_lease_ends_with_it() {
     let (provider, office) = open().await;
     let laptop = office.device("10.9.0.2/32").await;
     let identity = Identity::workload(&provider.issuer(), "alice-at-provider");
+    let label = "robot".parse().unwrap();
     let bound = office
         .registrar
-        .bind_identity(&office.user, "robot", &identity);
+        .bind_identity(&office.user, &label, &identity);
     bound.await.unwrap();
     let client = laptop.client();
     let mut machine = Machine(Arc::clone(&provider));
@@ -323,7 +329,7 @@ struct Patient {
 
 #[async_trait]
 impl Prompt for Patient {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         if let Some(denied) = &question.denied {
             self.denied.push(denied.reason);
             self.clock.advance(Duration::from_secs(5));

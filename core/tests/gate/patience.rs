@@ -1,9 +1,12 @@
 //! A store, a verifier, an authoriser or an interface that hangs or panics: it holds up the attempt
-//! that met it, nobody else's, and none for ever.
+//! that met it, no one else's, and none forever.
 //!
 //! All of it is in one virtual time, which passes only while everything waits: a time-out takes
 //! none, and who was not held up has seen none pass. None of it writes a secret to the log.
 
+mod log;
+mod policy;
+mod restart;
 mod start;
 
 use std::collections::BTreeMap;
@@ -14,18 +17,17 @@ use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::authorise::{Admission, AuthoriseError, Authoriser, Permit};
-use mfagate::channel::message::{Answer, Code, Hello, Refusal, Reply, Request};
-use mfagate::channel::{DecapsulationSecret, Initiator};
+use mfagate::channel::engine::{DecapsulationSecret, Hello, Initiator, Reply, Request};
+use mfagate::channel::message::{Answer, Code, Refusal};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
-use mfagate::factor::{Asked, Context, MfaVerifier, Verdict, VerifyError};
-use mfagate::gate::Scope;
+use mfagate::factor::{Context, IssuedChallenge, MfaVerifier, Verdict, VerifyError};
+use mfagate::gate::{Gate, GateConfig, Scope};
 use mfagate::id::{LocationId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::{PrivateKey, PublicKey};
-use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey};
-use mfagate::store::{MemoryStore, Peer, PeerStore, UserChange};
+use mfagate::store::{AdminStore, MemoryStore, Peer, PeerStore, UserChange};
 use mfagate::testing::fake_interface::{FakeInterface, Fault, Operation};
 use mfagate::testing::{FaultyStore, SecretWatch, StoreCall, StoreFault};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
@@ -55,20 +57,20 @@ enum Mood {
 
 /// One-time passwords, with something wrong for some.
 #[derive(Default)]
-struct Moody(Mutex<BTreeMap<PublicKey, Mood>>);
+struct FaultyVerifier(Mutex<BTreeMap<PublicKey, Mood>>);
 
 #[async_trait]
-impl MfaVerifier for Moody {
+impl MfaVerifier for FaultyVerifier {
     fn kind(&self) -> FactorKind {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         TotpVerifier::new().challenge(context).await
     }
 
     async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
-        let mood = self.0.lock().unwrap().remove(context.scene.peer);
+        let mood = self.0.lock().unwrap().remove(context.attempt.peer);
         match mood {
             None => TotpVerifier::new().verify(context, answer).await,
             Some(Mood::Hangs) => std::future::pending().await,
@@ -97,7 +99,7 @@ struct Site {
     gate: Gate,
     store: FaultyStore,
     interface: Arc<FakeInterface>,
-    verifier: Arc<Moody>,
+    verifier: Arc<FaultyVerifier>,
     authoriser: Arc<Doubtful>,
     alice: Visitor,
     bob: Visitor,
@@ -139,13 +141,13 @@ impl Site {
         let store = FaultyStore::new(MemoryStore::new());
         let (mut config, clock) = config(&store, backend);
         watch.secret("the gate's private key", config.private_key.expose_secret());
-        let verifier = Arc::new(Moody::default());
+        let verifier = Arc::new(FaultyVerifier::default());
         config.verifiers.push(verifier.clone());
         let authoriser = Arc::new(Doubtful::default());
         if is_guarded {
             config.authoriser = Some(authoriser.clone());
         }
-        let shared: Arc<dyn PeerStore> = Arc::new(store.clone());
+        let shared: Arc<dyn AdminStore> = Arc::new(store.clone());
         let registrar = Registrar::new(shared, config.key_ring.clone(), Arc::clone(&clock));
         let gate = Gate::start(config).await.unwrap();
         let [alice, bob] = ["alice", "bob"].map(|name| {
@@ -224,11 +226,14 @@ impl Visitor {
             key: key.public_key(),
             user: user.clone(),
             allowed_ips: vec![format!("10.9.0.{number}/32").parse().unwrap()],
-            label: name.to_owned(),
+            label: name.parse().unwrap(),
             enabled: true,
         };
         registrar.put_peer(peer).await.unwrap();
-        let app = registrar.begin_totp(&user, "app", "test").await.unwrap();
+        let app = registrar
+            .begin_totp(&user, &"app".parse().unwrap(), "test")
+            .await
+            .unwrap();
         let earlier = app.secret.code(clock.now().timestamp - STEP).unwrap();
         let confirmed = registrar.confirm_totp(&user, app.factor, earlier).await;
         confirmed.unwrap();
@@ -337,7 +342,7 @@ fn troubles() -> Vec<Trouble> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_7_what_hangs_or_panics_ends_its_own_attempt_and_holds_up_no_other() {
+async fn invariant_7_a_hang_or_panic_ends_its_own_attempt_alone() {
     for (index, trouble) in troubles().into_iter().enumerate() {
         let site = if trouble.is_guarded {
             Site::guarded().await
@@ -368,7 +373,7 @@ async fn invariant_7_what_hangs_or_panics_ends_its_own_attempt_and_holds_up_no_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_9_a_revocation_that_is_not_durable_is_not_acknowledged_and_comes_about() {
+async fn invariant_9_a_revocation_is_acknowledged_once_durable() {
     for fault in [StoreFault::Fail, StoreFault::Hang, StoreFault::Panic] {
         let site = Site::open().await;
         assert!(is_granted(&site.alice.sign_in(true).await));
@@ -400,7 +405,7 @@ async fn a_graceful_shutdown_takes_every_peer_off_and_keeps_the_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_does_not_wait_for_a_store_that_is_asked_about_leases_and_hangs() {
+async fn a_shutdown_does_not_wait_for_a_hanging_store() {
     let site = Site::open().await;
     assert!(is_granted(&site.alice.sign_in(true).await));
     site.store.fail_always(StoreCall::Session, StoreFault::Hang);
@@ -436,7 +441,7 @@ async fn a_shutdown_takes_the_interface_down_where_peers_do_not_leave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_belongs_to_nothing_else_is_given_to_the_store_until_it_takes_it() {
+async fn a_lone_record_is_retried_until_the_store_takes_it() {
     for fault in [StoreFault::Fail, StoreFault::Hang, StoreFault::Panic] {
         let site = Site::open().await;
         assert!(is_granted(&site.alice.sign_in(true).await));
@@ -454,7 +459,7 @@ async fn a_record_that_belongs_to_nothing_else_is_given_to_the_store_until_it_ta
     }
 }
 
-/// An interface that lets nobody leave, and panics when it is to go down.
+/// An interface that lets no one leave, and panics when it is to go down.
 struct Stubborn(Arc<FakeInterface>);
 
 #[async_trait]

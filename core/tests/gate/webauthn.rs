@@ -5,12 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{Answer, Challenge, Denied, DeniedReason};
-use mfagate::client::{Question, Response};
+use mfagate::client::{AuthChallenge, Prompt, PromptFailed, Response};
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
-use mfagate::gate::Scope;
+use mfagate::gate::{GateConfig, Scope};
 use mfagate::policy::Step;
 use mfagate::prove::webauthn;
-use mfagate::runtime::{GateConfig, Prompt};
 
 use crate::office::Office;
 
@@ -54,26 +53,26 @@ impl Browser {
 
 #[async_trait]
 impl Prompt for Browser {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied.extend(question.denied.clone());
         let answer = if let Challenge::RegisterWebAuthn { options } = &question.challenge {
-            webauthn::created(self.key.create(options).await.ok()?)
+            webauthn::created(self.key.create(options).await.map_err(PromptFailed::new)?)
         } else if let Challenge::WebAuthn { options } = &question.challenge {
             let assertion = match self.first.pop() {
                 Some(assertion) => assertion,
-                None => self.key.get(options).await.ok()?,
+                None => self.key.get(options).await.map_err(PromptFailed::new)?,
             };
             self.given.push(assertion.clone());
             webauthn::asserted(assertion)
         } else {
             panic!("{:?}", question.challenge)
         };
-        answer.map(Answer::into)
+        Ok(answer.map(Answer::into))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_passkey_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
+async fn a_passkey_enrols_signs_in_and_ends_with_its_removal() {
     let office = Office::open_configured(with_passkeys).await;
     let laptop = office.device("10.9.0.2/32").await;
     let client = laptop.client();
@@ -100,7 +99,7 @@ async fn a_passkey_enrols_signs_in_and_is_worth_nothing_once_it_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_once_or_altered_is_counted_as_wrong_and_the_next_admits() {
+async fn a_used_or_altered_answer_is_wrong_and_the_next_admits() {
     let office = Office::open_configured(with_passkeys).await;
     let laptop = office.device("10.9.0.2/32").await;
     let mut browser = Browser::with(SoftwareKey::at(ORIGIN));

@@ -2,6 +2,8 @@
 //! in-process WireGuard, over loopback, to an echo at the interface's own address.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +22,13 @@ pub(crate) struct Harness<B> {
     pub(crate) backend: B,
     pub(crate) endpoint: SocketAddr,
     pub(crate) renews_in_place: bool,
+    pub(crate) ends_leases: bool,
+    /// Another way to the same interface.
+    pub(crate) by_hand: Option<Box<dyn InterfaceBackend>>,
+    /// Has what is read of peers' traffic make no sense.
+    pub(crate) garbles: Option<Arc<AtomicBool>>,
+    /// Takes the interface away.
+    pub(crate) take_away: Box<dyn Fn() + Send + Sync>,
 }
 
 impl<B: InterfaceBackend> Harness<B> {
@@ -38,6 +47,10 @@ impl<B: InterfaceBackend> Harness<B> {
             backend,
             endpoint,
             renews_in_place: true,
+            ends_leases: false,
+            by_hand: None,
+            garbles: None,
+            take_away: Box::new(|| {}),
         }
     }
 }
@@ -65,8 +78,30 @@ impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
         self.renews_in_place
     }
 
+    fn ends_leases(&self) -> bool {
+        self.ends_leases
+    }
+
     fn backend(&self) -> &dyn InterfaceBackend {
         &self.backend
+    }
+
+    async fn put_by_hand(&self, peer: &PeerConfig) -> bool {
+        let Some(by_hand) = &self.by_hand else {
+            return false;
+        };
+        by_hand.install(vec![peer.clone()]).await.unwrap();
+        true
+    }
+
+    async fn garble(&self, is_garbled: bool) -> bool {
+        let garbles = self.garbles.as_ref();
+        garbles.inspect(|it| it.store(is_garbled, Ordering::SeqCst));
+        garbles.is_some()
+    }
+
+    async fn take_away(&self) {
+        (self.take_away)();
     }
 
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {

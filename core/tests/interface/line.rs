@@ -31,6 +31,17 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// A client of the gate that has this key and listens there.
     pub(crate) fn new(host: &'a Host, number: u8, gate: PublicKey, endpoint: SocketAddr) -> Self {
+        Self::wide(host, number, gate, endpoint, 1420)
+    }
+
+    /// One with another MTU inside.
+    pub(crate) fn wide(
+        host: &'a Host,
+        number: u8,
+        gate: PublicKey,
+        endpoint: SocketAddr,
+        mtu: u16,
+    ) -> Self {
         let (runtime, client) = within(host, move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -38,7 +49,7 @@ impl<'a> Line<'a> {
                 .build()
                 .unwrap();
             let address = format!("10.{number}.0.2/24").parse().unwrap();
-            let client = Userspace::builder(format!("line{number}"), key(number));
+            let client = Userspace::builder(format!("line{number}"), key(number)).mtu(mtu);
             let client = runtime.block_on(client.address(address).build()).unwrap();
             (runtime, client)
         });
@@ -60,20 +71,21 @@ impl<'a> Line<'a> {
         peer
     }
 
-    /// Begins anew with this preshared key, as a client does that was admitted.
+    /// Begins again with this preshared key, as a client does that was admitted.
     pub(crate) async fn begin(&self, psk: PresharedKey) {
-        let inside = format!("10.{}.0.0/24", self.number).parse().unwrap();
-        let gate = PeerConfig::new(self.gate, Some(psk), vec![inside]);
-        let gate = gate.with_endpoint(self.endpoint);
-        self.client.install(vec![gate]).await.unwrap();
+        self.client.install(vec![self.gate(psk)]).await.unwrap();
     }
 
     /// Has the client know a renewed preshared key, and go on.
     pub(crate) async fn renew(&self, psk: PresharedKey) {
+        self.client.renew(vec![self.gate(psk)]).await.unwrap();
+    }
+
+    /// What the client installs.
+    pub(crate) fn gate(&self, psk: PresharedKey) -> PeerConfig {
         let inside = format!("10.{}.0.0/24", self.number).parse().unwrap();
         let gate = PeerConfig::new(self.gate, Some(psk), vec![inside]);
-        let gate = gate.with_endpoint(self.endpoint);
-        self.client.renew(vec![gate]).await.unwrap();
+        gate.with_endpoint(self.endpoint)
     }
 
     /// A flow from the client to the gate, which must have its address.
@@ -140,7 +152,7 @@ pub(crate) fn psk(n: u8) -> PresharedKey {
     PresharedKey::from_bytes([n; 32])
 }
 
-const fn key(number: u8) -> PrivateKey {
+pub(crate) const fn key(number: u8) -> PrivateKey {
     PrivateKey::from_bytes([100 + number; 32]) // not the gate's own
 }
 

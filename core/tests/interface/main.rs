@@ -1,5 +1,6 @@
 //! Backends with real packets, each test in network namespaces of its own, which go with it.
-//! They need root, `/dev/net/tun`, `ip`, `wg`, `wireguard-go` and `ping`.
+//! They need root, `/dev/net/tun`, `ip`, `wg`, `wireguard-go`, `ping` and
+//! `ethtool`.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(
     clippy::disallowed_methods,
@@ -7,14 +8,20 @@
 )]
 
 mod bound;
+mod families;
+mod files;
 mod harness;
 mod in_process;
 mod line;
+mod names;
 mod network;
+mod offloads;
 mod other_makes;
 mod restart;
+mod routes;
 mod uapi;
 mod userspace;
+mod watch;
 
 #[path = "../support/flow.rs"]
 mod flow;

@@ -22,7 +22,7 @@ fn peer(n: u16) -> PeerConfig {
 }
 
 #[tokio::test]
-async fn a_start_reads_the_peers_once_installs_in_parts_and_touches_what_differs() {
+async fn a_start_changes_only_the_peers_that_differ() {
     let leased = Leased::new(GATE).await;
     for n in 0..1200 {
         leased.admit(&peer(n), HOUR).await;

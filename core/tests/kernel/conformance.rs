@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mfagate::interface::kernel::KernelInterface;
 use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::{NetStream, Netstack};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use mfagate::testing::interface::{
-    InterfaceClient, InterfaceHarness, InterfaceStream, conformance,
+    InterfaceClient, InterfaceHarness, InterfaceStream, conformance, conformance_of_loss,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::gate;
+use super::{gate, sh};
 
 const ECHO: &str = "10.9.0.1:7";
 
@@ -63,6 +64,18 @@ async fn it_keeps_it_behind_a_lease_guard() {
     harness.backend.close().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn one_that_is_deleted_says_that_it_is_gone() {
+    let gate = gate().await;
+    let harness = Harness {
+        key: gate.public_key(),
+        port: gate.listen_port(),
+        backend: gate,
+    };
+    conformance_of_loss(&harness).await;
+}
+
 pub(crate) async fn serve_echo() {
     let listener = TcpListener::bind(ECHO).await.unwrap();
     tokio::spawn(async move {
@@ -81,6 +94,16 @@ impl<B: InterfaceBackend> InterfaceHarness for Harness<B> {
 
     fn backend(&self) -> &dyn InterfaceBackend {
         &self.backend
+    }
+
+    async fn put_by_hand(&self, peer: &PeerConfig) -> bool {
+        let other = KernelInterface::adopt("wg0").await.unwrap();
+        other.install(vec![peer.clone()]).await.unwrap();
+        true
+    }
+
+    async fn take_away(&self) {
+        sh("ip link delete wg0");
     }
 
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {

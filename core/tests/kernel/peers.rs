@@ -1,11 +1,15 @@
 //! What the kernel holds after each call.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mfagate::gate::{Closed, Event};
 use mfagate::interface::kernel::KernelInterface;
 use mfagate::interface::{InterfaceBackend, InterfaceError, PeerConfig};
+use mfagate::key::PrivateKey;
 
-use super::{gate, key, peer, psk, sh};
+use super::leased::Leased;
+use super::{GATE, gate, key, peer, psk, sh};
 
 #[tokio::test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
@@ -164,6 +168,51 @@ async fn a_fence_takes_the_link_down_and_all_peers_off() {
     let late = gate.install(vec![peer(1, psk(1))]).await;
     assert!(matches!(late, Err(InterfaceError::Down)));
     gate.fence().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn a_peer_behind_a_zone_is_listed_and_removed() {
+    let gate = gate().await;
+    gate.install(vec![peer(1, psk(1)), peer(2, psk(1))])
+        .await
+        .unwrap();
+    sh(&format!(
+        "ip link add far0 type veth peer name far1; ip link set far0 up; \
+         wg set wg0 peer {} endpoint [fe80::1%far0]:9",
+        key(1)
+    ));
+    assert_eq!(gate.list().await.unwrap().len(), 2);
+    let seen = gate.activity(&[key(1)]).await.unwrap();
+    assert!(seen[0].endpoint.is_some());
+    gate.remove(&[key(1)]).await.unwrap();
+    gate.remove(&[key(2)]).await.unwrap();
+    assert_eq!(sh("wg show wg0 peers"), "");
+}
+
+#[tokio::test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn a_gate_removes_strangers_and_closes_without_its_interface() {
+    let leased = Leased::new(PrivateKey::from_bytes(GATE)).await;
+    leased
+        .admit(&peer(1, psk(1)), Duration::from_secs(3600))
+        .await;
+    let gate = leased.gate(Arc::new(gate().await)).await;
+    let mut events = gate.events();
+    let begun = Instant::now();
+    sh(&format!(
+        "wg set wg0 peer {} allowed-ips 10.9.0.99/32",
+        key(2)
+    ));
+    let said = Event::UnleasedPeer { peer: key(2) };
+    while events.next().await.unwrap() != said {}
+    println!("noticed after {:?}", begun.elapsed());
+    while sh("wg show wg0 peers").lines().count() != 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sh("ip link delete wg0");
+    assert_eq!(gate.closed().await, Closed::InterfaceGone);
+    gate.shutdown().await;
 }
 
 async fn timed<T>(what: &str, call: impl Future<Output = Result<T, InterfaceError>>) -> T {

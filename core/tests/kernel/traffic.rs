@@ -53,7 +53,7 @@ impl Site {
         Self
     }
 
-    /// Has the client begin anew, as one does that is admitted: it forgets the session that it had.
+    /// Has the client begin again, as one does that is admitted: it forgets the session that it had.
     fn greet(&self) {
         let set = sh("ip netns exec client wg showconf wgc >/tmp/wgc.conf
             ip netns exec client wg setconf wgc /tmp/wgc.conf");
@@ -169,7 +169,7 @@ async fn the_lease_guard_ends_a_lease_by_itself_and_on_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-async fn activity_tells_where_a_peer_is_and_that_the_kernel_has_seen_no_proof_of_it() {
+async fn activity_tells_a_peers_place_and_that_it_is_unproven() {
     let gate = gate().await;
     let site = Site::new(&gate);
     let epoch = Instant::now();

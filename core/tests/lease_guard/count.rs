@@ -6,7 +6,7 @@ use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::{Activity, InterfaceBackend};
 use mfagate::testing::fake_interface::FakeInterface;
 
-use crate::ground::{Flow, Ground, Path, Place};
+use crate::ground::{Flow, Ground, Namespace, Path};
 use crate::{HOUR, guard, key, peer};
 
 /// Eight bytes in UDP, there and back.
@@ -41,11 +41,11 @@ async fn what_passes_is_counted_to_its_peer_and_what_is_dropped_is_not() {
         assert_eq!(payload(&guard, peer).await, Some(0));
     }
     for (path, peer, echo) in [
-        ((Place::Peer, "10.77.0.5", "10.99.0.2"), 1, ECHO_V4),
-        ((Place::Peer, "10.88.0.200", "10.77.0.1"), 1, ECHO_V4),
-        ((Place::Gate, "fd77::1", "fd77::5"), 1, ECHO_V6),
+        ((Namespace::Peer, "10.77.0.5", "10.99.0.2"), 1, ECHO_V4),
+        ((Namespace::Peer, "10.88.0.200", "10.77.0.1"), 1, ECHO_V4),
+        ((Namespace::Gate, "fd77::1", "fd77::5"), 1, ECHO_V6),
         (
-            (Place::Inside, "fd99::2", "fd88::ffff:ffff:ffff:ffff"),
+            (Namespace::Inside, "fd99::2", "fd88::ffff:ffff:ffff:ffff"),
             2,
             ECHO_V6,
         ),
@@ -56,14 +56,14 @@ async fn what_passes_is_counted_to_its_peer_and_what_is_dropped_is_not() {
         assert_eq!(payload(&guard, 3 - peer).await, other, "{path:?}");
     }
 
-    // As an address that nobody has.
+    // As an address that no one has.
     let before = payload(&guard, 1).await;
     guard.remove(&[key(2)]).await.unwrap();
-    let dropped = (Place::Peer, "fd88::200", "fd77::1");
+    let dropped = (Namespace::Peer, "fd88::200", "fd77::1");
     assert!(!Flow::begin(&ground, dropped).echo(2));
     assert_eq!(payload(&guard, 1).await, before);
 
-    // A lease that is given anew counts from zero.
+    // A lease that is given again counts from zero.
     both.truncate(1);
     guard.renew(both).await.unwrap();
     assert_eq!(payload(&guard, 1).await, Some(0));

@@ -20,25 +20,25 @@ pub(crate) const WG: &str = "wg0";
 /// Where every echo server listens.
 const PORT: u16 = 7;
 /// Where they listen: on each address by itself, so that each answers as itself.
-const SERVERS: [(Place, &str); 18] = [
-    (Place::Gate, "10.77.0.1"),
-    (Place::Gate, "fd77::1"),
-    (Place::Inside, "10.99.0.2"),
-    (Place::Inside, "fd99::2"),
-    (Place::Peer, "10.77.0.5"),
-    (Place::Peer, "10.88.0.4"),
-    (Place::Peer, "10.88.0.5"),
-    (Place::Peer, "10.88.0.6"),
-    (Place::Peer, "10.88.0.7"),
-    (Place::Peer, "10.88.0.77"),
-    (Place::Peer, "10.88.0.255"),
-    (Place::Peer, "fd77::5"),
-    (Place::Peer, "fd88::4"),
-    (Place::Peer, "fd88::5"),
-    (Place::Peer, "fd88::6"),
-    (Place::Peer, "fd88::7"),
-    (Place::Peer, "fd88::77"),
-    (Place::Peer, "fd88::ffff:ffff:ffff:ffff"),
+const SERVERS: [(Namespace, &str); 18] = [
+    (Namespace::Gate, "10.77.0.1"),
+    (Namespace::Gate, "fd77::1"),
+    (Namespace::Inside, "10.99.0.2"),
+    (Namespace::Inside, "fd99::2"),
+    (Namespace::Peer, "10.77.0.5"),
+    (Namespace::Peer, "10.88.0.4"),
+    (Namespace::Peer, "10.88.0.5"),
+    (Namespace::Peer, "10.88.0.6"),
+    (Namespace::Peer, "10.88.0.7"),
+    (Namespace::Peer, "10.88.0.77"),
+    (Namespace::Peer, "10.88.0.255"),
+    (Namespace::Peer, "fd77::5"),
+    (Namespace::Peer, "fd88::4"),
+    (Namespace::Peer, "fd88::5"),
+    (Namespace::Peer, "fd88::6"),
+    (Namespace::Peer, "fd88::7"),
+    (Namespace::Peer, "fd88::77"),
+    (Namespace::Peer, "fd88::ffff:ffff:ffff:ffff"),
 ];
 /// How long an echo may take on a slow machine, and no longer where none is expected.
 const ECHO: Duration = Duration::from_millis(250);
@@ -58,24 +58,24 @@ impl Ground {
             name: format!("mfg{}-{n}", std::process::id()),
             servers: Vec::new(),
         };
-        for place in [Place::Peer, Place::Gate, Place::Inside] {
+        for place in [Namespace::Peer, Namespace::Gate, Namespace::Inside] {
             let space = ground.space(place);
             ip(&["netns", "add", &space]);
             ip(&["-n", &space, "link", "set", "lo", "up"]);
         }
-        ground.link((Place::Peer, "eth0"), (Place::Gate, WG));
-        ground.link((Place::Inside, "eth0"), (Place::Gate, "lan0"));
-        ground.address(Place::Peer, "eth0", &["10.77.0.5/16", "fd77::5/64"]);
+        ground.link((Namespace::Peer, "eth0"), (Namespace::Gate, WG));
+        ground.link((Namespace::Inside, "eth0"), (Namespace::Gate, "lan0"));
+        ground.address(Namespace::Peer, "eth0", &["10.77.0.5/16", "fd77::5/64"]);
         // Any address of the networks behind the peer answers.
-        ground.ip(Place::Peer, "route add local 10.88.0.0/24 dev lo");
-        ground.ip(Place::Peer, "route add local fd88::/64 dev lo");
-        ground.address(Place::Gate, WG, &["10.77.0.1/16", "fd77::1/64"]);
-        ground.address(Place::Gate, "lan0", &["10.99.0.1/24", "fd99::1/64"]);
-        ground.address(Place::Inside, "eth0", &["10.99.0.2/24", "fd99::2/64"]);
-        for (place, device) in [(Place::Peer, "eth0"), (Place::Inside, "eth0")] {
+        ground.ip(Namespace::Peer, "route add local 10.88.0.0/24 dev lo");
+        ground.ip(Namespace::Peer, "route add local fd88::/64 dev lo");
+        ground.address(Namespace::Gate, WG, &["10.77.0.1/16", "fd77::1/64"]);
+        ground.address(Namespace::Gate, "lan0", &["10.99.0.1/24", "fd99::1/64"]);
+        ground.address(Namespace::Inside, "eth0", &["10.99.0.2/24", "fd99::2/64"]);
+        for (place, device) in [(Namespace::Peer, "eth0"), (Namespace::Inside, "eth0")] {
             let (v4, v6) = match place {
-                Place::Peer => ("10.77.0.1", "fd77::1"),
-                Place::Gate | Place::Inside => ("10.99.0.1", "fd99::1"),
+                Namespace::Peer => ("10.77.0.1", "fd77::1"),
+                Namespace::Gate | Namespace::Inside => ("10.99.0.1", "fd99::1"),
             };
             ground.ip(place, &format!("route add default via {v4} dev {device}"));
             ground.ip(
@@ -83,12 +83,12 @@ impl Ground {
                 &format!("-6 route add default via {v6} dev {device}"),
             );
         }
-        ground.ip(Place::Gate, "route add 10.88.0.0/24 via 10.77.0.5");
-        ground.ip(Place::Gate, "-6 route add fd88::/64 via fd77::5");
+        ground.ip(Namespace::Gate, "route add 10.88.0.0/24 via 10.77.0.5");
+        ground.ip(Namespace::Gate, "-6 route add fd88::/64 via fd77::5");
         for (place, setting) in [
-            (Place::Gate, "net.ipv4.ip_forward=1"),
-            (Place::Gate, "net.ipv6.conf.all.forwarding=1"),
-            (Place::Peer, "net.ipv6.ip_nonlocal_bind=1"),
+            (Namespace::Gate, "net.ipv4.ip_forward=1"),
+            (Namespace::Gate, "net.ipv6.conf.all.forwarding=1"),
+            (Namespace::Peer, "net.ipv6.ip_nonlocal_bind=1"),
         ] {
             let space = ground.space(place);
             run(Command::new("ip").args(["netns", "exec", &space, "sysctl", "-qw", setting]));
@@ -101,17 +101,21 @@ impl Ground {
     }
 
     /// The name of a namespace.
-    pub(crate) fn space(&self, place: Place) -> String {
+    pub(crate) fn space(&self, place: Namespace) -> String {
         let place = match place {
-            Place::Peer => "peer",
-            Place::Gate => "gate",
-            Place::Inside => "in",
+            Namespace::Peer => "peer",
+            Namespace::Gate => "gate",
+            Namespace::Inside => "in",
         };
         format!("{}-{place}", self.name)
     }
 
     /// Runs a closure on a thread of its own inside a namespace.
-    pub(crate) fn within<T: Send>(&self, place: Place, closure: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn within<T: Send>(
+        &self,
+        place: Namespace,
+        closure: impl FnOnce() -> T + Send,
+    ) -> T {
         let path = format!("/run/netns/{}", self.space(place));
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -134,7 +138,7 @@ impl Ground {
 
     /// What `nft` says inside of the gate.
     pub(crate) fn nft(&self, arguments: &str) -> String {
-        let space = self.space(Place::Gate);
+        let space = self.space(Namespace::Gate);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &space, "nft"]);
         let output = run(command.args(arguments.split(' ')));
@@ -142,14 +146,14 @@ impl Ground {
     }
 
     /// A UDP socket inside a namespace.
-    fn socket(&self, place: Place, address: &str, port: u16) -> UdpSocket {
+    fn socket(&self, place: Namespace, address: &str, port: u16) -> UdpSocket {
         let address: IpAddr = address.parse().expect("an address");
         let bound = self.within(place, || UdpSocket::bind(SocketAddr::new(address, port)));
         bound.unwrap_or_else(|error| panic!("{place:?} {address}: {error}"))
     }
 
     /// Joins two namespaces. Both ends have one hardware address and ask for none.
-    fn link(&self, (here, device): (Place, &str), (there, peer): (Place, &str)) {
+    fn link(&self, (here, device): (Namespace, &str), (there, peer): (Namespace, &str)) {
         let (here, there) = (self.space(here), self.space(there));
         ip(&[
             "link", "add", device, "netns", &here, "type", "veth", "peer", "name", peer, "netns",
@@ -161,14 +165,14 @@ impl Ground {
         }
     }
 
-    fn address(&self, place: Place, device: &str, addresses: &[&str]) {
+    fn address(&self, place: Namespace, device: &str, addresses: &[&str]) {
         for address in addresses {
             let nodad = if address.contains(':') { " nodad" } else { "" };
             self.ip(place, &format!("addr add {address} dev {device}{nodad}"));
         }
     }
 
-    fn ip(&self, place: Place, arguments: &str) {
+    fn ip(&self, place: Namespace, arguments: &str) {
         let space = self.space(place);
         let arguments: Vec<_> = arguments.split(' ').collect();
         ip(&[&["-n", &space][..], &arguments[..]].concat());
@@ -181,7 +185,7 @@ impl Drop for Ground {
             server.stop.store(true, Ordering::Relaxed);
         }
         self.servers.clear();
-        for place in [Place::Peer, Place::Gate, Place::Inside] {
+        for place in [Namespace::Peer, Namespace::Gate, Namespace::Inside] {
             let space = self.space(place);
             let _gone = Command::new("ip").args(["netns", "del", &space]).output();
         }
@@ -190,14 +194,14 @@ impl Drop for Ground {
 
 /// One of the namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Namespace {
     Peer,
     Gate,
     Inside,
 }
 
 /// From where, with which address, to which address.
-pub(crate) type Path = (Place, &'static str, &'static str);
+pub(crate) type Path = (Namespace, &'static str, &'static str);
 
 /// Datagrams that go out and come back.
 pub(crate) struct Flow {

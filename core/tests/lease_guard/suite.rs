@@ -15,7 +15,7 @@ use mfagate::testing::interface::{
 };
 use mfagate::time::Timestamp;
 
-use crate::ground::{Flow, Ground, Place};
+use crate::ground::{Flow, Ground, Namespace};
 use crate::{HOUR, guard};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +47,7 @@ impl InterfaceHarness for Harness {
 
     async fn client(&self, key: PrivateKey, psk: Option<PresharedKey>, slot: u8) -> Client {
         let from: &str = address(slot).leak();
-        let path = (Place::Peer, from, "10.99.0.2");
+        let path = (Namespace::Peer, from, "10.99.0.2");
         Client {
             key: key.public_key(),
             psk,

@@ -123,12 +123,12 @@ async fn alice(keycloak: &Keycloak) -> (Attempt, Browser) {
     assert!(proof.assurance.user_verified, "by the method `mfa`");
     let again = attempt.verify(&answer).await;
     assert!(matches!(again, Err(VerifyError::Wrong)), "{again:?}");
-    attempt.secret = proof.update.expect("the subject is pinned");
+    attempt.secret = proof.replace_secret.expect("the subject is pinned");
     (attempt, browser)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_device() {
+async fn a_login_admits_in_a_browser_and_on_another_device() {
     let keycloak = Keycloak::start().await;
     let (mut attempt, mut browser) = alice(&keycloak).await;
 
@@ -146,7 +146,7 @@ async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_d
     assert!(proof.assurance.user_verified, "by the method `mfa`");
 
     let mut stranger = Attempt::of(
-        &Identity::subject(&keycloak.issuer, "somebody else"),
+        &Identity::subject(&keycloak.issuer, "someone else"),
         at(&keycloak.issuer, "mfagate"),
     );
     let login = stranger.begin().await;
@@ -154,7 +154,7 @@ async fn a_login_with_a_password_and_a_code_admits_in_a_browser_and_on_another_d
     let verdict = stranger.verify(&login.returned(&back).unwrap()).await;
     assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
 
-    // A provider that is trusted for nothing has verified nobody, whatever it says.
+    // A provider that is trusted for nothing has verified no one, whatever it says.
     attempt.verifier = OidcVerifier::new([at(&keycloak.issuer, "mfagate")]).unwrap();
     let login = attempt.begin().await;
     let back = browser.open(login.url()).await.back();

@@ -15,19 +15,20 @@ mod process;
 use std::time::Duration;
 
 use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Challenge, Hidden, Redirect};
+use mfagate::channel::message::{Answer, Challenge, Redirect, SecretString};
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
-use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Scene, Verdict, VerifyError};
+use mfagate::factor::{
+    AttemptContext, Context, IssuedChallenge, MfaVerifier, Proof, Verdict, VerifyError,
+};
 use mfagate::id::{AttemptId, FactorId, LocationId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::policy::Failures;
 use mfagate::prove::oidc::Login;
-use mfagate::runtime::SystemClock;
-use mfagate::seal::{Sealed, Secret};
+use mfagate::seal::{Sealed, SecretBytes};
 use mfagate::store::{FactorRecord, FactorState};
-use mfagate::time::{Clock, Timestamp};
+use mfagate::time::{Clock, SystemClock, Timestamp};
 
-/// Where browsers come back to; nobody listens there, the tests' browser stops before it.
+/// Where browsers come back to; no one listens there, the tests' browser stops before it.
 const BACK: &str = "http://127.0.0.1:49152/callback";
 
 fn at(issuer: &str, client: &str) -> OidcProvider {
@@ -44,15 +45,15 @@ fn now() -> Timestamp {
     SystemClock::new().now().timestamp
 }
 
-/// A factor of somebody's in an attempt.
+/// A factor of someone's in an attempt.
 struct Attempt {
     verifier: OidcVerifier,
     location: LocationId,
     user: UserId,
     id: AttemptId,
     factor: FactorRecord,
-    secret: Secret,
-    state: Option<Secret>,
+    secret: SecretBytes,
+    state: Option<SecretBytes>,
     began: Timestamp,
 }
 
@@ -68,11 +69,11 @@ impl Attempt {
                 id: FactorId::generate().unwrap(),
                 user,
                 kind: FactorKind::OIDC,
-                label: "work".to_owned(),
+                label: "work".parse().unwrap(),
                 credential: Some(identity.credential()),
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
             },
             secret: identity.to_secret(),
@@ -81,23 +82,23 @@ impl Attempt {
         }
     }
 
-    fn scene(&self) -> Scene<'_> {
-        Scene {
+    fn attempt(&self) -> AttemptContext<'_> {
+        AttemptContext {
             location: &self.location,
             location_key: const { &PublicKey::from_bytes([4; 32]) },
             peer: const { &PublicKey::from_bytes([1; 32]) },
             user: &self.user,
-            attempt: &self.id,
+            id: &self.id,
             now: now(),
             expires: self.began + Duration::from_secs(600),
         }
     }
 
     fn context(&self) -> Context<'_> {
-        Context::new(self.scene(), &self.factor, &self.secret).remembering(self.state.as_ref())
+        Context::new(self.attempt(), &self.factor, &self.secret).remembering(self.state.as_ref())
     }
 
-    fn remember(&mut self, asked: Asked) -> Challenge {
+    fn remember(&mut self, asked: IssuedChallenge) -> Challenge {
         self.state = asked.state;
         asked.challenge
     }
@@ -173,6 +174,6 @@ fn with_another_code(answer: &Answer) -> Answer {
         .finish();
     Answer::Redirected {
         redirect_uri: redirect_uri.clone(),
-        query: Hidden::new(query).unwrap(),
+        query: SecretString::new(query).unwrap(),
     }
 }

@@ -5,7 +5,7 @@ use std::process::{ChildStdout, Command, Stdio};
 
 use mfagate::factor::VerifyError;
 use mfagate::factor::oidc::Identity;
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 
 use crate::browser::{Arrived, Browser};
 use crate::process::{self, Server};
@@ -91,7 +91,7 @@ async fn a_login_admits_once_and_only_its_own_user() {
 async fn a_verified_address_pins_the_subject_for_a_client_with_a_secret() {
     let node = Node::start();
     let identity = Identity::email(&node.issuer, "alice@example.com");
-    let secret = Secret::new(b"a secret with: odd + letters & more".to_vec());
+    let secret = SecretBytes::new(b"a secret with: odd + letters & more".to_vec());
     let provider = at(&node.issuer, "confidential")
         .client_secret(secret)
         .and_then(|provider| provider.scope("email"))
@@ -106,7 +106,7 @@ async fn a_verified_address_pins_the_subject_for_a_client_with_a_secret() {
         .await
         .unwrap();
     let pinned = Identity::subject(&node.issuer, "alice").to_secret();
-    assert_eq!(proof.update, Some(pinned));
+    assert_eq!(proof.replace_secret, Some(pinned));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn a_user_who_does_not_want_to_log_in_is_not_logged_in() {
     let verdict = attempt
         .verify(&mfagate::channel::message::Answer::Redirected {
             redirect_uri: redirect_uri.to_owned(),
-            query: mfagate::channel::message::Hidden::new(query.to_owned()).unwrap(),
+            query: mfagate::channel::message::SecretString::new(query.to_owned()).unwrap(),
         })
         .await;
     assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");

@@ -125,8 +125,8 @@ impl Receiver {
         read.windows(2).map(|two| (two[0], two[1])).collect()
     }
 
-    /// The longest time for which nothing arrived since then, less what a flow that nobody
-    /// disturbed had to wait at that moment too: the machine does other things besides.
+    /// The longest time for which nothing arrived since then, less what a flow that no one
+    /// disturbed had to wait at that moment too: the machine does other things as well.
     pub(crate) fn longest_stall(&self, since: u64, undisturbed: &Self) -> Duration {
         let others = undisturbed.gaps(since);
         let stalls = self.gaps(since).into_iter().map(|(begin, end)| {

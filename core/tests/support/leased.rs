@@ -8,16 +8,17 @@ use std::time::Duration;
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::factor::totp::TotpVerifier;
+use mfagate::gate::{Gate, GateConfig};
 use mfagate::id::{FactorId, LocationId, SessionId, UserId};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::PrivateKey;
 use mfagate::policy::{Failures, Throttle};
-use mfagate::runtime::{Gate, GateConfig, SystemClock};
-use mfagate::seal::{KeyRing, RingKey, Row, Sealed};
+use mfagate::seal::{AssociatedData, KeyRing, RingKey, Sealed};
 use mfagate::store::{
-    Consume, FactorRecord, FactorState, MemoryStore, NewSession, Opened, Peer, PeerStore, User,
+    AdminStore, FactorRecord, FactorState, FactorUse, MemoryStore, NewSession, OpenOutcome, Peer,
+    PeerStore, User,
 };
-use mfagate::time::{Clock, Timestamp};
+use mfagate::time::{Clock, SystemClock, Timestamp};
 
 /// The store of one location, and what opens it.
 pub(crate) struct Leased {
@@ -51,11 +52,11 @@ impl Leased {
             id: leased.factor,
             user: leased.user.clone(),
             kind: FactorKind::TOTP,
-            label: String::new(),
+            label: "a label".parse().unwrap(),
             credential: None,
             sealed: Sealed::from_bytes(vec![7; 80]),
             state: FactorState::Active,
-            last_step: None,
+            last_counter: None,
             failures: Failures::default(),
         };
         leased.store.add_factor(factor, event()).await.unwrap();
@@ -70,7 +71,7 @@ impl Leased {
             key: peer.key,
             user: self.user.clone(),
             allowed_ips: peer.allowed_ips.clone(),
-            label: String::new(),
+            label: "a label".parse().unwrap(),
             enabled: true,
         };
         self.store.put_peer(enrolled, event()).await.unwrap();
@@ -78,7 +79,10 @@ impl Leased {
             .store
             .open_session(self.session(peer, nth, lease))
             .await;
-        assert!(matches!(opened, Ok(Opened::Opened { .. })), "{opened:?}");
+        assert!(
+            matches!(opened, Ok(OpenOutcome::Opened { .. })),
+            "{opened:?}"
+        );
     }
 
     /// Starts a gate: when it is open, who was admitted is on the interface.
@@ -100,7 +104,7 @@ impl Leased {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&nth.to_be_bytes());
         let (id, not_after) = (SessionId::from_bytes(id), now + lease);
-        let row = Row::Session {
+        let row = AssociatedData::Session {
             id: &id,
             location: &self.location,
             peer: &peer.key,
@@ -129,10 +133,10 @@ impl Leased {
             not_after,
             renewable_until: not_after,
             assurance: vec![assurance],
-            consume: vec![Consume {
+            factor_uses: vec![FactorUse {
                 factor: self.factor,
-                step: Some(nth),
-                swap: None,
+                counter: Some(nth),
+                replace_secret: None,
                 credential: None,
             }],
             throttle: Throttle::default(),

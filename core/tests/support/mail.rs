@@ -30,7 +30,12 @@ impl MailServer {
         let at = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
         let at = at.expect("a port");
         let mut command = Command::new("aiosmtpd");
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/support");
+        // The tests of more than one package have this file in them.
+        let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let here = folders
+            .map(|folder| folder.join("core/tests/support"))
+            .find(|folder| folder.is_dir());
+        let here = here.expect("the folder of this file");
         command
             .env("PYTHONPATH", here)
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -75,14 +80,14 @@ impl MailServer {
 
     /// The next letter that it was sent.
     pub(crate) fn letter(&self) -> Letter {
-        let letters = self.letters.lock().expect("nobody panicked");
+        let letters = self.letters.lock().expect("no one panicked");
         let letter = letters.recv_timeout(Duration::from_secs(20));
         Letter(letter.expect("a letter"))
     }
 
     /// Whether it has been sent nothing more.
     pub(crate) fn is_empty(&self) -> bool {
-        let letters = self.letters.lock().expect("nobody panicked");
+        let letters = self.letters.lock().expect("no one panicked");
         letters.try_recv().is_err()
     }
 
@@ -172,7 +177,7 @@ pub(crate) fn silent_server() -> (SocketAddr, Receiver<()>) {
     (at, taken)
 }
 
-/// A server that says this to whoever connects, and to whatever they say.
+/// A server that says this to the person who connects, and to whatever they say.
 pub(crate) fn parrot(line: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = listener.local_addr().expect("its address");

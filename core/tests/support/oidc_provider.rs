@@ -1,5 +1,5 @@
 //! An OpenID provider of the tests' own, on a loopback port: honest, until a test tells it to lie.
-//! It shares no code with the verifier. Nobody logs in at it by hand: whoever opens its
+//! It shares no code with the verifier. No one logs in at it by hand: anyone who opens its
 //! authorisation endpoint is the user that it was told of last.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ struct Shared {
 /// How it behaves from now on. What is not set is as an honest provider does it.
 #[derive(Clone)]
 pub(crate) struct Acts {
-    /// The user, and what the provider says of them besides the protocol's own claims.
+    /// The user, and what the provider says of them in addition to the protocol's own claims.
     pub(crate) claims: Value,
     /// What is different about the next tokens; null leaves a claim out.
     pub(crate) lies: Value,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use hkdf::Hkdf;
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::channel::message::{Answer, Challenge};
-use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Verdict, VerifyError};
-use mfagate::seal::Secret;
+use mfagate::factor::{Context, IssuedChallenge, MfaVerifier, Proof, Verdict, VerifyError};
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 use sha2::Sha256;
 
@@ -17,7 +17,7 @@ use crate::{complaint, other_digit};
 
 const KIND: FactorKind = FactorKind::new("reader");
 
-/// What an answer depends on besides the key.
+/// What an answer depends on apart from the key.
 #[derive(Debug, Clone, Copy)]
 struct Binding {
     attempt: bool,
@@ -35,13 +35,13 @@ const WHOLE: Binding = Binding {
 fn answer(binding: Binding, key: &[u8], context: &Context<'_>) -> Answer {
     let mut info = Vec::new();
     if binding.attempt {
-        info.extend_from_slice(context.scene.attempt.as_bytes());
+        info.extend_from_slice(context.attempt.id.as_bytes());
     }
     if binding.peer {
-        info.extend_from_slice(context.scene.peer.as_bytes());
+        info.extend_from_slice(context.attempt.peer.as_bytes());
     }
     if binding.location {
-        info.extend_from_slice(context.scene.location.as_str().as_bytes());
+        info.extend_from_slice(context.attempt.location.as_str().as_bytes());
     }
     let mut bytes = [0; 8];
     Hkdf::<Sha256>::new(None, key)
@@ -67,7 +67,7 @@ impl MfaVerifier for Reader {
         KIND
     }
 
-    async fn challenge(&self, _: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, _: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         Ok(Challenge::Code { digits: 8 }.into())
     }
 
@@ -82,7 +82,7 @@ impl MfaVerifier for Reader {
         let assurance = Assurance {
             phishing_resistant: true,
             replay_resistant: true,
-            ..Assurance::least(KIND, context.scene.now)
+            ..Assurance::least(KIND, context.attempt.now)
         };
         Ok(Proof::new(context.factor.id, assurance).into())
     }
@@ -96,9 +96,9 @@ impl VerifierHarness for Readers {
         Arc::new(Reader(self.binding))
     }
 
-    async fn enrol(&self) -> ([u8; 32], Secret) {
+    async fn enrol(&self) -> ([u8; 32], SecretBytes) {
         let key = [self.enrolled.fetch_add(1, Ordering::Relaxed); 32];
-        (key, Secret::new(key.to_vec()))
+        (key, SecretBytes::new(key.to_vec()))
     }
 
     async fn answer(&self, key: &[u8; 32], context: &Context<'_>, _: &Challenge) -> Answer {

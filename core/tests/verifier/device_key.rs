@@ -9,7 +9,7 @@ use mfagate::channel::message::{Answer, Challenge, Protection};
 use mfagate::factor::device_key::{DeviceKey, DeviceKeyVerifier};
 use mfagate::factor::{Context, MfaVerifier};
 use mfagate::prove::device_key::{Signer, SoftwareSigner};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::signature::{Algorithm, Signature};
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
@@ -27,7 +27,7 @@ impl VerifierHarness for Laptops {
         format!("{:?}", DeviceKeyVerifier::new())
     }
 
-    async fn enrol(&self) -> (SoftwareSigner, Secret) {
+    async fn enrol(&self) -> (SoftwareSigner, SecretBytes) {
         let signer = SoftwareSigner::generate(self.0).expect("a key");
         let key = DeviceKey::new(signer.public_key().clone(), Protection::Software);
         (signer, key.to_secret())
@@ -47,7 +47,7 @@ impl VerifierHarness for Laptops {
         };
         // Whatever key is asked for: a prover would refuse to sign for another's.
         let message = context
-            .scene
+            .attempt
             .binding()
             .signed_message(Purpose::SignIn, nonce, *expires_at);
         let signature = signer.sign(&message).await.expect("a signature");

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use mfagate::channel::message::{Answer, Challenge, Code};
 use mfagate::factor::email_code::{CodeSender, EmailAddress, EmailCodeVerifier, Letter, SendError};
 use mfagate::factor::{Context, MfaVerifier};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
 use crate::other_digit;
@@ -22,7 +22,7 @@ struct Mailboxes(Mutex<BTreeMap<String, Code>>);
 impl CodeSender for Mailboxes {
     async fn send(&self, letter: &Letter<'_>) -> Result<(), SendError> {
         tokio::task::yield_now().await; // as a real one waits
-        let mut mailboxes = self.0.lock().expect("nobody panicked");
+        let mut mailboxes = self.0.lock().expect("no one panicked");
         mailboxes.insert(letter.to.expose().to_owned(), letter.code.clone());
         Ok(())
     }
@@ -60,7 +60,7 @@ impl VerifierHarness for Readers {
         format!("{:?}", self.verifier)
     }
 
-    async fn enrol(&self) -> (EmailAddress, Secret) {
+    async fn enrol(&self) -> (EmailAddress, SecretBytes) {
         let n = self.enrolled.fetch_add(1, Ordering::Relaxed);
         let address = format!("reader.{n}@example.com").parse();
         let address: EmailAddress = address.expect("an address");
@@ -69,7 +69,7 @@ impl VerifierHarness for Readers {
     }
 
     async fn answer(&self, address: &EmailAddress, _: &Context<'_>, _: &Challenge) -> Answer {
-        let mailboxes = self.mailboxes.0.lock().expect("nobody panicked");
+        let mailboxes = self.mailboxes.0.lock().expect("no one panicked");
         let code = mailboxes[address.expose()].clone();
         Answer::Code { code }
     }

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::channel::message::Answer;
 use mfagate::factor::totp::TotpVerifier;
-use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Verdict, VerifyError};
+use mfagate::factor::{Context, IssuedChallenge, MfaVerifier, Proof, Verdict, VerifyError};
 use mfagate::id::FactorId;
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use tokio::sync::Mutex;
 
 /// What a verifier may do wrong.
@@ -73,7 +73,7 @@ impl Verifier {
             Some(Fault::Panics) if code.expose_secret().len() > 6 => panic!("a faulty verifier"),
             Some(Fault::PanicsAtTheEndOfTime) => {
                 assert!(
-                    context.scene.now.as_millis() < u64::MAX,
+                    context.attempt.now.as_millis() < u64::MAX,
                     "a faulty verifier"
                 );
             }
@@ -114,17 +114,17 @@ impl Verifier {
         answer: &Answer,
         verdict: Result<Proof, VerifyError>,
     ) -> Result<Proof, VerifyError> {
-        let assurance = Assurance::least(FactorKind::TOTP, context.scene.now);
+        let assurance = Assurance::least(FactorKind::TOTP, context.attempt.now);
         let right = Proof::new(context.factor.id, assurance);
         match (self.fault, verdict) {
             (Some(Fault::AcceptsAnything), _) => Ok(right),
             (Some(Fault::AcceptsOldCodes), Err(VerifyError::Wrong)) => {
                 let mut then = *context;
-                then.scene.now = then.scene.now - Duration::from_secs(60);
+                then.attempt.now = then.attempt.now - Duration::from_secs(60);
                 totp(&then, answer).await
             }
             (Some(Fault::AcceptsOtherUsers), Err(VerifyError::Wrong)) => {
-                for secret in self.seen.lock().await.iter().cloned().map(Secret::new) {
+                for secret in self.seen.lock().await.iter().cloned().map(SecretBytes::new) {
                     let mut theirs = *context;
                     theirs.secret = &secret;
                     if let Ok(proof) = totp(&theirs, answer).await {
@@ -146,7 +146,7 @@ impl Verifier {
                 Err(VerifyError::Backend(error.into()))
             }
             (Some(Fault::AcceptsOnce), Ok(proof)) => {
-                let code = format!("{:?} {:?}", context.scene.attempt, proof.consume).into_bytes();
+                let code = format!("{:?} {:?}", context.attempt.id, proof.counter).into_bytes();
                 let mut seen = self.seen.lock().await;
                 if seen.contains(&code) {
                     return Err(VerifyError::Replayed);
@@ -161,8 +161,8 @@ impl Verifier {
 
     fn distort(&self, mut proof: Proof) -> Proof {
         match self.fault {
-            Some(Fault::TakesNoStep) => proof.consume = None,
-            Some(Fault::TakesAnotherStep) => proof.consume = Some(u64::MAX / 2),
+            Some(Fault::TakesNoStep) => proof.counter = None,
+            Some(Fault::TakesAnotherStep) => proof.counter = Some(u64::MAX / 2),
             Some(Fault::ProvesAnotherFactor) => proof.factor = FactorId::from_bytes([0; 16]),
             Some(Fault::ProvesAnotherKind) => proof.assurance.kind = FactorKind::new("other"),
             Some(Fault::ProvesTheFuture) => {
@@ -182,7 +182,7 @@ impl MfaVerifier for Verifier {
         FactorKind::TOTP
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         TotpVerifier::new().challenge(context).await
     }
 

@@ -28,7 +28,7 @@ use faults::{Fault, Verifier};
 use mfagate::channel::message::{Answer, Challenge, Code};
 use mfagate::factor::totp::{HashAlgorithm, TotpSecret, TotpVerifier};
 use mfagate::factor::{Context, MfaVerifier};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
 /// Phones with one-time passwords, before a verifier that may be at fault.
@@ -75,13 +75,13 @@ impl VerifierHarness for Phones {
     fn shown(&self) -> String {
         match self.verifier.fault {
             Some(Fault::ShowsItsSecretsInDebug) => {
-                format!("{:?}", self.verifier.seen.try_lock().expect("nobody else"))
+                format!("{:?}", self.verifier.seen.try_lock().expect("no one else"))
             }
             _ => format!("{:?}", TotpVerifier::new()),
         }
     }
 
-    async fn enrol(&self) -> (Phone, Secret) {
+    async fn enrol(&self) -> (Phone, SecretBytes) {
         let n = self.enrolled.fetch_add(1, Ordering::Relaxed);
         let raw: Vec<u8> = (0..20).map(|i| n.wrapping_mul(31) ^ (i * 7 + 1)).collect();
         let totp = TotpSecret::new(raw.clone(), HashAlgorithm::Sha1, 6, 30).expect("a secret");
@@ -90,7 +90,7 @@ impl VerifierHarness for Phones {
     }
 
     async fn answer(&self, phone: &Phone, context: &Context<'_>, _: &Challenge) -> Answer {
-        let code = phone.totp.code(context.scene.now).expect("a code");
+        let code = phone.totp.code(context.attempt.now).expect("a code");
         Answer::Code { code }
     }
 
@@ -169,7 +169,7 @@ async fn every_fault_is_found_and_named() {
             Fault::ProvesAnotherKind,
             "a proof is of the verifier's kind",
         ),
-        (Fault::ProvesTheFuture, "nobody authenticates in the future"),
+        (Fault::ProvesTheFuture, "no one authenticates in the future"),
         (Fault::ClaimsToResistPhishing, "not resistant to phishing"),
         (Fault::RefusesEverything, "can be answered"),
         (Fault::CallsWrongUnfit, "counted as a failure"),

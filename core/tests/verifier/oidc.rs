@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Hidden, Redirect};
+use mfagate::channel::message::{Answer, Challenge, Redirect, SecretString};
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
 use mfagate::factor::{Context, MfaVerifier};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
 #[path = "../support/oidc_provider.rs"]
@@ -66,7 +66,7 @@ impl VerifierHarness for Accounts {
         format!("{:?}", self.verifier)
     }
 
-    async fn enrol(&self) -> (String, Secret) {
+    async fn enrol(&self) -> (String, SecretBytes) {
         let subject = format!("subject-{}", self.made.fetch_add(1, Ordering::Relaxed));
         let issuer = self.provider.issuer();
         let identity = if self.are_workloads {
@@ -92,7 +92,7 @@ impl VerifierHarness for Accounts {
                 self.provider
                     .workload_token(&wanted.audience, Some(&wanted.nonce))
             };
-            let token = Hidden::new(token).expect("not too long");
+            let token = SecretString::new(token).expect("not too long");
             return Answer::IdToken { token };
         }
         let url = authorize.as_ref().expect("a browser is offered");
@@ -109,7 +109,7 @@ impl VerifierHarness for Accounts {
                 .step_by(41)
                 .map(|at| with_another(text, at))
                 .map(|text| Answer::IdToken {
-                    token: Hidden::new(text).expect("not too long"),
+                    token: SecretString::new(text).expect("not too long"),
                 })
                 .collect();
         }
@@ -151,7 +151,7 @@ impl VerifierHarness for Accounts {
 fn redirected(query: &str) -> Answer {
     Answer::Redirected {
         redirect_uri: BACK.to_owned(),
-        query: Hidden::new(query.to_owned()).expect("not too long"),
+        query: SecretString::new(query.to_owned()).expect("not too long"),
     }
 }
 

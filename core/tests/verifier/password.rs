@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge, SecretString};
 use mfagate::factor::password::PasswordVerifier;
 use mfagate::factor::{Context, MfaVerifier};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
 /// With little work for each of the many answers: what a hash costs changes no verdict.
@@ -30,7 +30,7 @@ impl VerifierHarness for Heads {
         format!("{:?}", verifier())
     }
 
-    async fn enrol(&self) -> (String, Secret) {
+    async fn enrol(&self) -> (String, SecretBytes) {
         let n = self.0.fetch_add(1, Ordering::Relaxed);
         let password = format!("correct horse battery staple {n}");
         let user = "alice".parse().expect("a name");
@@ -72,7 +72,7 @@ impl VerifierHarness for Heads {
 
 fn answer(password: &str) -> Answer {
     Answer::Password {
-        password: Hidden::new(password.to_owned()).expect("short"),
+        password: SecretString::new(password.to_owned()).expect("short"),
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge, SecretString};
 use mfagate::factor::recovery_codes::{RecoveryCodeVerifier, RecoveryCodes};
 use mfagate::factor::{Context, MfaVerifier};
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 
 struct Notes;
@@ -24,7 +24,7 @@ impl VerifierHarness for Notes {
         format!("{:?}", RecoveryCodeVerifier::new())
     }
 
-    async fn enrol(&self) -> (String, Secret) {
+    async fn enrol(&self) -> (String, SecretBytes) {
         let codes = RecoveryCodes::generate().expect("codes");
         let secret = codes.to_secret().await.expect("hashes");
         (codes.expose()[6].to_string(), secret)
@@ -69,7 +69,7 @@ impl VerifierHarness for Notes {
 
 fn answer(code: &str) -> Answer {
     Answer::RecoveryCode {
-        code: Hidden::new(code.to_owned()).expect("short"),
+        code: SecretString::new(code.to_owned()).expect("short"),
     }
 }
 

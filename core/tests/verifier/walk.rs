@@ -11,19 +11,19 @@ use async_trait::async_trait;
 use hkdf::Hkdf;
 use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::channel::message::{Answer, Challenge, Code, Denied, DeniedReason};
-use mfagate::client::{Question, Response};
+use mfagate::channel::{Transport, TransportError};
+use mfagate::client::{AuthChallenge, Client, Profile, Prompt, PromptFailed, Response};
 use mfagate::enrol::Registrar;
-use mfagate::factor::{Asked, Context, MfaVerifier, Proof, Verdict, VerifyError};
+use mfagate::factor::{Context, IssuedChallenge, MfaVerifier, Proof, Verdict, VerifyError};
+use mfagate::gate::{Gate, GateConfig};
 use mfagate::interface::netstack::Netstack;
 use mfagate::key::PrivateKey;
 use mfagate::policy::Step;
-use mfagate::runtime::{
-    Client, Gate, GateConfig, Profile, Prompt, SystemClock, Transport, TransportError,
-};
-use mfagate::seal::{KeyRing, RingKey, Secret};
-use mfagate::store::{MemoryStore, Peer, PeerStore};
+use mfagate::seal::{KeyRing, RingKey, SecretBytes};
+use mfagate::store::{AdminStore, MemoryStore, Peer};
 use mfagate::testing::fake_interface::FakeInterface;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
+use mfagate::time::SystemClock;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -54,7 +54,7 @@ impl MfaVerifier for SheetVerifier {
         SHEET
     }
 
-    async fn challenge(&self, _: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, _: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         Ok(Challenge::Code { digits: 10 }.into())
     }
 
@@ -66,22 +66,26 @@ impl MfaVerifier for SheetVerifier {
         let text = code.expose_secret();
         let number = text.get(..4).filter(|_| text.len() == 10);
         let number = number.and_then(|digits| digits.parse().ok());
-        // A secret that can't be read comes first: it is nobody's failure.
+        // A secret that can't be read comes first: it is no one's failure.
         let expected = line(key, number.unwrap_or(0))?;
         let number: u64 = number.ok_or(VerifyError::Unfit)?;
         let is_right = expected.expose_secret().as_bytes().ct_eq(text.as_bytes());
         if !bool::from(is_right) {
             return Err(VerifyError::Wrong);
         }
-        if context.factor.last_step.is_some_and(|last| number <= last) {
+        if context
+            .factor
+            .last_counter
+            .is_some_and(|last| number <= last)
+        {
             return Err(VerifyError::Replayed);
         }
         let assurance = Assurance {
             replay_resistant: true,
-            ..Assurance::least(SHEET, context.scene.now)
+            ..Assurance::least(SHEET, context.attempt.now)
         };
         let mut proof = Proof::new(context.factor.id, assurance);
-        proof.consume = Some(number);
+        proof.counter = Some(number);
         Ok(proof.into())
     }
 }
@@ -97,9 +101,9 @@ impl VerifierHarness for Sheets {
         Arc::new(SheetVerifier)
     }
 
-    async fn enrol(&self) -> ([u8; 32], Secret) {
+    async fn enrol(&self) -> ([u8; 32], SecretBytes) {
         let key = [self.0.fetch_add(1, Ordering::Relaxed); 32];
-        (key, Secret::new(key.to_vec()))
+        (key, SecretBytes::new(key.to_vec()))
     }
 
     async fn answer(&self, key: &[u8; 32], _: &Context<'_>, _: &Challenge) -> Answer {
@@ -134,9 +138,11 @@ impl VerifierHarness for Sheets {
         None
     }
 
-    fn unreadable(&self) -> Vec<Secret> {
+    fn unreadable(&self) -> Vec<SecretBytes> {
         // HKDF takes any key that is as long as a hash, or longer.
-        [vec![], vec![0], vec![0xff; 31]].map(Secret::new).into()
+        [vec![], vec![0], vec![0xff; 31]]
+            .map(SecretBytes::new)
+            .into()
     }
 }
 
@@ -162,7 +168,7 @@ impl Transport for Here {
     }
 }
 
-/// Somebody with a sheet, who reads these numbers from it and then gives up.
+/// Someone with a sheet, who reads these numbers from it and then gives up.
 struct Reader<'s> {
     key: &'s [u8],
     numbers: Vec<u64>,
@@ -171,22 +177,25 @@ struct Reader<'s> {
 
 #[async_trait]
 impl Prompt for Reader<'_> {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denied.extend(question.denied.clone());
-        let code = line(self.key, self.numbers.pop()?).ok()?;
-        Some(Answer::Code { code }.into())
+        let Some(number) = self.numbers.pop() else {
+            return Ok(None);
+        };
+        let code = line(self.key, number).map_err(PromptFailed::new)?;
+        Ok(Some(Answer::Code { code }.into()))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_walks_factor_admits_through_a_gate_once_for_each_code() {
     let ring = KeyRing::new("walk".parse().unwrap(), RingKey::generate().unwrap());
-    let store: Arc<dyn PeerStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn AdminStore> = Arc::new(MemoryStore::new());
     let mut config = GateConfig::new(
         "office".parse().unwrap(),
         PrivateKey::generate().unwrap(),
         ring.clone(),
-        Arc::clone(&store),
+        store.clone(),
         Arc::new(FakeInterface::new()),
     );
     // Step 6 of the walk.
@@ -204,15 +213,16 @@ async fn the_walks_factor_admits_through_a_gate_once_for_each_code() {
         key: private_key.public_key(),
         user: user.clone(),
         allowed_ips: addresses.clone(),
-        label: "laptop".to_owned(),
+        label: "laptop".parse().unwrap(),
         enabled: true,
     };
     registrar.put_peer(peer).await.unwrap();
     // Step 5 of the walk.
     let key = [5; 32];
-    let secret = Secret::new(key.to_vec());
+    let secret = SecretBytes::new(key.to_vec());
+    let label = "sheet in the safe".parse().unwrap();
     registrar
-        .add_factor(&user, SHEET, "sheet in the safe", &secret, None)
+        .add_factor(&user, SHEET, &label, &secret, None)
         .await
         .unwrap();
 

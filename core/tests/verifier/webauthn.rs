@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge, SecretString};
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
-use mfagate::factor::{Context, Enrolling, MfaVerifier, Registration, Scene};
+use mfagate::factor::{AttemptContext, Context, Enrolling, MfaVerifier, Registration};
 use mfagate::id::AttemptId;
 use mfagate::key::PublicKey;
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::testing::verifier::{VerifierHarness, conformance};
 use mfagate::time::Timestamp;
 
@@ -52,7 +52,7 @@ impl VerifierHarness for Keys {
         verifier
     }
 
-    async fn enrol(&self) -> (Key, Secret) {
+    async fn enrol(&self) -> (Key, SecretBytes) {
         let key = SoftwareKey::at(ORIGIN);
         let key = if self.are_counting {
             key.counting()
@@ -60,16 +60,16 @@ impl VerifierHarness for Keys {
             key
         };
         let (location, user) = ("here".parse(), "alice".parse());
-        let scene = Scene {
+        let attempt = AttemptContext {
             location: &location.expect("a name"),
             location_key: &PublicKey::from_bytes([1; 32]),
             peer: &PublicKey::from_bytes([2; 32]),
             user: &user.expect("a name"),
-            attempt: &AttemptId::from_bytes([3; 32]),
+            id: &AttemptId::from_bytes([3; 32]),
             now: Timestamp::from_millis(1),
             expires: Timestamp::from_millis(2),
         };
-        let enrolling = Enrolling::new(scene, &[]);
+        let enrolling = Enrolling::new(attempt, &[]);
         let asked = self
             .verifier
             .register(&enrolling)
@@ -80,7 +80,7 @@ impl VerifierHarness for Keys {
         };
         let created = key.create(options).await.expect("a credential");
         let id: serde_json::Value = serde_json::from_str(&created).expect("JSON");
-        let credential = Hidden::new(created).expect("not too long");
+        let credential = SecretString::new(created).expect("not too long");
         let answer = Answer::RegisterWebAuthn { credential };
         let enrolling = enrolling.remembering(asked.state.as_ref());
         let enrolled = self.verifier.enrol(&enrolling, &answer).await;
@@ -137,7 +137,7 @@ impl VerifierHarness for Keys {
 }
 
 fn answer(credential: String) -> Answer {
-    let credential = Hidden::new(credential).expect("not too long");
+    let credential = SecretString::new(credential).expect("not too long");
     Answer::WebAuthn { credential }
 }
 

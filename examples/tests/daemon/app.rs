@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use mfagate::factor::totp::{HashAlgorithm, TotpSecret};
-use mfagate::runtime::SystemClock;
-use mfagate::time::{Clock, Timestamp};
+use mfagate::time::{Clock, SystemClock, Timestamp};
 
 /// How long an app shows a code.
 pub(crate) const STEP: Duration = Duration::from_secs(30);

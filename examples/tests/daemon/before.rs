@@ -4,18 +4,18 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mfagate::runtime::Profile;
+use mfagate::client::Profile;
 
 use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network, run};
+use crate::report::enrol;
 use crate::site::Site;
-use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, exported};
 
 /// Any 32 bytes are a preshared key.
 const WRONG: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";
 
-/// Whoever has the device's private key, and what else they know.
+/// A thief of the device's private key, and what else they know.
 struct Thief<'a> {
     host: &'a Host,
     site: &'a Site,
@@ -92,7 +92,7 @@ impl Watch {
         words.next().unwrap().parse().unwrap()
     }
 
-    /// Whoever this thief is, nothing that they send comes out.
+    /// Nothing that this thief sends comes out.
     #[track_caller]
     fn sees_nothing_of(&self, thief: &Thief<'_>, psk: Option<&str>, when: &str) {
         let before = self.count("inside");
@@ -118,7 +118,7 @@ pub(crate) fn nothing_passes_without_the_session_s_key(host: &Host, site: &Site)
     watch.sees_no_answer_to(&thief, None, "before any session, without a key");
     watch.sees_no_answer_to(&thief, Some(WRONG), "before any session, with another key");
 
-    // In a session whoever has the private key is answered: the preshared key is in what follows.
+    // In a session, a holder of the private key is answered: the preshared key is in what follows.
     let first = exported(host, site, &code(&secret));
     watch.sees_nothing_of(
         &thief,
@@ -141,7 +141,7 @@ pub(crate) fn nothing_passes_without_the_session_s_key(host: &Host, site: &Site)
     let when = "in the next session, with the last one's key";
     watch.sees_nothing_of(&thief, Some(&last), when);
     let _tunnel = WgQuick::up(host, &second);
-    assert!(host.reaches(INSIDE, 20), "the owner is in all the same");
+    assert!(host.reaches(INSIDE, 20), "the owner is in nevertheless");
 }
 
 /// From another host, while packets flow; what the gate sends goes there until the owner sends
@@ -159,7 +159,7 @@ fn a_thief_elsewhere_gets_nothing_while_the_owner_is_in(host: &Host, site: &Site
     let said = flow.said();
     let replies = said.lines().filter(|line| line.contains("bytes from"));
     assert!(replies.count() >= 190, "the owner's packets: {said}");
-    assert!(host.reaches(INSIDE, 20), "the owner is in all the same");
+    assert!(host.reaches(INSIDE, 20), "the owner is in nevertheless");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn nothing_passes_a_tun_device_without_the_session_s_key() {
 }
 
 #[test]
-fn nothing_passes_another_program_s_interface_without_the_session_s_key() {
+fn nothing_passes_uapi_without_the_session_s_key() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
         let interface = ForeignInterface::up(&site);

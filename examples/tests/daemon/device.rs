@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mfagate::channel::message::{Answer, Code, Hello, Posture, Reply, Request};
-use mfagate::channel::{DecapsulationSecret, Initiator};
+use mfagate::channel::Transport;
+use mfagate::channel::engine::{DecapsulationSecret, Hello, Initiator, Reply, Request};
+use mfagate::channel::message::{Answer, Code, Posture};
 use mfagate::enrol::Registrar;
 use mfagate::factor::totp::TotpSecret;
 use mfagate::id::{LocationId, SessionId, UserId};
 use mfagate::interface::netstack::Netstack;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
-use mfagate::runtime::Transport;
 use mfagate::store::Peer;
 
 use crate::app::{STEP, TO_SPARE, a_step_ago, now};
@@ -23,7 +23,7 @@ pub(crate) struct Device {
     address: ipnet::IpNet,
     secret: TotpSecret,
     /// The last step that was used up, or may have been.
-    last_step: u64,
+    last_counter: u64,
 }
 
 impl Device {
@@ -39,11 +39,14 @@ impl Device {
             key: key.public_key(),
             user: user.clone(),
             allowed_ips: vec![address],
-            label: String::new(),
+            label: "a label".parse().unwrap(),
             enabled: true,
         };
         registrar.put_peer(peer).await.unwrap();
-        let app = registrar.begin_totp(&user, "app", "test").await.unwrap();
+        let app = registrar
+            .begin_totp(&user, &"app".parse().unwrap(), "test")
+            .await
+            .unwrap();
         let at = a_step_ago();
         let code = app.secret.code(at).unwrap();
         registrar
@@ -53,7 +56,7 @@ impl Device {
         Self {
             key,
             address,
-            last_step: app.secret.step(at),
+            last_counter: app.secret.step(at),
             secret: app.secret,
         }
     }
@@ -62,12 +65,12 @@ impl Device {
     pub(crate) fn code(&mut self) -> Option<Code> {
         let at = [now() + TO_SPARE - STEP, now(), now() + STEP]
             .into_iter()
-            .find(|at| self.secret.step(*at) > self.last_step)?;
-        self.last_step = self.secret.step(at);
+            .find(|at| self.secret.step(*at) > self.last_counter)?;
+        self.last_counter = self.secret.step(at);
         self.secret.code(at).ok()
     }
 
-    /// Signs in. `None` where that broke off, so that nobody knows what became of it.
+    /// Signs in. `None` where that broke off, so that its outcome is not known.
     pub(crate) async fn sign_in(
         &self,
         gate: &PublicKey,

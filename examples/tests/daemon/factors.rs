@@ -7,10 +7,10 @@ use std::time::Duration;
 use mfagate::factor::totp::TotpSecret;
 
 use crate::app::{code, code_before, scanned};
-use crate::desk::{Desk, connect_with};
+use crate::json_client::{JsonClient, connect_with};
 use crate::mail::{MailServer, Security};
-use crate::site::{PAGE, Running, Site, fetch};
-use crate::story::enrol;
+use crate::report::enrol;
+use crate::site::{CONNECT, PAGE, Running, Site, fetch};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -43,7 +43,7 @@ pub(crate) fn set_password(site: &Site) {
 
 /// Begins to enrol a factor from the client.
 pub(crate) fn enrolling(site: &Site, kind: &str, token: &str, more: &[&str]) -> Running {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_connect"));
+    let mut command = Command::new(CONNECT);
     command.current_dir(site.path());
     let enrol = ["enrol", "profile.toml", "--kind", kind, "--token", token];
     Running::start(command.args(enrol).args(more))
@@ -68,7 +68,7 @@ pub(crate) fn factor(site: &Site, kind: &str) -> String {
 const AAL2: &str = "[{ any_of = [\"password\"] }, { any_of = [\"device-key\"] }]";
 
 #[test]
-fn a_password_and_a_device_key_are_enough_for_aal2_and_a_wrong_one_is_asked_for_again() {
+fn a_password_and_a_device_key_are_enough_for_aal2() {
     let site = site(AAL2);
     site.configure(|text| text.replace("# inactivity = \"1h\"", "inactivity = \"1h\""));
     site.admin(&["policy", "check", "--level", "aal2"]);
@@ -98,7 +98,7 @@ fn a_password_and_a_device_key_are_enough_for_aal2_and_a_wrong_one_is_asked_for_
 }
 
 #[test]
-fn a_token_that_was_used_or_is_over_or_is_for_something_else_enrols_nothing() {
+fn a_token_that_is_used_over_or_of_another_kind_enrols_nothing() {
     let site = site(AAL2);
     let _gate = site.run();
     let once = token(&site, "password");
@@ -154,7 +154,7 @@ fn each_recovery_code_gets_in_once() {
 }
 
 #[test]
-fn a_code_by_e_mail_gets_in_once_its_address_is_proven_or_vouched_for() {
+fn a_code_by_e_mail_gets_in_once_its_address_is_proven() {
     let mail = MailServer::start(Security::StartTls);
     let certificate = std::fs::read_to_string(mail.certificate()).unwrap();
     let site = site("[{ any_of = [\"email-code\"] }]");
@@ -237,7 +237,7 @@ fn a_key_in_a_token_is_made_and_signs() {
 
     let once = self::token(&site, "device-key");
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_connect"));
+        let mut command = Command::new(CONNECT);
         command
             .current_dir(path)
             .env("SOFTHSM2_CONF", &configuration);
@@ -258,7 +258,7 @@ fn a_key_in_a_token_is_made_and_signs() {
 }
 
 #[test]
-fn where_no_security_key_is_plugged_in_another_factor_does_in_the_same_attempt() {
+fn without_a_security_key_another_factor_does_in_the_attempt() {
     let site = site("[{ any_of = [\"webauthn\", \"totp\"] }]");
     site.configure(|text| text + "[factors.webauthn]\nrp_id = \"gate.example.com\"\n");
     let secret = enrol_app(&site);
@@ -276,7 +276,7 @@ fn where_no_security_key_is_plugged_in_another_factor_does_in_the_same_attempt()
 /// An app for a user who is there already.
 fn enrol_app(site: &Site) -> TotpSecret {
     let add = ["factor", "add-totp", "--user", "alice", "--json"];
-    let mut adding = Desk::start(&mut site.server(&add));
+    let mut adding = JsonClient::start(&mut site.server(&add));
     let confirm = adding.heard("confirm");
     let secret = scanned(confirm["uri"].as_str().unwrap());
     adding.running.enter("000");
@@ -333,7 +333,7 @@ fn an_administrator_renames_suspends_resumes_resets_and_removes() {
 }
 
 #[test]
-fn a_lost_device_s_key_goes_when_the_new_one_comes_and_its_session_with_it() {
+fn a_replaced_device_key_goes_and_its_session_with_it() {
     let site = site("[{ any_of = [\"device-key\"] }]");
     let _gate = site.run();
     let enrol = |token: &str, key: &str| {

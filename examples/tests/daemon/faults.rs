@@ -1,4 +1,4 @@
-//! What breaks while somebody is inside: access ends all the same, and on time.
+//! What breaks while a peer is inside: access still ends, and on time.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +9,13 @@ use mfagate::time::Timestamp;
 
 use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network, run};
+use crate::report::enrol;
 use crate::site::Site;
-use crate::story::enrol;
-use crate::system::{ForeignInterface, INSIDE, Pings, WgQuick, export, lasts, run_on_a_tun_device};
+use crate::system::{
+    ForeignInterface, INSIDE, LATE, Pings, WgQuick, export, lasts, run_on_a_tun_device,
+};
 
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(14);
 
 /// A client with a lease that is about to end, and the latest time for that.
 fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> (WgQuick<'a>, Timestamp) {
@@ -22,7 +24,7 @@ fn admitted<'a>(host: &'a Host, site: &Site, code: &str) -> (WgQuick<'a>, Timest
     connect.wait_for("is good for");
     let latest_end = now() + LEASE;
     let tunnel = WgQuick::up(host, &file);
-    assert!(host.reaches(INSIDE, 5));
+    assert!(host.reaches(INSIDE, 8));
     (tunnel, latest_end)
 }
 
@@ -92,8 +94,8 @@ fn a_lease_ends_on_time_while_the_store_does_not_answer() {
         let _daemon = run_on_a_tun_device(&site);
         let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret));
         let writer = Writer::hold(&site.path().join("state/gate.db"));
-        let last = Pings::start(&host, 50, 13).last();
-        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        let last = Pings::past(&host, latest_end).last();
+        assert!(last < latest_end + LATE, "cut too late");
         drop(writer);
         ends_in_the_store(&site);
     });
@@ -109,8 +111,8 @@ fn a_lease_ends_on_time_while_the_disk_is_full() {
         let daemon = run_on_a_tun_device(&site);
         let (_tunnel, latest_end) = admitted(&host, &site, &code(&secret));
         disk.fill();
-        let last = Pings::start(&host, 50, 13).last();
-        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        let last = Pings::past(&host, latest_end).last();
+        assert!(last < latest_end + LATE, "cut too late");
         std::fs::remove_file(disk.0.join("filler")).unwrap();
         ends_in_the_store(&site);
         daemon.kill();
@@ -152,7 +154,7 @@ fn a_program_that_hangs_does_not_keep_the_interface_up() {
 
 /// Sits in front of a program's configuration socket, in a process of its own, and refuses changes
 /// once it is told to.
-struct Obstinate {
+pub(crate) struct RefusingProxy {
     proxy: Child,
     refuses: PathBuf,
     socket: PathBuf,
@@ -191,9 +193,9 @@ while True:
     threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
 ";
 
-impl Obstinate {
+impl RefusingProxy {
     /// The program goes on with its socket under another name; under the old one is this.
-    fn before(interface: &ForeignInterface, site: &Site) -> Self {
+    pub(crate) fn before(interface: &ForeignInterface, site: &Site) -> Self {
         let folder = Path::new("/var/run/wireguard");
         let (socket, real) = (
             folder.join(format!("{}.sock", interface.name)),
@@ -214,12 +216,12 @@ impl Obstinate {
         }
     }
 
-    fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         std::fs::write(&self.refuses, "").unwrap();
     }
 }
 
-impl Drop for Obstinate {
+impl Drop for RefusingProxy {
     fn drop(&mut self) {
         _ = self.proxy.kill(); // it ends by nothing else
         _ = self.proxy.wait();
@@ -231,7 +233,7 @@ impl Drop for Obstinate {
 
 /// Closed is better than available: what can't be removed is taken down, and said.
 #[test]
-fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
+fn an_interface_that_refuses_removals_is_taken_down_in_time() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
         site.configure(|text| {
@@ -240,7 +242,7 @@ fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
         let secret = enrol(&site);
         let interface = ForeignInterface::up(&site);
         interface.serve(&site, false);
-        let obstinate = Obstinate::before(&interface, &site);
+        let obstinate = RefusingProxy::before(&interface, &site);
         let log = site.path().join("log");
         let mut daemon = site.server(&["run"]);
         daemon.stderr(std::fs::File::create(&log).unwrap());
@@ -264,5 +266,6 @@ fn an_interface_that_refuses_removals_is_taken_down_in_time_and_loudly() {
         assert!(!host.reaches(INSIDE, 2));
         let said = std::fs::read_to_string(&log).unwrap();
         assert!(said.contains("ERROR"), "{said}");
+        assert_eq!(daemon.status(), Some(1), "a supervisor starts it again");
     });
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network};
+use crate::report::enrol;
 use crate::site::Site;
-use crate::story::enrol;
 use crate::system::{ForeignInterface, INSIDE, Pings, admitted};
 
 const LIMIT: Duration = Duration::from_secs(16);
@@ -30,10 +30,10 @@ fn keepalives_alone_do_not_keep_a_session(host: &Host, site: &Site, every: u32) 
 
     // Payload does, for as long as it flows.
     let seconds = u32::try_from(LIMIT.as_secs()).unwrap() * 2;
-    Pings::start(host, every, seconds).said();
+    let rest = Pings::start(host, every, seconds).last();
+    let before = tunnel.sent();
     assert!(is_in(), "it was used all the time");
 
-    let (rest, before) = (now(), tunnel.sent());
     let mut awake = before;
     while is_in() {
         awake = tunnel.sent();
@@ -76,7 +76,7 @@ fn keepalives_alone_do_not_keep_a_session_under_a_lease_guard() {
 
 /// Without a guard payload is told from what WireGuard itself sends by how much there is.
 #[test]
-fn keepalives_alone_do_not_keep_a_session_on_another_program_s_interface() {
+fn keepalives_alone_keep_no_session_on_uapi() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
         let interface = ForeignInterface::up(&site);

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::app::{code, code_ahead};
 use crate::network::{HERE, Host, in_new_network, run};
+use crate::report::enrol;
 use crate::site::{Running, Site};
-use crate::story::enrol;
 use crate::system::{FORWARDING, WgQuick, exported};
 
 /// The host behind, and this end of the cable to it.
@@ -86,7 +86,7 @@ fn reaches(host: &Host, seconds: u32) -> bool {
     host.reaches(inner, seconds)
 }
 
-/// Whom the host behind sees: the source of a connection to it.
+/// The source of a connection, as the host behind sees it.
 fn seen_by(inner: &Host, host: &Host) -> String {
     let serve = "import socket\n\
         server = socket.create_server(('198.51.100.2', 7000))\n\
@@ -100,7 +100,7 @@ fn seen_by(inner: &Host, host: &Host) -> String {
 }
 
 #[test]
-fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_back() {
+fn a_host_behind_the_gate_answers_those_with_a_session() {
     in_new_network(|| async {
         let host = Host::joined();
         for masquerade in [false, true] {
@@ -126,7 +126,7 @@ fn a_host_behind_the_gate_is_there_for_those_with_a_session_and_all_is_taken_bac
             assert!(!reaches(&host, 2), "masquerade: {masquerade}");
             drop(tunnel);
 
-            // By a signal, while somebody is in.
+            // By a signal, while a peer is in.
             let file = exported(&host, &site, &code_ahead(&secret));
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, text.replace("DNS = 198.51.100.53\n", "")).unwrap();

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::adoption::ORPHAN;
 use crate::app::{code, code_ahead, now};
 use crate::before::nothing_passes_without_the_session_s_key;
+use crate::flood;
 use crate::network::{HERE, Host, in_new_network, run};
+use crate::report::enrol;
 use crate::site::{PAGE, Running, Site};
-use crate::story::enrol;
 use crate::system::{FORWARDING, ForeignInterface, INSIDE, Pings, admitted, lasts};
 use crate::upkeep::{as_nobody, nothing_is_left};
 
@@ -33,7 +34,7 @@ fn peers() -> String {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn a_code_opens_the_kernel_s_interface_and_a_revocation_closes_it() {
+fn a_code_opens_the_kernel_s_interface_and_revoke_closes_it() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
         let secret = enrol(&site);
@@ -54,7 +55,7 @@ fn a_code_opens_the_kernel_s_interface_and_a_revocation_closes_it() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn nothing_passes_the_kernel_s_interface_without_the_session_s_key() {
+fn nothing_passes_kernel_without_the_session_s_key() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
         nothing_passes_without_the_session_s_key(&host, &site);
@@ -63,7 +64,7 @@ fn nothing_passes_the_kernel_s_interface_without_the_session_s_key() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn a_lease_of_the_kernel_s_ends_on_time_after_the_gate_was_killed() {
+fn a_kernel_lease_ends_on_time_after_the_gate_was_killed() {
     const LEASE: Duration = Duration::from_secs(25);
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
@@ -97,7 +98,7 @@ fn a_lease_of_the_kernel_s_ends_on_time_after_the_gate_was_killed() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
+fn a_restart_adopts_the_kernel_s_interface_unnoticed() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
         let secret = enrol(&site);
@@ -121,7 +122,48 @@ fn a_restart_adopts_the_kernel_s_interface_and_live_traffic_does_not_notice() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn what_is_not_as_it_was_about_an_interface_left_behind_is_put_right() {
+fn the_restart_command_loses_no_packet_on_kernel() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        let secret = enrol(&site);
+        let mut daemon = site.run();
+        let _tunnel = admitted(&host, &site, &code(&secret));
+        assert!(host.reaches(INSIDE, 20));
+        let leased = peers();
+        let flow = Pings::start(&host, 50, 12);
+        let said = site.admin(&["restart"]);
+        assert!(said.contains("live peers stay"), "{said}");
+        assert_eq!(daemon.status(), Some(75));
+        assert_eq!(peers(), leased);
+        let mut daemon = site.run();
+        assert_eq!(peers(), leased);
+        let said = flow.said();
+        assert!(said.contains(" 0% packet loss"), "{said}");
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn an_attack_on_the_control_port_keeps_no_one_in_on_kernel() {
+    in_new_network(|| async {
+        let (host, site) = (Host::joined(), site());
+        site.configure(|text| lasts(text, flood::LEASE));
+        let secret = enrol(&site);
+        let mut daemon = site.run_with_files(flood::FILES, &[]);
+        flood::withstands(&host, &site, &secret, &daemon, flood::EMULATED);
+        assert_eq!(peers(), "");
+        daemon.terminate();
+        assert_eq!(daemon.status(), Some(0));
+        nothing_is_left(&site);
+    });
+}
+
+#[test]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+fn settings_of_an_interface_left_behind_are_put_right() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site());
         site.configure(|text| text.replace("# mtu = 1420", "mtu = 1380"));
@@ -151,7 +193,7 @@ fn what_is_not_as_it_was_about_an_interface_left_behind_is_put_right() {
         assert_eq!(peers(), leased);
         assert!(host.reaches(INSIDE, 20), "with the session that was live");
 
-        // Whoever is on one that was taken down may have been shut out.
+        // A peer on an interface that was taken down may have been shut out.
         daemon.kill();
         run("wg", &["set", "wg0", "peer", ORPHAN]);
         run("ip", &["link", "set", "wg0", "down"]);
@@ -225,7 +267,7 @@ fn the_kernel_is_a_client_of_a_gate_on_a_tun_device() {
 
 #[test]
 #[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
-fn the_kernel_is_a_client_of_a_gate_on_another_program_s_interface() {
+fn the_kernel_is_a_client_of_a_gate_on_uapi() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), Site::at(HERE));
         let interface = ForeignInterface::up(&site);

@@ -4,27 +4,40 @@
 mod adoption;
 mod app;
 mod before;
+mod clock;
 mod crash;
-mod desk;
 mod device;
+mod enrolling;
+mod exclusion;
 mod factors;
 mod faults;
+mod flood;
 mod idle;
 mod inner;
+mod json_client;
 mod kernel;
-mod left;
+mod memory;
 mod openid;
+mod outlets;
 mod policy;
 mod programs;
 mod quickstart;
-mod ring;
+mod report;
+mod restarts;
 mod roaming;
+mod rotate;
+mod routes;
 mod secrets;
 mod settings;
+mod signals;
 mod site;
-mod story;
+mod stale_interfaces;
+mod stopping;
+mod storage;
 mod system;
+mod taken;
 mod upkeep;
+mod wiped;
 
 #[path = "../../../core/tests/support/mail.rs"]
 #[expect(dead_code, reason = "the sender's own tests need more of it")]

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use tokio::runtime::Runtime;
 
-use crate::desk::connect_with;
 use crate::factors::{enrolling, reaches_the_page, site, token};
+use crate::json_client::connect_with;
 use crate::oidc_provider::{CLIENT, HostileProvider};
 use crate::site::{Running, Site};
 
@@ -64,7 +64,7 @@ fn bind(site: &Site, provider: &Provider, what: &str, who: &str) {
 }
 
 #[test]
-fn a_login_in_a_browser_is_enrolled_and_gets_in_and_another_persons_does_not() {
+fn a_browser_login_gets_in_and_another_persons_does_not() {
     let provider = Provider::start();
     let site = provider.site();
     let _gate = site.run();
@@ -127,7 +127,7 @@ fn a_workload_brings_a_token_that_was_made_for_the_attempt() {
 }
 
 #[test]
-fn a_provider_that_can_not_work_is_refused_before_anybody_needs_it() {
+fn a_provider_that_can_not_work_is_refused_at_the_start() {
     let site = site("[{ any_of = [\"oidc\"] }]");
     for (bad, why) in [
         ("at = { issuer = \"http://id.example.com\" }", "https"),
@@ -137,7 +137,7 @@ fn a_provider_that_can_not_work_is_refused_before_anybody_needs_it() {
         ),
         (
             "at = { issuer = \"https://id.example.com\" }",
-            "nobody could log in",
+            "no one could log in",
         ),
     ] {
         let section = format!("[[factors.oidc]]\n{bad}\nclient_id = \"mfagate\"\n");

@@ -1,7 +1,7 @@
 //! What the administrator is told about the policy.
 
+use crate::report::enrol;
 use crate::site::Site;
-use crate::story::enrol;
 
 #[test]
 fn a_user_s_way_in_is_explained() {
@@ -37,7 +37,7 @@ fn a_user_s_way_in_is_explained() {
 }
 
 #[test]
-fn a_policy_is_checked_in_the_configuration_and_in_a_file_of_its_own() {
+fn a_policy_is_checked_in_the_configuration_and_in_a_file() {
     let site = Site::at("127.0.0.1");
     assert!(site.admin(&["policy", "check"]).contains("in order"));
     let complaint = site.refused(&["policy", "check", "--level", "aal2"]);

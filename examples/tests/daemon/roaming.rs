@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::app::code;
 use crate::network::{HERE, Host, THERE, in_new_network};
-use crate::site::{Running, Site};
-use crate::story::enrol;
+use crate::report::enrol;
+use crate::site::{CONNECT, Running, Site};
 use crate::system::{ForeignInterface, INSIDE, WgQuick, export, run_on_a_tun_device};
 
 const ELSEWHERE: &str = "192.0.2.3";
@@ -61,7 +61,7 @@ fn is_told_in_time(site: &Site) -> bool {
 }
 
 fn connect(host: &Host, site: &Site, code: &str) -> Running {
-    let mut connect = host.command(env!("CARGO_BIN_EXE_connect"));
+    let mut connect = host.command(CONNECT);
     let profile = site.path().join("profile.toml");
     let mut connect = Running::start(connect.arg(profile).args(["--backend", "userspace"]));
     connect.enter(code);
@@ -78,7 +78,7 @@ fn settle_in(host: &Host) -> Traffic {
 }
 
 #[test]
-fn a_change_of_address_is_told_where_the_policy_warns_and_nothing_ends() {
+fn a_change_of_address_is_told_where_the_policy_warns() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site("warn"));
         let secret = enrol(&site);
@@ -93,7 +93,7 @@ fn a_change_of_address_is_told_where_the_policy_warns_and_nothing_ends() {
 }
 
 #[test]
-fn a_change_of_address_ends_the_session_where_the_policy_says_so_and_the_client_learns_why() {
+fn a_change_of_address_ends_the_session_and_says_why() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site("reauthenticate"));
         let secret = enrol(&site);
@@ -111,7 +111,7 @@ fn a_change_of_address_ends_the_session_where_the_policy_says_so_and_the_client_
 
 /// The same on an interface that believes the first message of a handshake, under a lease guard.
 #[test]
-fn a_change_of_address_ends_the_session_of_a_client_of_another_make() {
+fn a_change_of_address_ends_another_client_s_session() {
     in_new_network(|| async {
         let (host, site) = (Host::joined(), site("reauthenticate"));
         let secret = enrol(&site);

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use mfagate::runtime::Profile;
+use mfagate::client::Profile;
 use mfagate::testing::SecretWatch;
 
 use crate::app::{code, code_at, now};
-use crate::desk;
 use crate::factors::{PASSWORD, factor, set_password, token};
 use crate::faults::Writer;
-use crate::site::{Running, Site, fetch};
-use crate::story::enrol;
+use crate::json_client;
+use crate::report::enrol;
+use crate::site::{CONNECT, Running, Site, fetch};
 
 const STEPS: &str = "[{ any_of = [\"password\"] }, { any_of = [\"totp\", \"recovery-codes\"] }]";
 const WRONG_PASSWORD: &str = "incorrect horse battery staple";
@@ -40,7 +40,7 @@ impl Watched {
     }
 
     fn connect(&self, more: &[&str]) -> Running {
-        let mut command = desk::command(&self.site);
+        let mut command = json_client::command(&self.site);
         Running::start(self.logging(command.args(more)))
     }
 
@@ -128,7 +128,7 @@ fn no_secret_is_in_what_the_programs_write_whatever_goes_wrong() {
     // A token with a letter too many, and one that is used twice.
     let once = token(site, "recovery-codes");
     let enrol = |token: &str| {
-        let mut enrol = Command::new(env!("CARGO_BIN_EXE_connect"));
+        let mut enrol = Command::new(CONNECT);
         let arguments = ["enrol", "profile.toml", "--kind", "recovery-codes"];
         enrol.current_dir(site.path()).args(arguments);
         enrol.args(["--token", token]);
@@ -147,16 +147,16 @@ fn no_secret_is_in_what_the_programs_write_whatever_goes_wrong() {
     assert_eq!(daemon.status(), Some(0));
 
     // No daemon, and files that were edited by hand.
-    watched.fails(desk::command(site).args(["--json"]));
+    watched.fails(json_client::command(site).args(["--json"]));
     watched.with(
         "profile.toml",
         |text| text.replacen('"', "'", 1),
-        || watched.fails(&mut desk::command(site)),
+        || watched.fails(&mut json_client::command(site)),
     );
     watched.with(
         "profile.toml",
         |text| text.replacen("=\"", "A=\"", 1),
-        || watched.fails(&mut desk::command(site)),
+        || watched.fails(&mut json_client::command(site)),
     );
     for file in ["state/gate.key", "state/ring.keys"] {
         let longer = |text: &str| format!("{}A\n", text.trim());

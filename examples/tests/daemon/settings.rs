@@ -3,8 +3,8 @@
 use std::net::{TcpListener, UdpSocket};
 
 use crate::network::{HERE, Host, in_new_network, run};
+use crate::report::enrol;
 use crate::site::Site;
-use crate::story::enrol;
 use crate::system::{FORWARDING, ForeignInterface};
 
 /// A site whose daemon would change all there is to change.

@@ -2,12 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 /// Where the page is inside the tunnel.
 pub(crate) const PAGE: &str = "10.9.0.1:80";
+
+/// The program `gate-server`, as cargo built it for these tests.
+pub(crate) const GATE_SERVER: &str = env!("CARGO_BIN_EXE_tested-gate-server");
+
+/// The program `connect`, the same.
+pub(crate) const CONNECT: &str = env!("CARGO_BIN_EXE_tested-connect");
 
 /// A gate-server's folder.
 pub(crate) struct Site {
@@ -72,8 +78,22 @@ impl Site {
         self.folder.path()
     }
 
+    /// Compiles a library in C, to be loaded into a program.
+    pub(crate) fn shared_object(&self, name: &str, source: &str) -> PathBuf {
+        let text = self.path().join(format!("{name}.c"));
+        let object = self.path().join(format!("{name}.so"));
+        std::fs::write(&text, source).unwrap();
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]);
+        let compile = compile.arg(&object).arg(&text).args(["-ldl", "-lpthread"]);
+        let status = compile.status();
+        let status = status.expect("there is no C compiler: install gcc");
+        assert!(status.success());
+        object
+    }
+
     pub(crate) fn server(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gate-server"));
+        let mut command = Command::new(GATE_SERVER);
         command.current_dir(self.path()).args(arguments);
         command
     }
@@ -90,6 +110,16 @@ impl Site {
         let output = self.server(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The daemon, with no more than so many files, once it is up.
+    pub(crate) fn run_with_files(&self, limit: u32, arguments: &[&str]) -> Running {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {limit} && exec \"$@\"");
+        command.args(["-c", &limited, "sh", GATE_SERVER, "run"]);
+        let mut daemon = Running::start(command.current_dir(self.path()).args(arguments));
+        daemon.wait_for("is up");
+        daemon
     }
 
     /// The daemon, once it is up.
@@ -128,14 +158,37 @@ impl Running {
 
     /// The first line from here on that holds this text.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let line = self.line_with(text);
+        line.unwrap_or_else(|| panic!("it never said “{text}”"))
+    }
+
+    /// Whether it says this in what comes before its end.
+    pub(crate) fn says(&mut self, text: &str) -> bool {
+        self.line_with(text).is_some()
+    }
+
+    fn line_with(&mut self, text: &str) -> Option<String> {
         let mut line = String::new();
         while self.out.read_line(&mut line).unwrap() > 0 {
             if line.contains(text) {
-                return line;
+                return Some(line);
             }
             line.clear();
         }
-        panic!("it never said “{text}”");
+        None
+    }
+
+    /// Waits until it has said this, be it in the middle of a line.
+    pub(crate) fn wait_for_text(&mut self, text: &str) {
+        let mut said = Vec::new();
+        let mut byte = [0];
+        while self.out.read(&mut byte).unwrap() > 0 {
+            said.push(byte[0]);
+            if said.ends_with(text.as_bytes()) {
+                return;
+            }
+        }
+        panic!("it never said “{text}”: {}", String::from_utf8_lossy(&said));
     }
 
     /// Sends it a signal, as Ctrl-C does.
@@ -148,7 +201,7 @@ impl Running {
         self.signal("-TERM");
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args([name, &pid]).status().unwrap();
         assert!(status.success());
@@ -158,6 +211,19 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// What it keeps in memory, in KiB: its heap, its stacks and its data. The pages of its program
+    /// that were read in are not in it: the kernel reads each when it first runs, and takes it back
+    /// when it likes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
     }
 
     /// Its exit status, once it has ended by itself.
@@ -173,14 +239,14 @@ impl Drop for Running {
     }
 }
 
-/// Serves one page to whoever asks, at this address.
+/// Serves one page to every client, at this address.
 pub(crate) fn serve_page(at: &str) -> SocketAddr {
     let listener = TcpListener::bind(at).unwrap();
     let at = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            _ = stream.read(&mut [0; 1024]); // whoever asked may be gone
+            _ = stream.read(&mut [0; 1024]); // the client may be gone
             _ = stream.write_all(
                 b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 15\r\n\r\nYou are inside.",
             );
@@ -191,13 +257,18 @@ pub(crate) fn serve_page(at: &str) -> SocketAddr {
 
 /// Fetches the page through a local forward.
 pub(crate) fn fetch(at: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(at).unwrap();
-    let limit = Some(Duration::from_secs(20));
-    stream.set_read_timeout(limit).unwrap();
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: office\r\n\r\n")
-        .unwrap();
+    fetch_within(at, Duration::from_secs(20))
+}
+
+/// Fetches the page, or what comes of it before nothing does for that long. The client whose forward
+/// this is may have gone.
+pub(crate) fn fetch_within(at: SocketAddr, limit: Duration) -> String {
     let mut page = String::new();
+    let Ok(mut stream) = TcpStream::connect(at) else {
+        return page;
+    };
+    stream.set_read_timeout(Some(limit)).unwrap();
+    _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: office\r\n\r\n");
     _ = stream.read_to_string(&mut page); // what came so far is what counts
     page
 }

@@ -10,10 +10,13 @@ use mfagate::time::Timestamp;
 
 use crate::app::{code, now};
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
-use crate::story::enrol;
+use crate::report::enrol;
+use crate::site::{CONNECT, Running, Site};
 
 pub(crate) const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+/// How much later than a lease's end a machine that has other work may still show an echo. What was
+/// sent in time is one; under attack, `flood` wants less.
+pub(crate) const LATE: Duration = Duration::from_secs(2);
 pub(crate) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 pub(crate) fn site() -> Site {
@@ -32,7 +35,7 @@ pub(crate) fn run_on_a_tun_device(site: &Site) -> Running {
 }
 
 #[test]
-fn a_code_opens_an_interface_of_the_system_and_what_was_changed_is_taken_back() {
+fn a_code_opens_a_tun_device_and_all_changes_are_taken_back() {
     in_new_network(|| async {
         let host = Host::joined();
         let site = site();
@@ -42,7 +45,7 @@ fn a_code_opens_an_interface_of_the_system_and_what_was_changed_is_taken_back() 
         assert_eq!(run("cat", &[FORWARDING]), "1\n");
         assert!(run("nft", &["list", "ruleset"]).contains("masquerade"));
 
-        let mut connect = host.command(env!("CARGO_BIN_EXE_connect"));
+        let mut connect = host.command(CONNECT);
         let mut connect = Running::start(
             connect
                 .arg(site.path().join("profile.toml"))
@@ -79,8 +82,8 @@ fn an_exported_session_works_with_wg_quick_until_it_is_revoked() {
 }
 
 #[test]
-fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
-    const LEASE: Duration = Duration::from_secs(12);
+fn an_exported_session_works_with_wg_quick_while_it_lasts() {
+    const LEASE: Duration = Duration::from_secs(14);
     in_new_network(|| async {
         let host = Host::joined();
         let site = site();
@@ -93,13 +96,13 @@ fn an_exported_session_works_with_wg_quick_for_the_length_of_its_lease() {
         connect.wait_for("is good for");
         let latest_end = now() + LEASE;
         let _tunnel = WgQuick::up(&host, &file);
-        assert!(host.reaches(INSIDE, 5));
-        let last = Pings::start(&host, 50, 15).last();
+        assert!(host.reaches(INSIDE, 8));
+        let last = Pings::past(&host, latest_end).last();
         assert!(
             last + Duration::from_secs(1) > earliest_end,
             "cut too early"
         );
-        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        assert!(last < latest_end + LATE, "cut too late");
         assert!(!site.admin(&["sessions"]).contains("alice"));
     });
 }
@@ -127,7 +130,7 @@ fn a_killed_gate_takes_its_tun_device_with_it() {
 
 #[test]
 fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
-    const LEASE: Duration = Duration::from_secs(6);
+    const LEASE: Duration = Duration::from_secs(14);
     in_new_network(|| async {
         let host = Host::joined();
         let site = Site::at(HERE);
@@ -137,17 +140,19 @@ fn the_kernel_ends_a_lease_on_time_after_the_gate_was_killed() {
         site.configure(|text| lasts(text, LEASE));
         let mut daemon = site.run();
         let (mut connect, file) = export(&host, &site);
+        let earliest_end = now() + LEASE;
         connect.enter(&code(&secret));
         connect.wait_for("is good for");
         let latest_end = now() + LEASE;
         let _tunnel = WgQuick::up(&host, &file);
-        assert!(host.reaches(INSIDE, 3));
+        assert!(host.reaches(INSIDE, 8));
 
-        let flow = Pings::start(&host, 50, 9);
+        let flow = Pings::past(&host, latest_end);
         daemon.child.kill().unwrap();
         let last = flow.last();
-        assert!(last + Duration::from_secs(2) > latest_end, "cut too early");
-        assert!(last < latest_end + Duration::from_secs(1), "cut too late");
+        let early = Duration::from_secs(2);
+        assert!(last + early > earliest_end, "cut too early");
+        assert!(last < latest_end + LATE, "cut too late");
         assert!(interface.peers().len() > 1);
 
         let mut daemon = site.run();
@@ -182,6 +187,12 @@ impl Pings {
                 .spawn()
                 .unwrap(),
         )
+    }
+
+    /// Many, until some time past the end of a lease.
+    pub(crate) fn past(host: &Host, end: Timestamp) -> Self {
+        let left = end.saturating_since(now()) + Duration::from_secs(3);
+        Self::start(host, 50, u32::try_from(left.as_secs()).unwrap())
     }
 
     /// What `ping` said in the end.
@@ -282,7 +293,7 @@ pub(crate) fn export(host: &Host, site: &Site) -> (Running, PathBuf) {
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let name = format!("mfgq{}{nth}.conf", std::process::id());
     let file = site.path().join(name);
-    let mut connect = host.command(env!("CARGO_BIN_EXE_connect"));
+    let mut connect = host.command(CONNECT);
     let profile = site.path().join("profile.toml");
     let connect = Running::start(connect.arg(profile).arg("--export").arg(&file));
     (connect, file)

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use crate::app::code;
 use crate::network::{HERE, Host, in_new_network, run};
-use crate::site::{Running, Site};
-use crate::story::enrol;
+use crate::report::enrol;
+use crate::site::{GATE_SERVER, Running, Site};
 use crate::system::{FORWARDING, INSIDE, WgQuick, export, run_on_a_tun_device};
 
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 /// A site that changes all there is to change, in a network where nothing is.
 fn site() -> Site {
@@ -84,7 +84,7 @@ fn the_systemd_unit_is_valid_and_asks_for_one_capability() {
     let unit = include_str!("../../gate-server/gate-server.service");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate-server.service");
-    let here = env!("CARGO_BIN_EXE_gate-server");
+    let here = GATE_SERVER;
     std::fs::write(&path, unit.replace("/usr/local/bin/gate-server", here)).unwrap();
     let path = path.to_str().unwrap();
     run("systemd-analyze", &["verify", path]);
@@ -101,13 +101,19 @@ fn the_systemd_unit_is_valid_and_asks_for_one_capability() {
 /// The program as a user with this capability and no other, as the systemd unit runs it.
 pub(crate) fn as_nobody(site: &Site, capability: Option<&str>) -> Command {
     let program = site.path().join("gate-server");
-    std::fs::copy(env!("CARGO_BIN_EXE_gate-server"), &program).unwrap();
+    std::fs::copy(GATE_SERVER, &program).unwrap();
     own(site.path());
     let all = capability.map_or("-all".to_owned(), |one| format!("-all,+{one}"));
-    let nobody = NOBODY.to_string();
+    let unprivileged = UNPRIVILEGED.to_string();
     let mut command = Command::new("setpriv");
     command.current_dir(site.path());
-    command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
+    command.args([
+        "--reuid",
+        &unprivileged,
+        "--regid",
+        &unprivileged,
+        "--clear-groups",
+    ]);
     for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
         command.args([set, &all]);
     }
@@ -115,9 +121,9 @@ pub(crate) fn as_nobody(site: &Site, capability: Option<&str>) -> Command {
     command
 }
 
-/// Gives a folder to nobody, with all that is in it.
+/// Gives a folder to no one, with all that is in it.
 fn own(path: &Path) {
-    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
     if path.is_dir() {
         for entry in std::fs::read_dir(path).unwrap() {
             own(&entry.unwrap().path());
@@ -128,7 +134,7 @@ fn own(path: &Path) {
 /// As the systemd unit runs it: no root, one capability, and a TUN device that is open to it. On a
 /// machine whose device is root's alone, it gets one of its own, in a mount namespace.
 #[test]
-fn one_capability_is_enough_for_everything_that_is_changed_and_taken_back() {
+fn one_capability_is_enough_to_change_and_take_back() {
     in_new_network(|| async {
         let host = Host::joined();
         let site = site();

@@ -52,7 +52,7 @@ pub(crate) fn x25519_dalek_call() -> impl FnMut() {
     }
 }
 
-/// One X25519 shared secret as `openssl speed` measures it: the fastest implementation at hand.
+/// One X25519 shared secret as `openssl speed` measures it: the fastest implementation available.
 pub(crate) fn x25519_openssl() -> Result<Duration, Error> {
     let output = Command::new("openssl")
         .args(["speed", "-mr", "-seconds", "2", "ecdhx25519"])
@@ -81,7 +81,7 @@ pub(crate) fn x_wing_encapsulate() -> Duration {
     .median()
 }
 
-/// One ML-KEM-768 encapsulation through AWS-LC: the fastest implementation at hand.
+/// One ML-KEM-768 encapsulation through AWS-LC: the fastest implementation available.
 pub(crate) fn ml_kem_encapsulate() -> Result<Duration, Error> {
     let key = DecapsulationKey::generate(&ML_KEM_768)?.encapsulation_key()?;
     let samples = Samples::take(51, 50, || {

@@ -24,7 +24,7 @@ pub(crate) enum Target {
 
 /// One figure.
 #[derive(Debug)]
-struct Row {
+struct Figure {
     name: String,
     value: f64,
     unit: &'static str,
@@ -35,7 +35,7 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Report {
     only: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<Figure>,
 }
 
 impl Report {
@@ -62,7 +62,7 @@ impl Report {
         unit: &'static str,
         target: Target,
     ) {
-        let row = Row {
+        let row = Figure {
             name: name.into(),
             value,
             unit,
@@ -84,7 +84,7 @@ impl Report {
 
     /// Whether every row meets its target.
     pub(crate) fn holds(&self) -> bool {
-        self.rows.iter().all(Row::holds)
+        self.rows.iter().all(Figure::holds)
     }
 
     /// The rows for people.
@@ -117,13 +117,13 @@ impl Report {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        let rows: Vec<Value> = self.rows.iter().map(Figure::json).collect();
         fs::write(path, format!("{:#}\n", Value::from(rows)))?;
         Ok(())
     }
 }
 
-impl Row {
+impl Figure {
     fn holds(&self) -> bool {
         match self.target {
             Target::AtMost(limit) => self.value <= limit,
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_row_is_written_with_all_its_fields() {
-        let row = Row {
+        let row = Figure {
             name: "gate.tick".to_owned(),
             value: 0.5,
             unit: "µs",

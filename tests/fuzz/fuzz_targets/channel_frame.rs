@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::channel::{Incoming, MAX_BODY, Responder, Unauthenticated, parse};
+use mfagate::channel::engine::{Incoming, Responder, parse};
+use mfagate::channel::{MAX_BODY, Unauthenticated};
 use mfagate::key::PrivateKey;
 
 static RESPONDER: LazyLock<Responder> =
@@ -14,7 +15,7 @@ fuzz_target!(|body: &[u8]| {
     match parse(body) {
         Ok(Incoming::Handshake(message)) => {
             assert_eq!(message, &body[2..]);
-            // Nobody but a holder of a private key makes a first message that verifies.
+            // No one but a holder of a private key makes a first message that verifies.
             assert_eq!(
                 RESPONDER.accept(message).err(),
                 Some(Unauthenticated::Malformed)

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::channel::message::{Hello, Request};
+use mfagate::channel::engine::{Hello, Request};
 
 fuzz_target!(|text: &[u8]| {
     if let Ok(hello) = Hello::from_json(text) {

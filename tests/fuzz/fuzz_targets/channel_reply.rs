@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::channel::message::{Hello, Reply};
-use mfagate::channel::{ClientSession, Incoming, Initiator, Responder, parse};
+use mfagate::channel::engine::{
+    ClientSession, Hello, Incoming, Initiator, Reply, Responder, parse,
+};
 use mfagate::id::SessionId;
 use mfagate::key::PrivateKey;
 use mfagate::time::Timestamp;
@@ -19,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         let again = serde_json::to_vec(&reply).expect("a message can be written");
         assert_eq!(Reply::from_json(&again), Ok(reply));
     }
-    // Nobody but the gate makes a reply that verifies.
+    // No one but the gate makes a reply that verifies.
     SESSION.with_borrow_mut(|session| assert!(session.reply(bytes).is_err()));
 });
 
@@ -43,7 +44,7 @@ fn session() -> ClientSession {
         .expect("it can be written");
     let (mut session, _) = initiator.finish(&body).expect("it verifies");
     let attempt = mfagate::id::AttemptId::from_bytes([9; 32]);
-    let request = mfagate::channel::message::Request::Confirm {};
+    let request = mfagate::channel::engine::Request::Confirm {};
     session
         .request(&attempt, &request)
         .expect("it can be written");

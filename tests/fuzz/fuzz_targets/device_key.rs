@@ -11,11 +11,11 @@ use mfagate::assurance::FactorKind;
 use mfagate::channel::binding::Purpose;
 use mfagate::channel::message::{Answer, Nonce};
 use mfagate::factor::device_key::{DeviceKey, DeviceKeyVerifier};
-use mfagate::factor::{Context, Enrolling, MfaVerifier, Registration, Scene, Verdict};
+use mfagate::factor::{AttemptContext, Context, Enrolling, MfaVerifier, Registration, Verdict};
 use mfagate::id::{AttemptId, FactorId};
 use mfagate::key::PublicKey;
 use mfagate::policy::Failures;
-use mfagate::seal::{Sealed, Secret};
+use mfagate::seal::{Sealed, SecretBytes};
 use mfagate::signature::{Signature, VerifyingKey};
 use mfagate::store::{FactorRecord, FactorState};
 use mfagate::time::Timestamp;
@@ -69,8 +69,11 @@ fn sign_in(now: Timestamp, secret: &[u8], state: &[u8], answer: &[u8]) {
         return;
     };
     let names = Names::new();
-    let (secret, memory) = (Secret::new(secret.to_vec()), Secret::new(state.to_vec()));
-    let context = Context::new(names.scene(now), &names.factor, &secret);
+    let (secret, memory) = (
+        SecretBytes::new(secret.to_vec()),
+        SecretBytes::new(state.to_vec()),
+    );
+    let context = Context::new(names.attempt(now), &names.factor, &secret);
     let verifier = DeviceKeyVerifier::new();
     let verdict = ready(verifier.verify(&context.remembering(Some(&memory)), &answer));
     if let Ok(Verdict::Proven(_)) = verdict {
@@ -87,8 +90,8 @@ fn enrol(now: Timestamp, state: &[u8], answer: &[u8]) {
         return;
     };
     let names = Names::new();
-    let memory = Secret::new(state.to_vec());
-    let enrolling = Enrolling::new(names.scene(now), &[]).remembering(Some(&memory));
+    let memory = SecretBytes::new(state.to_vec());
+    let enrolling = Enrolling::new(names.attempt(now), &[]).remembering(Some(&memory));
     let verdict = ready(DeviceKeyVerifier::new().enrol(&enrolling, &answer));
     if let Ok(Registration::Proven(credential)) = verdict {
         let key = DeviceKey::from_secret(&credential.secret).expect("what was stored reads");
@@ -114,7 +117,10 @@ fn assert_signed(
     let expires_at = Timestamp::from_millis(expires_at);
     assert!(now < expires_at);
     let names = Names::new();
-    let message = names.scene(now).binding().signed_message(purpose, &nonce, expires_at);
+    let message = names
+        .attempt(now)
+        .binding()
+        .signed_message(purpose, &nonce, expires_at);
     let signature = Signature::from_base64(signature).expect("a signature");
     assert!(key.verifies(&message, &signature));
 }
@@ -140,23 +146,23 @@ impl Names {
                 id: FactorId::from_bytes([4; 16]),
                 user: "alice".parse().expect("a name"),
                 kind: FactorKind::DEVICE_KEY,
-                label: String::new(),
+                label: "a label".parse().unwrap(),
                 credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
             },
         }
     }
 
-    fn scene(&self, now: Timestamp) -> Scene<'_> {
-        Scene {
+    fn attempt(&self, now: Timestamp) -> AttemptContext<'_> {
+        AttemptContext {
             location: &self.location,
             location_key: &LOCATION,
             peer: &PEER,
             user: &self.factor.user,
-            attempt: &ATTEMPT,
+            id: &ATTEMPT,
             now,
             expires: Timestamp::from_millis(u64::MAX),
         }

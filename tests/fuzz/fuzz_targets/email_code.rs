@@ -10,11 +10,11 @@ use libfuzzer_sys::fuzz_target;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::Answer;
 use mfagate::factor::email_code::{CodeSender, EmailAddress, EmailCodeVerifier, Letter, SendError};
-use mfagate::factor::{Context, MfaVerifier, Scene};
+use mfagate::factor::{AttemptContext, Context, MfaVerifier};
 use mfagate::id::{AttemptId, FactorId, LocationId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::policy::Failures;
-use mfagate::seal::{Sealed, Secret};
+use mfagate::seal::{Sealed, SecretBytes};
 use mfagate::store::{FactorRecord, FactorState};
 use mfagate::time::Timestamp;
 
@@ -35,7 +35,10 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (code, state) = (&bytes[..at], &bytes[at + 1..]);
-    let Some(code) = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok()) else {
+    let Some(code) = std::str::from_utf8(code)
+        .ok()
+        .and_then(|code| code.parse().ok())
+    else {
         return;
     };
     let address: EmailAddress = "alice@example.com".parse().expect("an address");
@@ -45,25 +48,25 @@ fuzz_target!(|bytes: &[u8]| {
         id: FactorId::from_bytes([1; 16]),
         user: user.clone(),
         kind: FactorKind::EMAIL_CODE,
-        label: String::new(),
+        label: "a label".parse().unwrap(),
         credential: None,
         sealed: Sealed::from_bytes(Vec::new()),
         state: FactorState::Active,
-        last_step: None,
+        last_counter: None,
         failures: Failures::default(),
     };
-    let scene = Scene {
+    let attempt = AttemptContext {
         location: &location,
         location_key: &PublicKey::from_bytes([4; 32]),
         peer: &PublicKey::from_bytes([1; 32]),
         user: &user,
-        attempt: &AttemptId::from_bytes([3; 32]),
+        id: &AttemptId::from_bytes([3; 32]),
         now: Timestamp::from_millis(0),
         expires: Timestamp::from_millis(u64::MAX),
     };
-    let (secret, state) = (address.to_secret(), Secret::new(state.to_vec()));
-    let context = Context::new(scene, &factor, &secret).remembering(Some(&state));
-    // The verifier's key is made anew in each run: nobody knows a state that is right.
+    let (secret, state) = (address.to_secret(), SecretBytes::new(state.to_vec()));
+    let context = Context::new(attempt, &factor, &secret).remembering(Some(&state));
+    // The verifier's key is made again in each run: no one knows a state that is right.
     let verdict = ready(VERIFIER.verify(&context, &Answer::Code { code }));
     assert!(verdict.is_err(), "a state was forged");
 });

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::policy::{LoadError, Policy};
+use mfagate::policy::Policy;
 
 fuzz_target!(|text: &str| {
     for read in [Policy::from_toml(text), Policy::from_json(text)] {
@@ -15,8 +15,8 @@ fuzz_target!(|text: &str| {
             }
             Err(error) => {
                 assert!(!error.to_string().is_empty());
-                if let LoadError::Unreadable { at, .. } | LoadError::Invalid { at, .. } = error {
-                    assert!((1..=text.matches('\n').count() + 2).contains(&at.line));
+                if let Some(line) = error.line() {
+                    assert!((1..=text.matches('\n').count() + 2).contains(&line));
                 }
             }
         }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::runtime::Profile;
+use mfagate::client::Profile;
 
 fuzz_target!(|text: &str| {
     match Profile::from_toml(text) {

@@ -5,12 +5,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use libfuzzer_sys::fuzz_target;
-use mfagate::channel::message::{Answer, Hidden};
+use mfagate::channel::message::{Answer, SecretString};
 use mfagate::factor::recovery_codes::RecoveryCodeVerifier;
-use mfagate::factor::{Enrolling, MfaVerifier, Scene, VerifyError};
+use mfagate::factor::{AttemptContext, Enrolling, MfaVerifier, VerifyError};
 use mfagate::id::AttemptId;
 use mfagate::key::PublicKey;
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 use mfagate::time::Timestamp;
 
 /// A version, and ten codes of zeros.
@@ -21,7 +21,7 @@ const STATE: [u8; 101] = {
 };
 
 fuzz_target!(|text: &str| {
-    let Some(code) = Hidden::new(text.to_owned()) else {
+    let Some(code) = SecretString::new(text.to_owned()) else {
         return;
     };
     let digits: String = text
@@ -41,17 +41,17 @@ fuzz_target!(|text: &str| {
         return; // right, and then hashed, which takes a runtime and long
     }
     let (location, user) = ("office".parse(), "alice".parse());
-    let scene = Scene {
+    let attempt = AttemptContext {
         location: &location.expect("a name"),
         location_key: &PublicKey::from_bytes([1; 32]),
         peer: &PublicKey::from_bytes([2; 32]),
         user: &user.expect("a name"),
-        attempt: &AttemptId::from_bytes([3; 32]),
+        id: &AttemptId::from_bytes([3; 32]),
         now: Timestamp::from_millis(1),
         expires: Timestamp::from_millis(2),
     };
-    let state = Secret::new(STATE.to_vec());
-    let enrolling = Enrolling::new(scene, &[]).remembering(Some(&state));
+    let state = SecretBytes::new(STATE.to_vec());
+    let enrolling = Enrolling::new(attempt, &[]).remembering(Some(&state));
     let answer = Answer::RecoveryCode { code };
     let verdict = ready(RecoveryCodeVerifier::new().enrol(&enrolling, &answer));
     match verdict {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use mfagate::assurance::FactorKind;
 use mfagate::id::{FactorId, UserId};
-use mfagate::seal::{KeyRing, RingKey, Row, Sealed};
+use mfagate::seal::{KeyRing, RingKey, AssociatedData, Sealed};
 
 static RING: LazyLock<KeyRing> = LazyLock::new(|| {
     let id = |text: &str| text.parse().expect("a name");
@@ -16,14 +16,14 @@ static RING: LazyLock<KeyRing> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let user: UserId = "alice".parse().expect("a name");
-    let row = Row::Factor {
+    let row = AssociatedData::Factor {
         id: &FactorId::from_bytes([1; 16]),
         user: &user,
         kind: &FactorKind::TOTP,
     };
     let sealed = Sealed::from_bytes(bytes.to_vec());
     let _ = RING.is_current(&sealed);
-    // Nobody without a key of the ring makes an envelope that opens.
+    // No one without a key of the ring makes an envelope that opens.
     let error = RING.open(&row, &sealed).expect_err("a forgery");
     assert!(!error.to_string().is_empty());
 

@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mfagate::factor::password::fuzz_stored;
-use mfagate::seal::Secret;
+use mfagate::seal::SecretBytes;
 
 fuzz_target!(|bytes: &[u8]| {
-    fuzz_stored(&Secret::new(bytes.to_vec()));
+    fuzz_stored(&SecretBytes::new(bytes.to_vec()));
 });

@@ -4,6 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 use mfagate::interface::uapi::fuzzing::peers;
 
-fuzz_target!(|response: &str| {
+fuzz_target!(|response: &[u8]| {
     peers(response);
 });

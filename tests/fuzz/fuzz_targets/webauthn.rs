@@ -9,14 +9,14 @@ use std::task::{Poll, Waker};
 
 use libfuzzer_sys::fuzz_target;
 use mfagate::assurance::FactorKind;
-use mfagate::channel::message::{Answer, Hidden};
+use mfagate::channel::message::{Answer, SecretString};
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
-use mfagate::factor::{Context, Enrolling, MfaVerifier, Registration, Scene, Verdict};
+use mfagate::factor::{AttemptContext, Context, Enrolling, MfaVerifier, Registration, Verdict};
 use mfagate::id::{AttemptId, FactorId, LocationId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::policy::Failures;
 use mfagate::prove::webauthn::{AssertionOptions, CreationOptions, public_key};
-use mfagate::seal::{Sealed, Secret};
+use mfagate::seal::{Sealed, SecretBytes};
 use mfagate::store::{FactorRecord, FactorState};
 use mfagate::time::Timestamp;
 use serde_json::Value;
@@ -76,9 +76,14 @@ fn sign_in(now: Timestamp, secret: &[u8], state: &[u8], credential: &[u8]) {
         return;
     };
     let names = Names::new();
-    let (secret, memory) = (Secret::new(secret.to_vec()), Secret::new(state.to_vec()));
-    let answer = Answer::WebAuthn { credential: credential.clone() };
-    let context = Context::new(names.scene(now), &names.factor, &secret);
+    let (secret, memory) = (
+        SecretBytes::new(secret.to_vec()),
+        SecretBytes::new(state.to_vec()),
+    );
+    let answer = Answer::WebAuthn {
+        credential: credential.clone(),
+    };
+    let context = Context::new(names.attempt(now), &names.factor, &secret);
     let verdict = ready(VERIFIER.verify(&context.remembering(Some(&memory)), &answer));
     if let Ok(Verdict::Proven(proof)) = verdict {
         assert!(proof.assurance.user_verified && !proof.assurance.hardware);
@@ -87,8 +92,8 @@ fn sign_in(now: Timestamp, secret: &[u8], state: &[u8], credential: &[u8]) {
         let data = decoded(&response["authenticatorData"]);
         assert_eq!(data.get(32).map(|flags| flags & USER), Some(USER));
         // What was asked for once can be asked for again.
-        let kept = proof.update.as_ref().unwrap_or(&secret);
-        let again = Context::new(names.scene(now), &names.factor, kept);
+        let kept = proof.replace_secret.as_ref().unwrap_or(&secret);
+        let again = Context::new(names.attempt(now), &names.factor, kept);
         ready(VERIFIER.challenge(&again)).expect("a record that was written reads");
     }
 }
@@ -98,19 +103,21 @@ fn enrol(now: Timestamp, state: &[u8], credential: &[u8]) {
         return;
     };
     let names = Names::new();
-    let memory = Secret::new(state.to_vec());
-    let answer = Answer::RegisterWebAuthn { credential: credential.clone() };
-    let enrolling = Enrolling::new(names.scene(now), &[]).remembering(Some(&memory));
+    let memory = SecretBytes::new(state.to_vec());
+    let answer = Answer::RegisterWebAuthn {
+        credential: credential.clone(),
+    };
+    let enrolling = Enrolling::new(names.attempt(now), &[]).remembering(Some(&memory));
     let verdict = ready(VERIFIER.enrol(&enrolling, &answer));
     if let Ok(Registration::Proven(enrolled)) = verdict {
-        assert!(enrolled.id.is_some(), "nobody else's");
+        assert!(enrolled.id.is_some(), "no one else's");
         assert_from_here(&response_of(&credential));
-        let context = Context::new(names.scene(now), &names.factor, &enrolled.secret);
+        let context = Context::new(names.attempt(now), &names.factor, &enrolled.secret);
         ready(VERIFIER.challenge(&context)).expect("a record that was written reads");
     }
 }
 
-fn response_of(credential: &Hidden) -> Value {
+fn response_of(credential: &SecretString) -> Value {
     let credential: Value = serde_json::from_str(credential.expose_secret()).expect("JSON");
     credential["response"].clone()
 }
@@ -124,11 +131,13 @@ fn assert_from_here(response: &Value) {
 
 fn decoded(text: &Value) -> Vec<u8> {
     let text = text.as_str().expect("a text");
-    data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).expect("Base64url")
+    data_encoding::BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .expect("Base64url")
 }
 
-fn hidden(text: &[u8]) -> Option<Hidden> {
-    Hidden::new(std::str::from_utf8(text).ok()?.to_owned())
+fn hidden(text: &[u8]) -> Option<SecretString> {
+    SecretString::new(std::str::from_utf8(text).ok()?.to_owned())
 }
 
 fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -154,11 +163,11 @@ impl Names {
                 id: FactorId::from_bytes([1; 16]),
                 user: user.clone(),
                 kind: FactorKind::WEBAUTHN,
-                label: String::new(),
+                label: "a label".parse().unwrap(),
                 credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
             },
             user,
@@ -166,13 +175,13 @@ impl Names {
     }
 
     /// An attempt that lasts for as long as time does, so that only what is answered decides.
-    fn scene(&self, now: Timestamp) -> Scene<'_> {
-        Scene {
+    fn attempt(&self, now: Timestamp) -> AttemptContext<'_> {
+        AttemptContext {
             location: &self.location,
             location_key: &LOCATION,
             peer: &PEER,
             user: &self.user,
-            attempt: &ATTEMPT,
+            id: &ATTEMPT,
             now,
             expires: Timestamp::from_millis(u64::MAX),
         }

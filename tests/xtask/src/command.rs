@@ -9,6 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// Why a task did not succeed, for the person who started it.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
@@ -49,7 +51,8 @@ pub(crate) fn exists(name: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Installs a cargo sub-command from source when it is missing.
+/// Installs a cargo sub-command from source when it is missing: without optimisation, which would
+/// take longer than all that is done with it.
 pub(crate) fn ensure_cargo_tool(tool: &str) -> Result<(), Failure> {
     let present = cargo(tool.trim_start_matches("cargo-"))
         .arg("--version")
@@ -59,7 +62,7 @@ pub(crate) fn ensure_cargo_tool(tool: &str) -> Result<(), Failure> {
     if present.is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    run(&mut cargo(&format!("install --locked {tool}")))
+    run(&mut cargo(&format!("install --locked --debug {tool}")))
 }
 
 /// Runs a command to its end; its output goes where ours goes.
@@ -125,6 +128,43 @@ pub(crate) fn output_within(
     Ok((text, status.success()))
 }
 
+/// Runs a command for at most `limit`, and shows what it printed; fails with these words where it
+/// does.
+pub(crate) fn run_within(
+    command: &mut Command,
+    limit: Duration,
+    otherwise: &str,
+) -> Result<(), Failure> {
+    let (printed, succeeded) = output_within(command, limit)?;
+    print!("{printed}");
+    if succeeded {
+        Ok(())
+    } else {
+        Err(Failure(format!("{otherwise}: see what was printed")))
+    }
+}
+
+/// Where cargo put this target's executable, in the messages that it printed as JSON.
+pub(crate) fn executable_in(messages: &str, target: &str) -> Option<PathBuf> {
+    artifacts_in(messages, target).find_map(|message| {
+        let path = message.get("executable").and_then(Value::as_str)?;
+        Some(Path::new(path).to_path_buf())
+    })
+}
+
+/// What cargo says of this target's artifacts, in the messages that it printed as JSON.
+pub(crate) fn artifacts_in<'a>(
+    messages: &'a str,
+    target: &'a str,
+) -> impl Iterator<Item = Value> + 'a {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(move |message| {
+            message.pointer("/target/name").and_then(Value::as_str) == Some(target)
+        })
+}
+
 /// Kills a process group by the shell's own `kill`, since the standard library has none for groups.
 fn kill_group(leader: u32) -> Result<(), Failure> {
     let status = program("sh")
@@ -179,5 +219,23 @@ mod tests {
         fails.args(["-c", "echo said; exit 3"]);
         let (text, succeeded) = output_within(&mut fails, Duration::from_secs(60)).unwrap();
         assert_eq!((text.as_str(), succeeded), ("said\n", false));
+    }
+
+    #[test]
+    fn the_executable_is_the_one_of_its_target() {
+        let lines = r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/a"}
+            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":null}
+            no JSON
+            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":"/b"}"#;
+        assert_eq!(executable_in(lines, "kernel"), Some(PathBuf::from("/b")));
+        assert_eq!(executable_in(lines, "none"), None);
+    }
+
+    #[test]
+    fn a_bounded_command_that_fails_fails_with_these_words() {
+        let limit = Duration::from_secs(60);
+        assert!(run_within(&mut program("true"), limit, "no").is_ok());
+        let failed = run_within(&mut program("false"), limit, "the tests failed");
+        assert!(failed.unwrap_err().0.starts_with("the tests failed"));
     }
 }

@@ -48,6 +48,11 @@ pub(crate) const TEST: &[Need] = &[
         reason: "core/tests/interface: packets",
     },
     Need {
+        program: "ethtool",
+        package: "ethtool",
+        reason: "core/tests/interface: a cable without UDP segmentation",
+    },
+    Need {
         program: "wg",
         package: "wireguard-tools",
         reason: "core/tests/interface: stock tools, wg-quick among them",
@@ -89,6 +94,16 @@ pub(crate) const TEST: &[Need] = &[
     },
 ];
 
+/// What the Python package's tests need: a part of `cargo xtask test`.
+pub(crate) const PYTHON: &[Need] = &[
+    C_COMPILER,
+    Need {
+        program: "pip3",
+        package: "python3 python3-venv python3-pip",
+        reason: "bindings-python/tests: an environment with what they need from PyPI",
+    },
+];
+
 /// What the OpenID providers need that tests start: a part of `cargo xtask test`.
 pub(crate) const PROVIDERS: &[Need] = &[
     Need {
@@ -113,7 +128,21 @@ pub(crate) const PROVIDERS: &[Need] = &[
     },
 ];
 
-/// What the tests in a virtual machine need, besides: a part of `cargo xtask test`.
+/// What the Kotlin package needs.
+pub(crate) const KOTLIN: &[Need] = &[
+    Need {
+        program: "java",
+        package: "default-jre-headless",
+        reason: "bindings-kotlin: runs the compiler and the tests",
+    },
+    Need {
+        program: "mvn",
+        package: "maven",
+        reason: "bindings-kotlin: fetches what they need, and builds",
+    },
+];
+
+/// What the tests in a virtual machine need in addition: a part of `cargo xtask test`.
 pub(crate) const VM: &[Need] = &[
     C_COMPILER,
     Need {
@@ -183,13 +212,38 @@ pub(crate) const VM: &[Need] = &[
     },
 ];
 
+/// What the Swift package's tests need in addition: a part of `cargo xtask test`.
+pub(crate) const SWIFT: &[Need] = &[
+    C_COMPILER,
+    Need {
+        program: "mmdebstrap",
+        package: "mmdebstrap",
+        reason: "bindings-swift: a Debian 13 tree, which has Swift",
+    },
+    Need {
+        program: "unshare",
+        package: "util-linux",
+        reason: "bindings-swift: namespaces of the tests' own",
+    },
+    Need {
+        program: "mount",
+        package: "mount",
+        reason: "bindings-swift: the project's folders in the tree",
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        reason: "bindings-swift: a loopback of the tests' own",
+    },
+];
+
 /// What `cargo xtask bench` needs.
 pub(crate) const BENCH: &[Need] = &[
     C_COMPILER,
     Need {
         program: "openssl",
         package: "openssl",
-        reason: "machine.x25519_openssl: the fastest implementation at hand, to compare with",
+        reason: "machine.x25519_openssl: the fastest implementation available, to compare with",
     },
     Need {
         program: "ip",
@@ -273,7 +327,7 @@ fn install(packages: &[&str]) -> Result<(), Failure> {
     apt(&install)?
 }
 
-/// Fetches the lists of packages anew.
+/// Fetches the lists of packages again.
 pub(crate) fn update() -> Result<(), Failure> {
     apt(&["update"])?
 }
@@ -316,7 +370,11 @@ mod tests {
 
     #[test]
     fn every_need_names_a_package_and_the_test_that_needs_it() {
-        for need in [BUILD, TEST, PROVIDERS, VM, BENCH, FUZZ].concat() {
+        for need in [
+            BUILD, TEST, PYTHON, KOTLIN, PROVIDERS, VM, SWIFT, BENCH, FUZZ,
+        ]
+        .concat()
+        {
             assert!(
                 !need.package.is_empty() && need.reason.contains(':'),
                 "{need:?}"

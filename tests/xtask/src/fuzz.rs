@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{target} {corpora} -- -max_total_time={} -timeout=10 -rss_limit_mb=2048",
             arguments.seconds
         );
-        // libFuzzer ends by itself; the outer limit is for a target that hangs all the same.
+        // libFuzzer ends by itself; the outer limit is for a target that hangs anyway.
         let limit = Duration::from_secs(arguments.seconds + 120);
         let outcome = output_within(&mut fuzz("run", &limits), limit).and_then(|(_, succeeded)| {
             if succeeded {

@@ -1,5 +1,6 @@
 //! Rules of the house that no lint of the compiler covers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,46 @@ const NOT_OURS: &[&str] = &[
 /// Folders at the top of a machine in which people keep their own things.
 const PLACES: &[&str] = &["home", "root", "Users", "work"];
 
+/// Macros that write a log line.
+const LOGS: &[&str] = &["trace", "debug", "info", "warn", "error"];
+
+/// How many lines after it is handed over a log line is written at the most.
+const HANDED_OVER_WITHIN: usize = 4;
+
 /// Words of the bindings, which the core must not know.
 const BINDINGS: &[&str] = &["uniffi", "pyo3"];
+
+/// Names of this project's first vocabulary, which its readers had to learn. They don't come back:
+/// what stands in their place is what other programs of the field say.
+const OLD_NAMES: &[&str] = &[
+    "Consume",
+    "Handmade",
+    "Knocked",
+    "Moody",
+    "Obstinate",
+    "OnTheSystem",
+    "Scene",
+    "Swap",
+    "Whereabouts",
+    "Wish",
+];
+
+/// Words that readers had to read twice, each with what to write in its place.
+const OLD_PROSE: &[(&str, &str)] = &[
+    ("all the same", "still"),
+    ("anew", "again"),
+    ("at hand", "available"),
+    ("besides", "apart from"),
+    ("came about", "happened"),
+    ("comes about", "happens"),
+    ("for ever", "forever"),
+    ("mend", "fix"),
+    ("mended", "fixed"),
+    ("mends", "fixes"),
+    ("nobody", "no one"),
+    ("somebody", "someone"),
+    ("whoever", "anyone who"),
+];
 
 /// Every rule with its outcome.
 pub(crate) fn checks() -> Vec<(&'static str, Result<(), Failure>)> {
@@ -44,16 +83,36 @@ pub(crate) fn checks() -> Vec<(&'static str, Result<(), Failure>)> {
             first_fault(&core, too_long),
         ),
         (
+            "no thread of the core waits for a log line",
+            first_fault(&core, logs_at_once),
+        ),
+        (
             "the core does not know its bindings",
             first_fault(&core, names_a_binding),
+        ),
+        (
+            "no circle between the modules of the core",
+            circles(&uses(&core)),
         ),
         (
             "no path of a machine",
             first_fault(&all.iter().collect::<Vec<_>>(), names_a_machine),
         ),
         (
+            "no name of the old vocabulary",
+            first_fault(&all.iter().collect::<Vec<_>>(), old_name),
+        ),
+        (
+            "plain prose",
+            first_fault(&all.iter().collect::<Vec<_>>(), old_prose),
+        ),
+        (
             "every crate takes the workspace's lints",
             first_fault(&all.iter().collect::<Vec<_>>(), own_lints),
+        ),
+        (
+            "decision records are listed in order",
+            decision_records(&all),
         ),
     ]
 }
@@ -69,6 +128,11 @@ impl Text {
         self.path
             .extension()
             .is_some_and(|extension| extension == "rs")
+    }
+
+    /// Whether it is this file.
+    fn lists_old_words(&self) -> bool {
+        self.path.ends_with("xtask/src/house.rs")
     }
 }
 
@@ -99,6 +163,43 @@ fn texts(top: &Path) -> Vec<Text> {
         .collect()
 }
 
+/// The table in `docs/adr/README.md` has a row for each record, in order, with the record's heading.
+fn decision_records(texts: &[Text]) -> Result<(), Failure> {
+    let records = texts
+        .iter()
+        .filter(|text| text.path.starts_with("docs/adr"));
+    let (tables, records): (Vec<_>, Vec<_>) =
+        records.partition(|text| text.path.ends_with("README.md"));
+    let expected: Vec<String> = records.into_iter().map(row_of).collect::<Result<_, _>>()?;
+    let table = tables.first().map_or("", |text| text.content.as_str());
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| ["))
+        .collect();
+    if rows == expected {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "docs/adr/README.md should have these rows:\n{}",
+        expected.join("\n")
+    )))
+}
+
+/// The row of a record, by its name and its heading, which is `# NUMBER. TITLE`.
+fn row_of(record: &Text) -> Result<String, Failure> {
+    let file = record
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let number = file.get(..4).unwrap_or_default();
+    let heading = record.content.lines().next().unwrap_or_default();
+    let title = heading.strip_prefix(&format!("# {}. ", number.trim_start_matches('0')));
+    title
+        .map(|title| format!("| [{number}]({file}) | {title} |"))
+        .ok_or_else(|| Failure(format!("docs/adr/{file} begins with {heading:?}")))
+}
+
 fn first_fault(texts: &[&Text], fault: fn(&Text) -> Option<String>) -> Result<(), Failure> {
     let faults: Vec<String> = texts
         .iter()
@@ -116,9 +217,93 @@ fn too_long(text: &Text) -> Option<String> {
     (lines > MOST_LINES).then(|| format!("{lines} lines: split it"))
 }
 
+/// A line that is not handed to the log's own thread: a subscriber that blocks would hold up the
+/// thread that calls it, and with enough of them every removal.
+fn logs_at_once(text: &Text) -> Option<String> {
+    let path = text.path.to_string_lossy();
+    // The thread itself, and what only tests run.
+    if path.ends_with("src/log.rs") || path.contains("/testing/") || path.contains("/tests") {
+        return None;
+    }
+    let lines: Vec<&str> = text.content.lines().collect();
+    let is_logged = |line: &str| {
+        let is_code = !line.trim_start().starts_with("//");
+        is_code
+            && LOGS
+                .iter()
+                .any(|level| line.contains(&format!("tracing::{level}!(")))
+    };
+    (0..lines.len()).find_map(|at| {
+        let line = lines.get(at).filter(|line| is_logged(line))?;
+        let before = lines.get(at.saturating_sub(HANDED_OVER_WITHIN)..=at)?;
+        let is_handed_over = before.iter().any(|line| line.contains("later("));
+        (!is_handed_over).then(|| format!("line {}: {}: `log::later`", at + 1, line.trim()))
+    })
+}
+
 fn names_a_binding(text: &Text) -> Option<String> {
     let word = BINDINGS.iter().find(|word| text.content.contains(**word))?;
     Some(format!("mentions `{word}`"))
+}
+
+/// Which module at the top of the core names which, outside tests and comments. A `pub use` of
+/// `runtime` is a door's: it hands on, and what it hands on is not used there.
+fn uses(core: &[&Text]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for text in core {
+        let path = text.path.strip_prefix("core/src").unwrap_or(&text.path);
+        let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
+        let is_test = parts
+            .iter()
+            .any(|part| part.trim_end_matches(".rs") == "tests");
+        let Some(module) = parts.first().filter(|_| !is_test) else {
+            continue;
+        };
+        let module = module.trim_end_matches(".rs");
+        let own = text.content.split("#[cfg(test)]\nmod tests {").next();
+        let lines = own.unwrap_or_default().lines().map(str::trim_start);
+        for line in lines.filter(|line| !line.starts_with("//")) {
+            if module == "lib" || line.starts_with("pub use crate::runtime::") {
+                continue;
+            }
+            for rest in line.split("crate::").skip(1) {
+                let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+                let name = &rest[..end.unwrap_or(rest.len())];
+                if name != module && !name.is_empty() {
+                    uses.entry(module.to_owned())
+                        .or_default()
+                        .insert(name.to_owned());
+                }
+            }
+        }
+    }
+    uses
+}
+
+/// Fails where a module is reached from itself.
+fn circles(uses: &BTreeMap<String, BTreeSet<String>>) -> Result<(), Failure> {
+    let reached = |from: &String| {
+        let mut reached = BTreeSet::new();
+        let mut next: Vec<&String> = uses.get(from).into_iter().flatten().collect();
+        while let Some(module) = next.pop() {
+            if reached.insert(module) {
+                next.extend(uses.get(module).into_iter().flatten());
+            }
+        }
+        reached
+    };
+    let circle: Vec<&str> = uses
+        .keys()
+        .filter(|module| reached(module).contains(module))
+        .map(String::as_str)
+        .collect();
+    if circle.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "these use each other in a circle: {}; move what they share below them",
+        circle.join(", ")
+    )))
 }
 
 fn names_a_machine(text: &Text) -> Option<String> {
@@ -142,6 +327,39 @@ fn has_machine_path(line: &str) -> bool {
     })
 }
 
+fn old_name(text: &Text) -> Option<String> {
+    if !text.is_rust() || text.lists_old_words() {
+        return None;
+    }
+    let name = OLD_NAMES
+        .iter()
+        .find(|name| has_word(&text.content, name))?;
+    Some(format!("`{name}` is back"))
+}
+
+fn old_prose(text: &Text) -> Option<String> {
+    let is_prose = text.is_rust() || text.path.extension().is_some_and(|it| it == "md");
+    if !is_prose || text.lists_old_words() {
+        return None;
+    }
+    text.content.lines().enumerate().find_map(|(number, line)| {
+        let line = line.to_lowercase();
+        let (old, new) = OLD_PROSE.iter().find(|(old, _)| has_word(&line, old))?;
+        Some(format!("line {}: `{old}`, for `{new}`", number + 1))
+    })
+}
+
+/// Whether a word, or words, stand in a text: not as a part of longer ones, of a mail address, or at
+/// the end of a string, where it is a name.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|it| it.chars().next_back());
+        let after = text.get(at + word.len()..).and_then(|it| it.chars().next());
+        !before.is_some_and(is_part) && !after.is_some_and(|c| is_part(c) || "\"@".contains(c))
+    })
+}
+
 fn own_lints(text: &Text) -> Option<String> {
     let is_manifest = text
         .path
@@ -159,6 +377,34 @@ fn own_lints(text: &Text) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn decision_records_out_of_order_or_misnamed_fail() {
+        let text = |name: &str, content: &str| Text {
+            path: Path::new("docs/adr").join(name),
+            content: content.to_owned(),
+        };
+        let records = |table: &str, second: &str| {
+            decision_records(&[
+                text("0001-one.md", "# 1. One\n\nText"),
+                text("0012-two.md", second),
+                text(
+                    "README.md",
+                    &format!("# Records\n\n| | |\n|---|---|\n{table}"),
+                ),
+            ])
+        };
+        let (one, two) = (
+            "| [0001](0001-one.md) | One |\n",
+            "| [0012](0012-two.md) | Two |\n",
+        );
+        assert!(records(&format!("{one}{two}"), "# 12. Two").is_ok());
+        assert!(records(&format!("{two}{one}"), "# 12. Two").is_err());
+        assert!(records(one, "# 12. Two").is_err());
+        assert!(records(&format!("{one}{two}{two}"), "# 12. Two").is_err());
+        assert!(records(&format!("{one}{two}"), "# 12. Three").is_err());
+        assert!(records(&format!("{one}{two}"), "# 0012: Two").is_err());
+    }
+
     fn text(path: &str, content: String) -> Text {
         Text {
             path: path.into(),
@@ -170,6 +416,57 @@ mod tests {
     fn a_file_over_600_lines_is_a_fault() {
         assert!(too_long(&text("a.rs", "x\n".repeat(600))).is_none());
         assert!(too_long(&text("a.rs", "x\n".repeat(601))).is_some());
+    }
+
+    #[test]
+    fn modules_that_use_each_other_are_a_fault() {
+        let seal = "//! of crate::store\nuse crate::key::Key;\n";
+        let test = "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}\n";
+        let files = [
+            text("core/src/seal.rs", format!("{seal}{test}")),
+            text(
+                "core/src/seal/tests.rs",
+                "use crate::store::Store;\n".to_owned(),
+            ),
+            text(
+                "core/src/store/mod.rs",
+                "use crate::audit::Record;\n".to_owned(),
+            ),
+            text(
+                "core/src/audit/mod.rs",
+                "use crate::seal::KeyId;\n".to_owned(),
+            ),
+            text(
+                "core/src/gate/mod.rs",
+                "pub use crate::runtime::Gate;\n".to_owned(),
+            ),
+            text(
+                "core/src/runtime/mod.rs",
+                "use crate::gate::Machine;\n".to_owned(),
+            ),
+        ];
+        let none: Vec<&Text> = files.iter().collect();
+        assert!(circles(&uses(&none)).is_ok());
+        let inline = "fn of(record: &crate::store::Record) {}\n".to_owned();
+        let back = text("core/src/seal/row.rs", inline);
+        let one: Vec<&Text> = files.iter().chain([&back]).collect();
+        let fault = circles(&uses(&one)).unwrap_err().0;
+        assert!(fault.contains("audit, seal, store"), "{fault}");
+    }
+
+    #[test]
+    fn a_log_line_on_a_callers_thread_is_a_fault() {
+        let at = |path: &str, line: &str| logs_at_once(&text(path, line.to_owned()));
+        assert!(at("core/src/a.rs", "tracing::warn!(\"x\");").is_some());
+        assert!(
+            at(
+                "core/src/a.rs",
+                "log::later(|| {\n tracing::warn!(\"x\");\n});"
+            )
+            .is_none()
+        );
+        assert!(at("core/src/a.rs", "/// tracing::warn!(\"x\");").is_none());
+        assert!(at("core/src/testing/a.rs", "tracing::warn!(\"x\");").is_none());
     }
 
     #[test]
@@ -189,6 +486,18 @@ mod tests {
                 assert!(!has_machine_path(&line), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn a_word_of_the_old_vocabulary_is_a_fault() {
+        assert!(old_name(&text("a.rs", "struct Wish;".to_owned())).is_some());
+        assert!(old_name(&text("a.rs", "struct Wishes;".to_owned())).is_none());
+        for (old, _) in OLD_PROSE {
+            let sentence = format!("/// What {old} is.");
+            assert!(old_prose(&text("a.rs", sentence.clone())).is_some());
+            assert!(old_prose(&text("a.toml", sentence)).is_none());
+        }
+        assert!(old_prose(&text("a.md", "Amendments, no_one and nobodys".to_owned())).is_none());
     }
 
     #[test]

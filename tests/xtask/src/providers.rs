@@ -57,7 +57,9 @@ fn keycloak() -> Result<(), Failure> {
             }
         }
         let mut mvn = program("mvn");
-        mvn.args(["--batch-mode", "--quiet", UNPACK])
+        // Without a project it keeps its marks in the folder that it is started in.
+        mvn.current_dir(installed(""))
+            .args(["--batch-mode", "--quiet", UNPACK])
             .arg(format!("-Dartifact={KEYCLOAK}"))
             .arg(format!("-DoutputDirectory={}", unpacked.display()));
         run(&mut mvn)?;

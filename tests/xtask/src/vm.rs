@@ -11,9 +11,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::command::{Failure, cargo, output, workspace};
+use crate::command::{Failure, cargo, executable_in, output, workspace};
 use crate::debian;
 use crate::tally::Tally;
 
@@ -24,7 +22,7 @@ struct Job {
     name: &'static str,
     /// Its name as a target of cargo's.
     target: &'static str,
-    /// Programs of the workspace that it starts, at the places where cargo put them.
+    /// Programs of its package that it starts, at the places where cargo put them.
     programs: &'static [&'static str],
     /// Which of its tests run.
     tests: Tests,
@@ -55,7 +53,7 @@ const JOBS: &[Job] = &[
     Job {
         name: "examples/tests/daemon",
         target: "daemon",
-        programs: &["gate-server", "connect"],
+        programs: &["tested-gate-server", "tested-connect"],
         tests: Tests::Ignored,
     },
 ];
@@ -75,7 +73,7 @@ const MODULES: &[&str] = &[
     "nft_reject_inet",
 ];
 
-/// Programs of the host that tests call in the machine, besides those of busybox.
+/// Programs of the host that tests call in the machine, apart from those of busybox.
 const PROGRAMS: &[&str] = &[
     "bash",
     "ip",
@@ -181,30 +179,4 @@ fn built(job: &Job) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
     };
     let programs = job.programs.iter().map(|program| find(program));
     Ok((find(target)?, programs.collect::<Result<_, _>>()?))
-}
-
-fn executable_in(lines: &str, target: &str) -> Option<PathBuf> {
-    lines
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(target))
-        .find_map(|message| {
-            let path = message.get("executable").and_then(Value::as_str)?;
-            Some(Path::new(path).to_path_buf())
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_executable_is_the_one_of_its_target() {
-        let lines = r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/a"}
-            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":null}
-            no JSON
-            {"reason":"compiler-artifact","target":{"name":"kernel"},"executable":"/b"}"#;
-        assert_eq!(executable_in(lines, "kernel"), Some(PathBuf::from("/b")));
-        assert_eq!(executable_in(lines, "none"), None);
-    }
 }

@@ -22,12 +22,12 @@ pub enum Answer {
     /// A recovery code.
     RecoveryCode {
         /// The code.
-        code: Hidden,
+        code: SecretString,
     },
     /// A password or PIN, also one to be.
     Password {
         /// The password.
-        password: Hidden,
+        password: SecretString,
     },
     /// A device key's signature: ES256 as `r ‖ s`, Ed25519 as RFC 8032 has it, in Base64.
     Signature {
@@ -37,14 +37,14 @@ pub enum Answer {
     /// A WebAuthn assertion.
     WebAuthn {
         /// The credential as `navigator.credentials.get` gives it, as JSON.
-        credential: Hidden,
+        credential: SecretString,
     },
     /// What the browser came back with from an OpenID provider.
     Redirected {
         /// Where it came back to: the `redirect_uri` that the client added.
         redirect_uri: String,
         /// The whole query that it came back with.
-        query: Hidden,
+        query: SecretString,
     },
     /// The user wants to log in on another device.
     BeginDeviceGrant {},
@@ -53,7 +53,7 @@ pub enum Answer {
     /// A workload's ID token.
     IdToken {
         /// The token, in its compact form.
-        token: Hidden,
+        token: SecretString,
     },
     /// Enrolling: a new device key.
     RegisterKey {
@@ -70,21 +70,21 @@ pub enum Answer {
     /// Enrolling: a new passkey or security key.
     RegisterWebAuthn {
         /// The credential as `navigator.credentials.create` gives it, as JSON.
-        credential: Hidden,
+        credential: SecretString,
     },
     /// Enrolling: an address for codes.
     Address {
         /// The address.
-        address: Hidden,
+        address: SecretString,
     },
 }
 
 /// A text that is not for other eyes: zeroized on drop, never printed. At most 16,384 bytes.
 #[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
-pub struct Hidden(String);
+pub struct SecretString(String);
 
-impl Hidden {
+impl SecretString {
     const LONGEST: usize = 16_384;
 
     /// Takes a text; `None` when it is too long.
@@ -93,13 +93,13 @@ impl Hidden {
         (hidden.0.len() <= Self::LONGEST).then_some(hidden)
     }
 
-    /// The text. Whoever calls this is answerable for where it goes.
+    /// The text. The caller is responsible for where it goes.
     pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }
 
-impl<'de> Deserialize<'de> for Hidden {
+impl<'de> Deserialize<'de> for SecretString {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::deserialize(deserializer, "a text of at most 16384 bytes", |text| {
             Self::new(text.to_owned())
@@ -107,8 +107,8 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for SecretString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden([redacted])")
+        f.write_str("SecretString([redacted])")
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::channel::text;
+use crate::channel::{kem, text};
 
 macro_rules! bytes {
-    ($(#[$doc:meta])* $name:ident, $len:expr) => {
+    ($(#[$doc:meta])* $name:ident, $len:expr, $fits:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
         pub struct $name(pub(crate) Box<[u8; $len]>);
@@ -29,29 +29,38 @@ macro_rules! bytes {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let expected = concat!(stringify!($len), " bytes as Base64");
-                text::deserialize(deserializer, expected, text::bytes).map(Self)
+                let bytes = text::deserialize(deserializer, "bytes as Base64", text::bytes)?;
+                if $fits(&bytes) {
+                    Ok(Self(bytes))
+                } else {
+                    Err(serde::de::Error::custom("not a valid key"))
+                }
             }
         }
     };
 }
 
 bytes! {
-    /// An X-Wing encapsulation key: 1216 bytes, public.
-    EncapsulationKey, 1216
+    /// An X-Wing encapsulation key: 1216 bytes, public. One that is read is refused if a
+    /// coefficient of it is out of range (FIPS 203, section 7.2).
+    EncapsulationKey, kem::KEY_LEN, kem::is_reduced
 }
 bytes! {
     /// An X-Wing ciphertext: 1120 bytes, public.
-    Ciphertext, 1120
+    Ciphertext, 1120, any
 }
 bytes! {
     /// A random share of a preshared key: 32 bytes, secret.
-    Share, 32
+    Share, 32, any
 }
 bytes! {
     /// A number used once: 32 random bytes (NIST SP 800-63B-4, section 3.1.6.2, asks for 8). Not
     /// secret.
-    Nonce, 32
+    Nonce, 32, any
+}
+
+const fn any<const N: usize>(_: &[u8; N]) -> bool {
+    true
 }
 
 impl Drop for Share {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Hidden;
+use super::answer::SecretString;
 use super::bytes::Nonce;
 use crate::assurance::FactorKind;
-use crate::id::FactorId;
+use crate::id::{FactorId, Label};
 use crate::time::Timestamp;
 
 /// A factor that may be used now.
@@ -15,9 +15,10 @@ pub struct Offer {
     /// The factor.
     pub factor: FactorId,
     /// Its kind.
+    #[serde(deserialize_with = "super::wire::kind")]
     pub kind: FactorKind,
     /// The label that the user gave it: "phone".
-    pub label: String,
+    pub label: Label,
     /// Whether the factor has a wait now: answers are refused until then, in milliseconds.
     #[serde(deserialize_with = "Option::deserialize")]
     pub locked_for_ms: Option<u64>,
@@ -96,7 +97,7 @@ pub enum Challenge {
     /// Enrolling: a one-time-password secret for the user's app; answered by a first right code.
     RegisterTotp {
         /// The `otpauth://` URI.
-        uri: Hidden,
+        uri: SecretString,
         /// How many digits a code has.
         digits: u8,
     },
@@ -122,7 +123,7 @@ pub enum Challenge {
     /// Enrolling: recovery codes, shown this once; answered by one of them, which stays good.
     KeepRecoveryCodes {
         /// The codes.
-        codes: Vec<Hidden>,
+        codes: Vec<SecretString>,
     },
     /// Enrolling: an address for codes; answered by the address.
     Address {},

@@ -15,7 +15,7 @@ impl Code {
     const SHORTEST: usize = 6;
     const LONGEST: usize = 10;
 
-    /// The digits. Whoever calls this is answerable for where they go.
+    /// The digits. The caller is responsible for where they go.
     pub fn expose_secret(&self) -> &str {
         &self.0
     }

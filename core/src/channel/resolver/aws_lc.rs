@@ -1,4 +1,4 @@
-//! X25519 and ChaCha20-Poly1305 by AWS-LC: assembly, the fastest at hand on servers. It zeroizes
+//! X25519 and ChaCha20-Poly1305 by AWS-LC: assembly, the fastest of those available on servers. It zeroizes
 //! its keys when it frees them.
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -79,7 +79,7 @@ impl Cipher for ChaChaPoly {
         });
         match sealed {
             Some(tag) => rest[..TAG_LEN].copy_from_slice(tag.as_ref()),
-            // The trait can't fail: what leaves is zeros, which nobody opens.
+            // The trait can't fail: what leaves is zeros, which no one opens.
             None => {
                 body.fill(0);
                 rest[..TAG_LEN].fill(0);

@@ -108,6 +108,6 @@ proptest! {
         let responder = Responder::new(PrivateKey::from_bytes([5; 32]));
         let _ = accept(&responder, &body);
         let _ = pair().client.reply(&body);
-        let _ = noise::from_json::<Hello>(&body);
+        let _ = json::from_json::<Hello>(&body);
     }
 }

@@ -2,17 +2,19 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::super::message::{
-    Ciphertext, Denied, DeniedReason, Ended, Granted, Hidden, Nonce, Protection, Redirect, Refusal,
-    Share, Status, Workload,
+    Ciphertext, Denied, DeniedReason, Ended, EnrolRequest, Granted, Nonce, Protection, Redirect,
+    Refusal, SecretString, Share, Status, Workload,
 };
 use super::*;
 
 fn line<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T) -> String {
-    let json = noise::to_json(message).unwrap();
-    assert_eq!(noise::from_json::<T>(&json).as_ref(), Ok(message));
-    let mut line = String::from_utf8(json.to_vec()).unwrap();
+    let json = json::to_json(message).unwrap();
+    assert_eq!(json::from_json::<T>(&json).as_ref(), Ok(message));
+    let text = String::from_utf8(json.to_vec()).unwrap();
+    let mut line = text.trim_end_matches(' ').to_owned();
     for len in [1216, 1120, 32] {
         let long = data_encoding::BASE64.encode(&vec![1; len]);
         line = line.replace(&format!("\"{long}\""), &format!("<{len} bytes as Base64>"));
@@ -45,15 +47,11 @@ fn the_json_of_what_a_client_says_first() {
         },
         Hello::Enrol {
             sent_at,
-            kind: FactorKind::DEVICE_KEY,
-            label: "phone".into(),
-            token: None,
+            request: enrol_request(None),
         },
         Hello::Enrol {
             sent_at,
-            kind: FactorKind::DEVICE_KEY,
-            label: "phone".into(),
-            token: hidden("mfe_token"),
+            request: enrol_request(hidden("mfe_token")),
         },
         Hello::Status { sent_at, session },
         Hello::End { sent_at, session },
@@ -278,8 +276,16 @@ fn the_json_of_what_is_asked_and_answered() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-fn hidden(text: &str) -> Option<Hidden> {
-    Hidden::new(text.to_owned())
+fn enrol_request(token: Option<SecretString>) -> EnrolRequest {
+    EnrolRequest {
+        kind: FactorKind::DEVICE_KEY,
+        label: "phone".parse().unwrap(),
+        token,
+    }
+}
+
+fn hidden(text: &str) -> Option<SecretString> {
+    SecretString::new(text.to_owned())
 }
 
 #[test]
@@ -296,6 +302,183 @@ fn a_key_of_another_length_or_spelling_is_no_key() {
     assert_eq!(json(&short), Err(ChannelError::Unknown));
     assert_eq!(json(unpadded), Err(ChannelError::Unknown));
     assert_eq!(json(&format!("{good} ")), Err(ChannelError::Unknown));
+    // Coefficients of 4095.
+    let out_of_range = data_encoding::BASE64.encode(&[0xff; 1216]);
+    assert_eq!(json(&out_of_range), Err(ChannelError::Unknown));
+}
+
+/// A message, and what the decoder makes of a changed one.
+type Sample = (Value, fn(&str) -> bool);
+
+/// Messages of every kind, each with an object in an object.
+fn samples() -> Vec<Sample> {
+    fn reads<T: Serialize + DeserializeOwned>(json: &str) -> bool {
+        json::from_json::<T>(json.as_bytes()).is_ok()
+    }
+    let attempt = AttemptId::from_bytes([9; 32]);
+    let mut offers = challenge(attempt);
+    if let Reply::Challenge { others, .. } = &mut offers {
+        others.push(offer());
+    }
+    let said = [("os".to_owned(), "Debian 13".to_owned())];
+    let hello = Hello::Begin {
+        sent_at: Timestamp::from_millis(7),
+        encapsulation_key: EncapsulationKey(Box::new([1; 1216])),
+        posture: Posture::new(said.into()).unwrap(),
+    };
+    let denied = Reply::Denied {
+        denied: Denied {
+            reason: DeniedReason::Wrong,
+            tries_left: 4,
+            locked_for_ms: Some(1),
+        },
+    };
+    let ended = Reply::Status {
+        status: Status::Ended {
+            reason: Some(Ended::Expired),
+        },
+    };
+    let refused = Reply::Refused {
+        refusal: Refusal::Busy { retry_ms: 1 },
+    };
+    let key = Request::Answer {
+        answer: Answer::RegisterKey {
+            public_key: "AA==".into(),
+            signature: "AA==".into(),
+            protection: Protection::Software,
+            attestation: None,
+        },
+    };
+    let replies = [offers, denied, ended, refused].map(|reply| {
+        let sample: Sample = (serde_json::to_value(reply).unwrap(), reads::<Reply>);
+        sample
+    });
+    let requests = [answer(), key].map(|request| {
+        let sample: Sample = (serde_json::to_value(request).unwrap(), reads::<Request>);
+        sample
+    });
+    let enrol = [None, hidden("mfe_token")].map(|token| Hello::Enrol {
+        sent_at: Timestamp::from_millis(7),
+        request: enrol_request(token),
+    });
+    let hellos = enrol.into_iter().chain([hello]).map(|hello| {
+        let sample: Sample = (serde_json::to_value(hello).unwrap(), reads::<Hello>);
+        sample
+    });
+    replies.into_iter().chain(requests).chain(hellos).collect()
+}
+
+/// Where the values of a JSON text are, and all that a tolerant decoder might take for each.
+fn changes(at: &str, value: &Value, found: &mut Vec<(String, String)>) {
+    let mut other = |text: String| found.push((at.to_owned(), text));
+    match value {
+        Value::Object(fields) => {
+            // The tag first, as a decoder would want it of an array.
+            let tag = ["type", "reason", "state"].into_iter();
+            let tag = tag.filter_map(|tag| fields.get(tag)).take(1);
+            let rest = fields.iter().filter(|(name, _)| *name != "type");
+            let list: Vec<_> = tag.chain(rest.map(|(_, value)| value)).collect();
+            other(serde_json::to_string(&list).unwrap());
+            let values: Vec<_> = fields.values().collect();
+            other(serde_json::to_string(&values).unwrap());
+            let text = value.to_string();
+            other(text.replacen('{', "{\"unknown\":1,", 1).replace(",}", "}"));
+            for (name, value) in fields {
+                let again = format!("{{\"{name}\":{value},");
+                other(text.replacen('{', &again, 1).replace(",}", "}"));
+            }
+            for (name, value) in fields {
+                changes(&format!("{at}/{name}"), value, found);
+            }
+        }
+        Value::Array(values) => {
+            for (place, value) in values.iter().enumerate() {
+                changes(&format!("{at}/{place}"), value, found);
+            }
+        }
+        Value::String(text) => {
+            (0..16).for_each(|number| other(number.to_string()));
+            other(format!("{{\"{text}\":null}}"));
+            other(format!("[\"{text}\"]"));
+        }
+        Value::Number(number) => {
+            other(format!("{number}.0"));
+            other(format!("\"{number}\""));
+            other(format!("-{number}"));
+        }
+        Value::Null => other("{}".to_owned()),
+        Value::Bool(_) => other("1".to_owned()),
+    }
+}
+
+#[test]
+fn a_decoder_takes_nothing_that_its_own_end_would_not_write() {
+    const HERE: &str = "changed here";
+    let mut tried = 0;
+    for (message, reads) in samples() {
+        assert!(reads(&message.to_string()), "{message}");
+        let mut found = Vec::new();
+        changes("", &message, &mut found);
+        for (at, text) in found {
+            let mut changed = message.clone();
+            *changed.pointer_mut(&at).unwrap() = HERE.into();
+            let json = changed.to_string().replace(&format!("\"{HERE}\""), &text);
+            // Where texts are free, another one is none the worse.
+            assert!(!reads(&json), "{json}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn a_name_in_posture_that_comes_twice_is_refused() {
+    let key = data_encoding::BASE64.encode(&[1; 1216]);
+    let hello = |posture: &str| {
+        format!(r#"{{"type":"begin","sent_at":7,"encapsulation_key":"{key}","posture":{posture}}}"#)
+    };
+    let read = |posture: &str| Hello::from_json(hello(posture).as_bytes());
+    assert!(read(r#"{"os":"a","name":"a"}"#).is_ok());
+    assert_eq!(read(r#"{"os":"a","os":"b"}"#), Err(ChannelError::Unknown));
+    assert_eq!(
+        read(r#"{"os":"a","o\u0073":"b"}"#),
+        Err(ChannelError::Unknown)
+    );
+}
+
+#[test]
+fn a_label_that_breaks_the_rule_is_refused_in_a_message() {
+    let hello = |label: &str| {
+        let label = serde_json::to_string(label).unwrap();
+        let text =
+            format!(r#"{{"type":"enrol","sent_at":7,"kind":"totp","label":{label},"token":null}}"#);
+        Hello::from_json(text.as_bytes())
+    };
+    assert!(hello("phone").is_ok());
+    for bad in ["", "a\nb", "\u{1b}[2J", &"x".repeat(50_000)] {
+        assert_eq!(hello(bad), Err(ChannelError::Unknown), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_request_to_enrol_has_all_its_fields_once_and_no_others() {
+    let read = |fields: &str| {
+        let text = format!(r#"{{"type":"enrol","sent_at":7,{fields}}}"#);
+        Hello::from_json(text.as_bytes())
+    };
+    assert!(read(r#""kind":"totp","label":"phone","token":null"#).is_ok());
+    for bad in [
+        r#""kind":"totp","label":"phone""#,
+        r#""label":"phone","token":null"#,
+        r#""kind":"totp","token":null"#,
+        r#""kind":"totp","kind":"totp","label":"phone","token":null"#,
+        r#""kind":"totp","label":"phone","token":null,"token":"mfe_token""#,
+        r#""kind":"totp","label":"phone","token":null,"posture":{}"#,
+        r#""kind":"totp","label":"phone","token":null,"sent_at":7"#,
+        r#""request":{"kind":"totp","label":"phone","token":null}"#,
+    ] {
+        assert_eq!(read(bad), Err(ChannelError::Unknown), "{bad}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The implementations of X25519 against RFC 7748, and against points that nobody may agree on.
+//! The implementations of X25519 against RFC 7748, and against points that no one may agree on.
 //! That they make the same channel is shown by the vectors. X25519 is judged by Project Wycheproof
 //! as well.
 
@@ -97,7 +97,7 @@ fn judge_x25519<P: Provider>() {
 }
 
 #[test]
-fn a_first_message_with_an_ephemeral_key_of_low_order_does_not_verify() {
+fn a_first_message_with_a_low_order_key_does_not_verify() {
     let identity: Identity<Portable> = Identity::new(&PrivateKey::from_bytes([5; 32])).unwrap();
     for point in LOW_ORDER {
         let message = [hex(point).as_slice(), &[0; 168]].concat();

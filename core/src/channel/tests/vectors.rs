@@ -1,7 +1,7 @@
-//! Known answers: `tests/vectors/channel.json`, for whoever implements the protocol a second time.
+//! Known answers: `tests/vectors/channel.json`, for anyone who implements the protocol a second time.
 //! `tests/vectors/check.py` is such an implementation.
 //!
-//! `UPDATE_VECTORS=1 cargo test -p mfagate vectors` writes the file anew.
+//! `UPDATE_VECTORS=1 cargo test -p mfagate vectors` rewrites the file.
 
 use std::path::PathBuf;
 
@@ -87,6 +87,38 @@ fn the_channel_gives_the_known_answers() {
     assert_eq!(made, serde_json::from_str(&known).unwrap());
 }
 
+/// A published known answer of X-Wing: keys and ciphertexts by their SHA-256.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct XWing {
+    source: String,
+    seed: String,
+    randomness: String,
+    encapsulation_key_sha256: String,
+    ciphertext_sha256: String,
+    secret: String,
+}
+
+#[test]
+fn x_wing_gives_the_published_answers_as_hpkes_kem_0x647a_too() {
+    let known = std::fs::read_to_string(path().with_file_name("x_wing.json")).unwrap();
+    let known: Vec<XWing> = serde_json::from_str(&known).unwrap();
+    assert_eq!(known.len(), 5);
+    for known in known {
+        let bytes = |text: &String| HEXLOWER.decode(text.as_bytes()).unwrap();
+        let seed = bytes(&known.seed).try_into().unwrap();
+        let randomness = bytes(&known.randomness).try_into().unwrap();
+        let (secret, key) = DecapsulationSecret::from_seed(&seed).unwrap();
+        let (ciphertext, shared) = encapsulate_with(&key, &randomness).unwrap();
+        let sha256 = |bytes: &[u8]| HEXLOWER.encode(&Sha256::digest(bytes));
+        assert_eq!(sha256(&*key.0), known.encapsulation_key_sha256);
+        assert_eq!(sha256(&*ciphertext.0), known.ciphertext_sha256);
+        assert_eq!(HEXLOWER.encode(&*shared), known.secret, "{}", known.source);
+        let opened = secret.decapsulate(&ciphertext).unwrap();
+        assert_eq!(*opened, *shared, "{}", known.source);
+    }
+}
+
 #[test]
 #[cfg(feature = "aws-lc")]
 fn every_provider_gives_the_same_answers() {
@@ -156,7 +188,7 @@ fn renewal<P: Provider>() -> Case {
     script.grant()
 }
 
-/// Secrets that nobody draws: bytes that count up from a number.
+/// Secrets that no one draws: bytes that count up from a number.
 fn counting<const N: usize>(from: u8) -> [u8; N] {
     let mut next = from;
     [(); N].map(|()| {
@@ -309,7 +341,7 @@ impl Dialogue {
 }
 
 fn record(from: &str, counter: Option<u64>, message: &impl Serialize, body: &[u8]) -> Body {
-    let text = noise::to_json(message).unwrap();
+    let text = json::to_json(message).unwrap();
     Body {
         from: from.into(),
         counter,

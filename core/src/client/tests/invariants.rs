@@ -9,7 +9,7 @@ use crate::channel::message::{Ended, Refusal};
 
 /// One thing that happens. `Pick`s choose among the tickets that are out, newest first.
 #[derive(Debug, Clone)]
-enum Step {
+enum TestStep {
     Start,
     Answer(usize),
     Cancel,
@@ -59,31 +59,31 @@ fn kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TestStep> {
     let pick = || prop_oneof![6 => Just(0_usize), 2 => Just(1), 1 => 2..6_usize];
     prop_oneof![
-        4 => Just(Step::Start),
-        6 => pick().prop_map(Step::Answer),
-        1 => Just(Step::Cancel),
-        2 => Just(Step::Renew),
-        1 => Just(Step::SignOut),
-        1 => Just(Step::Woke),
-        14 => (pick(), kind(), prop::bool::weighted(0.9)).prop_map(|(at, kind, psk)| Step::Reply(at, kind, psk)),
-        3 => pick().prop_map(Step::TransportFailed),
-        6 => pick().prop_map(Step::Installed),
-        1 => pick().prop_map(Step::Failed),
-        3 => pick().prop_map(Step::Removed),
-        3 => (pick(), 0..5000_u64, 0..5000_u64).prop_map(|(at, received, sent)| Step::Activity(at, received, sent)),
-        1 => pick().prop_map(Step::Lost),
-        4 => (0..2_000_000_u64).prop_map(Step::Pass),
-        1 => (-4_000_000..4_000_000_i64).prop_map(Step::WallBy),
-        4 => Just(Step::Timeout),
+        4 => Just(TestStep::Start),
+        6 => pick().prop_map(TestStep::Answer),
+        1 => Just(TestStep::Cancel),
+        2 => Just(TestStep::Renew),
+        1 => Just(TestStep::SignOut),
+        1 => Just(TestStep::Woke),
+        14 => (pick(), kind(), prop::bool::weighted(0.9)).prop_map(|(at, kind, psk)| TestStep::Reply(at, kind, psk)),
+        3 => pick().prop_map(TestStep::TransportFailed),
+        6 => pick().prop_map(TestStep::Installed),
+        1 => pick().prop_map(TestStep::Failed),
+        3 => pick().prop_map(TestStep::Removed),
+        3 => (pick(), 0..5000_u64, 0..5000_u64).prop_map(|(at, received, sent)| TestStep::Activity(at, received, sent)),
+        1 => pick().prop_map(TestStep::Lost),
+        4 => (0..2_000_000_u64).prop_map(TestStep::Pass),
+        1 => (-4_000_000..4_000_000_i64).prop_map(TestStep::WallBy),
+        4 => Just(TestStep::Timeout),
     ]
 }
 
 /// Steps in a row: mostly one, at times the ones that bring a tunnel up or renew it, so that what
 /// comes after meets a live session.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<TestStep>> {
     let granted = |session, lease_s| {
         let renewable_s = lease_s * 3;
         let kind = Kind::Granted {
@@ -91,23 +91,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             lease_s,
             renewable_s,
         };
-        Step::Reply(0, kind, true)
+        TestStep::Reply(0, kind, true)
     };
     let sign_in = (1..3_u8, 100..4000_u64).prop_map(move |(session, lease_s)| {
-        let challenge = Step::Reply(0, Kind::Challenge, true);
+        let challenge = TestStep::Reply(0, Kind::Challenge, true);
         let grant = granted(session, lease_s);
         vec![
-            Step::Start,
+            TestStep::Start,
             challenge,
-            Step::Answer(0),
+            TestStep::Answer(0),
             grant,
-            Step::Installed(0),
+            TestStep::Installed(0),
         ]
     });
     let renewal = (1..3_u8, 100..4000_u64).prop_map(move |(session, lease_s)| {
-        let confirm = Step::Reply(0, Kind::Confirm, true);
+        let confirm = TestStep::Reply(0, Kind::Confirm, true);
         let grant = granted(session, lease_s);
-        vec![Step::Renew, confirm, grant, Step::Installed(0)]
+        vec![TestStep::Renew, confirm, grant, TestStep::Installed(0)]
     });
     let some = prop_oneof![
         12 => step().prop_map(|step| vec![step]),
@@ -162,41 +162,98 @@ struct Model {
     stands_until: Option<Now>,
     /// The gate has said that a lease is shorter than it was granted, so that it may end earlier.
     told_of_less: bool,
+    /// Hellos and requests that wait for their reply: the channel of each, and when it was sent.
+    under_way: BTreeMap<Ticket, (Ticket, Now)>,
+    /// Attempts that are open at the gate while nothing of theirs is under way, by their channels,
+    /// and when they expire.
+    open: BTreeMap<Ticket, Instant>,
+    /// When the attempt of a channel expires.
+    expires: BTreeMap<Ticket, Instant>,
 }
 
+/// How long the gate keeps an attempt, by what [`challenge`] says.
+const ATTEMPT: Duration = Duration::from_secs(300);
+
 impl Model {
+    /// What the gate makes of what it is sent.
+    fn is_asked(&mut self, action: &Action, now: Now) {
+        match action {
+            Action::SendHello { ticket, .. } => {
+                self.under_way.insert(*ticket, (*ticket, now));
+            }
+            Action::SendRequest {
+                ticket, channel, ..
+            } => {
+                self.open.remove(channel);
+                self.under_way.insert(*ticket, (*channel, now));
+            }
+            _ => {}
+        }
+    }
+
+    /// A reply to what is under way. After the limit of an exchange no shell waits for one.
+    fn is_told(&mut self, input: &Input, machine: &Machine, now: Now) {
+        let (Input::ReplyReceived { ticket, .. } | Input::TransportFailed { ticket, .. }) = input
+        else {
+            return;
+        };
+        let Some((channel, sent)) = self.under_way.remove(ticket) else {
+            return;
+        };
+        let Input::ReplyReceived { reply, .. } = input else {
+            return;
+        };
+        if matches!(reply, Reply::Challenge { .. } | Reply::Confirm { .. }) {
+            self.expires.insert(channel, sent.instant + ATTEMPT);
+        }
+        let stays_open = matches!(
+            reply,
+            Reply::Challenge { .. } | Reply::Confirm { .. } | Reply::Denied { .. }
+        );
+        let is_in_time = now.instant < sent.instant + Config::default().exchange;
+        // A question about a session, or its end, opens nothing.
+        let is_attempt = machine.holds_channel(channel);
+        if let Some(expires) = self.expires.get(&channel)
+            && stays_open
+            && is_in_time
+            && is_attempt
+        {
+            self.open.insert(channel, *expires);
+        }
+    }
+
     fn pick(from: &[Ticket], at: usize) -> Option<Ticket> {
         from.iter().rev().nth(at).copied()
     }
 }
 
-fn input(step: &Step, model: &Model, now: Now) -> Option<Input> {
+fn input(step: &TestStep, model: &Model, now: Now) -> Option<Input> {
     let pick = |at: &usize| Model::pick(&model.tickets, *at);
     Some(match step {
-        Step::Start => Input::Start,
-        Step::Answer(at) => Input::UserResponded {
+        TestStep::Start => Input::Start,
+        TestStep::Answer(at) => Input::UserResponded {
             challenge: Model::pick(&model.challenges, *at)?,
             response: code().into(),
         },
-        Step::Cancel => Input::UserCancelled,
-        Step::Renew => Input::Renew,
-        Step::SignOut => Input::SignOut,
-        Step::Woke => Input::Woke,
-        Step::Reply(at, kind, psk) => Input::ReplyReceived {
+        TestStep::Cancel => Input::UserCancelled,
+        TestStep::Renew => Input::Renew,
+        TestStep::SignOut => Input::SignOut,
+        TestStep::Woke => Input::Woke,
+        TestStep::Reply(at, kind, psk) => Input::ReplyReceived {
             ticket: pick(at)?,
             reply: reply(kind, now),
             psk: psk.then(|| PresharedKey::from_bytes([7; 32])),
         },
-        Step::TransportFailed(at) => Input::TransportFailed {
+        TestStep::TransportFailed(at) => Input::TransportFailed {
             ticket: pick(at)?,
             error: TransportError::TimedOut {
                 gate: String::new(),
             },
         },
-        Step::Installed(at) => Input::TunnelInstalled { ticket: pick(at)? },
-        Step::Failed(at) => Input::TunnelFailed { ticket: pick(at)? },
-        Step::Removed(at) => Input::TunnelRemoved { ticket: pick(at)? },
-        Step::Activity(at, received, sent) => Input::TunnelActivity {
+        TestStep::Installed(at) => Input::TunnelInstalled { ticket: pick(at)? },
+        TestStep::Failed(at) => Input::TunnelFailed { ticket: pick(at)? },
+        TestStep::Removed(at) => Input::TunnelRemoved { ticket: pick(at)? },
+        TestStep::Activity(at, received, sent) => Input::TunnelActivity {
             ticket: pick(at)?,
             traffic: Some(Traffic {
                 last_handshake: None,
@@ -204,8 +261,8 @@ fn input(step: &Step, model: &Model, now: Now) -> Option<Input> {
                 sent: *sent,
             }),
         },
-        Step::Lost(at) => Input::TunnelLost { ticket: pick(at)? },
-        Step::Pass(_) | Step::WallBy(_) | Step::Timeout => return None,
+        TestStep::Lost(at) => Input::TunnelLost { ticket: pick(at)? },
+        TestStep::Pass(_) | TestStep::WallBy(_) | TestStep::Timeout => return None,
     })
 }
 
@@ -214,8 +271,8 @@ fn is_over(end: Now, now: Now) -> bool {
 }
 
 /// What a grant in this step, if it is one, allows: a tunnel until then.
-fn allowance(step: &Step, model: &Model) -> Option<(Ticket, Now)> {
-    let Step::Reply(at, Kind::Granted { lease_s, .. }, true) = step else {
+fn allowance(step: &TestStep, model: &Model) -> Option<(Ticket, Now)> {
+    let TestStep::Reply(at, Kind::Granted { lease_s, .. }, true) = step else {
         return None;
     };
     let ticket = Model::pick(&model.tickets, *at)?;
@@ -228,36 +285,45 @@ fn allowance(step: &Step, model: &Model) -> Option<(Ticket, Now)> {
     Some((ticket, end))
 }
 
-fn run(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut desk = Desk::new(Config::default());
+fn run(steps: &[TestStep]) -> Result<(), TestCaseError> {
+    let mut harness = Harness::new(Config::default());
     let mut model = Model::default();
     for step in steps {
-        if pass(step, &mut desk) {
+        if pass(step, &mut harness) {
             continue;
         }
-        let was_idle = desk.machine.is_idle();
+        let was_idle = harness.machine.is_idle();
         let stood_until = model.stands_until;
-        model.told_of_less |= matches!(step, Step::Reply(_, Kind::Live(_), _));
+        model.told_of_less |= matches!(step, TestStep::Reply(_, Kind::Live(_), _));
         let allowed = allowance(step, &model);
-        match input(step, &model, desk.now) {
+        match input(step, &model, harness.now) {
             Some(input) => {
                 if let Input::ReplyReceived { ticket, .. } | Input::TransportFailed { ticket, .. } =
                     &input
                 {
                     model.proofs.remove(ticket);
                 }
-                desk.input(input);
+                model.is_told(&input, &harness.machine, harness.now);
+                harness.input(input);
             }
             None => {
-                desk.machine.handle_timeout(desk.now);
-                desk.drain();
+                harness.machine.handle_timeout(harness.now);
+                harness.drain();
             }
         }
-        judge(step, &mut desk, &mut model, was_idle, stood_until, allowed)?;
+        judge(
+            step,
+            &mut harness,
+            &mut model,
+            was_idle,
+            stood_until,
+            allowed,
+        )?;
     }
-    // Whatever happened, and with nobody answering any more: no tunnel outlives the longest lease.
-    desk.pass(Duration::from_secs(2 * 3600));
-    let left = std::mem::take(&mut desk.actions);
+    leaves_no_attempt_open(&mut harness, &mut model)?;
+    // Whatever happened, and with no one answering any more: no tunnel outlives the longest lease.
+    harness.pass(Duration::from_secs(2 * 3600));
+    let left = std::mem::take(&mut harness.actions);
     let removed = left
         .iter()
         .any(|action| matches!(action, Action::RemoveTunnel { .. }));
@@ -265,14 +331,49 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The user signs out, and what is under way is answered so that the attempt stays open: the gate
+/// hears of each that it is given up.
+fn leaves_no_attempt_open(harness: &mut Harness, model: &mut Model) -> Result<(), TestCaseError> {
+    harness.input(Input::SignOut);
+    for _ in 0..3 {
+        for action in std::mem::take(&mut harness.actions) {
+            model.is_asked(&action, harness.now);
+        }
+        let hellos: Vec<Ticket> = model
+            .under_way
+            .iter()
+            .filter(|(ticket, (channel, _))| *ticket == channel)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in hellos {
+            let reply = challenge();
+            let input = Input::ReplyReceived {
+                ticket,
+                reply,
+                psk: None,
+            };
+            model.is_told(&input, &harness.machine, harness.now);
+            harness.input(input);
+        }
+    }
+    let now = harness.now.instant;
+    model.open.retain(|_, expires| *expires > now);
+    prop_assert!(
+        model.open.is_empty(),
+        "attempts stay open: {:?}",
+        model.open
+    );
+    Ok(())
+}
+
 /// Time passes, or the wall clock is set: the machine learns of it with whatever comes next.
-fn pass(step: &Step, desk: &mut Desk) -> bool {
+fn pass(step: &TestStep, harness: &mut Harness) -> bool {
     match step {
-        Step::Pass(millis) => desk.advance(Duration::from_millis(*millis)),
-        Step::WallBy(millis) => {
+        TestStep::Pass(millis) => harness.advance(Duration::from_millis(*millis)),
+        TestStep::WallBy(millis) => {
             let span = Duration::from_millis(millis.unsigned_abs());
-            let wall = desk.now.timestamp;
-            desk.now.timestamp = if *millis < 0 {
+            let wall = harness.now.timestamp;
+            harness.now.timestamp = if *millis < 0 {
                 wall - span
             } else {
                 wall + span
@@ -284,26 +385,29 @@ fn pass(step: &Step, desk: &mut Desk) -> bool {
 }
 
 fn judge(
-    step: &Step,
-    desk: &mut Desk,
+    step: &TestStep,
+    harness: &mut Harness,
     model: &mut Model,
     was_idle: bool,
     stood_until: Option<Now>,
     allowed: Option<(Ticket, Now)>,
 ) -> Result<(), TestCaseError> {
-    let now = desk.now;
-    let actions = std::mem::take(&mut desk.actions);
-    let events = std::mem::take(&mut desk.events);
-    let said = format!("{events:?} {actions:?} {:?}", desk.machine);
+    let now = harness.now;
+    let actions = std::mem::take(&mut harness.actions);
+    let events = std::mem::take(&mut harness.events);
+    let said = format!("{events:?} {actions:?} {:?}", harness.machine);
     prop_assert!(!said.contains(CODE), "a code shows");
     prop_assert!(!said.contains("7, 7, 7"), "a key shows");
     prop_assert!(
-        !was_idle || matches!(step, Step::Start) || actions.is_empty(),
+        !was_idle || matches!(step, TestStep::Start) || actions.is_empty(),
         "an idle machine acts: {actions:?}"
     );
     for action in &actions {
+        model.is_asked(action, now);
         match action {
-            Action::SendHello { ticket, .. } | Action::SampleTunnel { ticket } => {
+            Action::SendHello { ticket, .. }
+            | Action::SampleTunnel { ticket }
+            | Action::MoveTunnel { ticket } => {
                 model.tickets.push(*ticket);
             }
             Action::SendRequest {
@@ -314,7 +418,9 @@ fn judge(
                     model.proofs.insert(*ticket, now);
                 }
             }
-            Action::InstallTunnel { ticket, .. } | Action::RenewTunnel { ticket, .. } => {
+            Action::InstallTunnel { ticket, .. }
+            | Action::ResumeTunnel { ticket, .. }
+            | Action::RenewTunnel { ticket, .. } => {
                 model.tickets.push(*ticket);
                 let end = allowed.map(|(_, end)| end);
                 prop_assert!(
@@ -336,15 +442,15 @@ fn judge(
     }
     if let Some(end) = model.stands_until {
         prop_assert!(!is_over(end, now), "the tunnel outlives its lease");
-        let (at, _) = desk.machine.poll_timeout().expect("a deadline");
+        let (at, _) = harness.machine.poll_timeout().expect("a deadline");
         prop_assert!(at <= end.instant, "the machine sleeps past the lease's end");
     }
-    if let (Some(end), Step::TransportFailed(_)) = (stood_until, step) {
+    if let (Some(end), TestStep::TransportFailed(_)) = (stood_until, step) {
         let ended_early = model.stands_until.is_none() && !is_over(end, now) && !model.told_of_less;
         prop_assert!(!ended_early, "a transport ended a live session");
     }
-    if matches!(step, Step::Timeout)
-        && let Some((at, why)) = desk.machine.poll_timeout()
+    if matches!(step, TestStep::Timeout)
+        && let Some((at, why)) = harness.machine.poll_timeout()
     {
         prop_assert!(at > now.instant, "due again at once: {why}");
     }
@@ -372,18 +478,18 @@ fn the_random_steps_reach_live_tunnels_and_renew_them() {
     let (mut installs, mut renewals) = (0, 0);
     for _ in 0..200 {
         let steps = steps().new_tree(&mut runner).unwrap().current();
-        let mut desk = Desk::new(Config::default());
+        let mut harness = Harness::new(Config::default());
         let mut model = Model::default();
         for step in &steps {
-            if let Some(input) = input(step, &model, desk.now) {
-                desk.input(input);
+            if let Some(input) = input(step, &model, harness.now) {
+                harness.input(input);
             }
-            for action in std::mem::take(&mut desk.actions) {
+            for action in std::mem::take(&mut harness.actions) {
                 installs += usize::from(matches!(action, Action::InstallTunnel { .. }));
                 renewals += usize::from(matches!(action, Action::RenewTunnel { .. }));
                 model.tickets.push(ticket_of(&action));
             }
-            for event in std::mem::take(&mut desk.events) {
+            for event in std::mem::take(&mut harness.events) {
                 if let Event::Challenge { ticket, .. } = event {
                     model.challenges.push(ticket);
                 }
@@ -398,8 +504,10 @@ fn ticket_of(action: &Action) -> Ticket {
         Action::SendHello { ticket, .. }
         | Action::SendRequest { ticket, .. }
         | Action::InstallTunnel { ticket, .. }
+        | Action::ResumeTunnel { ticket, .. }
         | Action::RenewTunnel { ticket, .. }
         | Action::RemoveTunnel { ticket }
-        | Action::SampleTunnel { ticket } => *ticket,
+        | Action::SampleTunnel { ticket }
+        | Action::MoveTunnel { ticket } => *ticket,
     }
 }

@@ -7,7 +7,7 @@ use crate::channel::Unauthenticated;
 fn every_failure_says_what_is_wrong_and_what_to_do() {
     let gate = || "https://gate.example/mfagate/v1".to_owned();
     let texts: Vec<String> = [
-        Failure::from(TransportError::Unreachable { gate: gate() }),
+        AttemptFailure::from(TransportError::Unreachable { gate: gate() }),
         TransportError::TimedOut { gate: gate() }.into(),
         TransportError::Certificate { gate: gate() }.into(),
         TransportError::BadGateway {
@@ -16,6 +16,7 @@ fn every_failure_says_what_is_wrong_and_what_to_do() {
         }
         .into(),
         TransportError::NotTheGate { gate: gate() }.into(),
+        TransportError::TooOld { gate: gate() }.into(),
         TransportError::BadUrl {
             gate: "ftp://gate.example".to_owned(),
         }
@@ -30,25 +31,27 @@ fn every_failure_says_what_is_wrong_and_what_to_do() {
             what: "the app is in the background".to_owned(),
         }
         .into(),
-        Failure::Cancelled,
-        Failure::AttemptExpired,
-        Failure::Locked {
+        AttemptFailure::Cancelled,
+        AttemptFailure::AttemptExpired,
+        AttemptFailure::Locked {
             wait: Duration::from_secs(30),
+            until: Timestamp::from_millis(0),
         },
-        Failure::Locked {
+        AttemptFailure::Locked {
             wait: Duration::from_secs(3600),
+            until: Timestamp::from_millis(0),
         },
-        Failure::Disabled,
-        Failure::NotEnrolled,
-        Failure::NoFactor,
-        Failure::Clock,
-        Failure::Busy {
+        AttemptFailure::Disabled,
+        AttemptFailure::NotEnrolled,
+        AttemptFailure::NoFactor,
+        AttemptFailure::Clock,
+        AttemptFailure::Busy {
             wait: Duration::from_millis(900),
         },
-        Failure::NotRenewable,
-        Failure::Unavailable,
-        Failure::Unexpected,
-        Failure::NotSignedIn,
+        AttemptFailure::NotRenewable,
+        AttemptFailure::Unavailable,
+        AttemptFailure::Unexpected,
+        AttemptFailure::NotSignedIn,
     ]
     .iter()
     .map(ToString::to_string)
@@ -60,15 +63,15 @@ fn every_failure_says_what_is_wrong_and_what_to_do() {
 #[test]
 fn every_end_says_why_and_what_comes_next() {
     let texts: Vec<String> = [
-        EndReason::Expired,
-        EndReason::Inactive,
-        EndReason::EndpointChanged,
-        EndReason::Revoked,
-        EndReason::SignedOut,
-        EndReason::Superseded,
-        EndReason::GateInterface,
-        EndReason::Interface,
-        EndReason::Unknown,
+        SessionEnd::Expired,
+        SessionEnd::Inactive,
+        SessionEnd::EndpointChanged,
+        SessionEnd::Revoked,
+        SessionEnd::SignedOut,
+        SessionEnd::Superseded,
+        SessionEnd::GateInterface,
+        SessionEnd::Interface,
+        SessionEnd::Unknown,
     ]
     .iter()
     .map(ToString::to_string)

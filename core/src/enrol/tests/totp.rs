@@ -7,9 +7,10 @@ use crate::enrol::TotpEnrolment;
 use crate::policy::{Failures, Lock};
 use crate::store::FailureReason;
 
-impl Desk {
+impl Harness {
     async fn begin(&self) -> TotpEnrolment {
-        let begun = self.registrar.begin_totp(&self.user, "phone", "test");
+        let label = "phone".parse().unwrap();
+        let begun = self.registrar.begin_totp(&self.user, &label, "test");
         begun.await.unwrap()
     }
 
@@ -17,8 +18,11 @@ impl Desk {
         secret.code(self.clock.now().timestamp).unwrap()
     }
 
-    async fn confirm(&self, factor: FactorId, code: Code) -> Result<(), EnrolError> {
-        self.registrar.confirm_totp(&self.user, factor, code).await
+    async fn confirm(&self, factor: FactorId, code: Code) -> Result<(), EnrolFault> {
+        self.registrar
+            .confirm_totp(&self.user, factor, code)
+            .await
+            .map_err(|error| error.0)
     }
 
     /// A code that is wrong now: one of tomorrow.
@@ -28,19 +32,22 @@ impl Desk {
     }
 
     /// A pending factor that was put into the store by other hands.
-    async fn add(&self, kind: FactorKind, secret: &[u8], last_step: Option<u64>) -> FactorId {
+    async fn add(&self, kind: FactorKind, secret: &[u8], last_counter: Option<u64>) -> FactorId {
         let mut record = FactorRecord {
             id: FactorId::generate().unwrap(),
             user: self.user.clone(),
             kind,
-            label: "phone".to_owned(),
+            label: "phone".parse().unwrap(),
             credential: None,
             sealed: Sealed::from_bytes(Vec::new()),
             state: FactorState::Pending,
-            last_step,
+            last_counter,
             failures: Failures::default(),
         };
-        record.sealed = self.ring.seal(&Row::from(&record), secret).unwrap();
+        record.sealed = self
+            .ring
+            .seal(&AssociatedData::from(&record), secret)
+            .unwrap();
         let kind = record.kind.clone();
         let event = self.registrar.event(AuditKind::FactorAdded { kind });
         let id = record.id;
@@ -51,138 +58,148 @@ impl Desk {
 
 #[tokio::test]
 async fn a_right_code_confirms_once_and_is_used_thereby() {
-    let desk = Desk::open().await;
-    let phone = desk.begin().await;
-    assert_eq!(desk.factor(phone.factor).await.state, FactorState::Pending);
-    let code = desk.code(&phone.secret);
+    let harness = Harness::open().await;
+    let phone = harness.begin().await;
+    assert_eq!(
+        harness.factor(phone.factor).await.state,
+        FactorState::Pending
+    );
+    let code = harness.code(&phone.secret);
 
-    desk.confirm(phone.factor, code.clone()).await.unwrap();
+    harness.confirm(phone.factor, code.clone()).await.unwrap();
 
-    let record = desk.factor(phone.factor).await;
+    let record = harness.factor(phone.factor).await;
     assert_eq!(record.state, FactorState::Active);
-    let step = phone.secret.step(desk.clock.now().timestamp);
-    assert_eq!(record.last_step, Some(step));
-    assert_eq!(desk.last_audit().await, AuditKind::FactorActivated);
-    let again = desk.confirm(phone.factor, code).await;
-    assert!(matches!(again, Err(EnrolError::NoFactor)), "{again:?}");
+    let step = phone.secret.step(harness.clock.now().timestamp);
+    assert_eq!(record.last_counter, Some(step));
+    assert_eq!(harness.last_audit().await, AuditKind::FactorActivated);
+    let again = harness.confirm(phone.factor, code).await;
+    assert!(matches!(again, Err(EnrolFault::NoFactor)), "{again:?}");
 }
 
 #[tokio::test]
 async fn a_code_a_step_late_or_early_confirms() {
     for seconds in [30, 90] {
-        let desk = Desk::open().await;
-        let phone = desk.begin().await;
-        desk.clock.advance(Duration::from_secs(60));
+        let harness = Harness::open().await;
+        let phone = harness.begin().await;
+        harness.clock.advance(Duration::from_secs(60));
         let at =
-            desk.clock.now().timestamp - Duration::from_secs(60) + Duration::from_secs(seconds);
+            harness.clock.now().timestamp - Duration::from_secs(60) + Duration::from_secs(seconds);
         let code = phone.secret.code(at).unwrap();
-        desk.confirm(phone.factor, code).await.unwrap();
+        harness.confirm(phone.factor, code).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_wrong_code_is_counted_and_said_to_be_wrong() {
-    let desk = Desk::open().await;
-    let phone = desk.begin().await;
-    let wrong = desk.wrong_code(&phone.secret);
-    let refused = desk.confirm(phone.factor, wrong).await;
-    assert!(matches!(refused, Err(EnrolError::WrongCode)));
-    let record = desk.factor(phone.factor).await;
+    let harness = Harness::open().await;
+    let phone = harness.begin().await;
+    let wrong = harness.wrong_code(&phone.secret);
+    let refused = harness.confirm(phone.factor, wrong).await;
+    assert!(matches!(refused, Err(EnrolFault::WrongCode)));
+    let record = harness.factor(phone.factor).await;
     assert_eq!(
         (record.state, record.failures.count),
         (FactorState::Pending, 1)
     );
     let reason = FailureReason::Wrong;
-    assert_eq!(desk.last_audit().await, AuditKind::Denied { reason });
+    assert_eq!(harness.last_audit().await, AuditKind::Denied { reason });
 }
 
 #[tokio::test]
 async fn a_code_of_another_length_is_not_counted() {
-    let desk = Desk::open().await;
-    let phone = desk.begin().await;
-    let refused = desk
+    let harness = Harness::open().await;
+    let phone = harness.begin().await;
+    let refused = harness
         .confirm(phone.factor, "12345678".parse().unwrap())
         .await;
-    assert!(matches!(refused, Err(EnrolError::WrongCode)));
-    assert_eq!(desk.factor(phone.factor).await.failures.count, 0);
+    assert!(matches!(refused, Err(EnrolFault::WrongCode)));
+    assert_eq!(harness.factor(phone.factor).await.failures.count, 0);
 }
 
 #[tokio::test]
 async fn a_used_code_is_counted_and_said_to_be_used() {
-    let desk = Desk::open().await;
+    let harness = Harness::open().await;
     let secret = TotpSecret::generate().unwrap();
-    let step = secret.step(desk.clock.now().timestamp) + 1;
+    let step = secret.step(harness.clock.now().timestamp) + 1;
     let sealed = secret.to_secret();
-    let factor = desk
+    let factor = harness
         .add(FactorKind::TOTP, sealed.expose_secret(), Some(step))
         .await;
-    let refused = desk.confirm(factor, desk.code(&secret)).await;
-    assert!(matches!(refused, Err(EnrolError::UsedCode)), "{refused:?}");
-    assert_eq!(desk.factor(factor).await.failures.count, 1);
+    let refused = harness.confirm(factor, harness.code(&secret)).await;
+    assert!(matches!(refused, Err(EnrolFault::UsedCode)), "{refused:?}");
+    assert_eq!(harness.factor(factor).await.failures.count, 1);
     let reason = FailureReason::Replayed;
-    assert_eq!(desk.last_audit().await, AuditKind::Denied { reason });
+    assert_eq!(harness.last_audit().await, AuditKind::Denied { reason });
 }
 
 #[tokio::test]
-async fn a_right_code_past_the_limit_confirms_nothing_until_the_wait_is_over() {
-    let desk = Desk::open().await;
-    let phone = desk.begin().await;
+async fn a_right_code_confirms_nothing_while_the_factor_is_locked() {
+    let harness = Harness::open().await;
+    let phone = harness.begin().await;
     for _ in 0..5 {
-        let wrong = desk.wrong_code(&phone.secret);
-        desk.confirm(phone.factor, wrong).await.unwrap_err();
+        let wrong = harness.wrong_code(&phone.secret);
+        harness.confirm(phone.factor, wrong).await.unwrap_err();
     }
-    let code = desk.code(&phone.secret);
-    for code in [code, desk.wrong_code(&phone.secret)] {
-        let refused = desk.confirm(phone.factor, code).await;
-        assert!(matches!(refused, Err(EnrolError::Locked(Lock::Until(_)))));
+    let code = harness.code(&phone.secret);
+    for code in [code, harness.wrong_code(&phone.secret)] {
+        let refused = harness.confirm(phone.factor, code).await;
+        assert!(matches!(refused, Err(EnrolFault::Locked(Lock::Until(_)))));
     }
-    assert_eq!(desk.factor(phone.factor).await.failures.count, 5);
-    assert_eq!(desk.last_audit().await, AuditKind::LockedOut);
+    assert_eq!(harness.factor(phone.factor).await.failures.count, 5);
+    assert_eq!(harness.last_audit().await, AuditKind::LockedOut);
 
-    desk.clock.advance(Duration::from_secs(31));
-    desk.confirm(phone.factor, desk.code(&phone.secret))
+    harness.clock.advance(Duration::from_secs(31));
+    harness
+        .confirm(phone.factor, harness.code(&phone.secret))
         .await
         .unwrap();
-    assert_eq!(desk.factor(phone.factor).await.failures.count, 0);
+    assert_eq!(harness.factor(phone.factor).await.failures.count, 0);
 }
 
 #[tokio::test]
-async fn a_secret_that_does_not_open_or_is_none_is_told_apart_from_no_factor() {
-    let desk = Desk::open().await;
+async fn an_unreadable_secret_is_told_apart_from_no_factor() {
+    let harness = Harness::open().await;
     let code: Code = "123456".parse().unwrap();
-    let none = desk
+    let none = harness
         .add(FactorKind::TOTP, b"of a later version", None)
         .await;
-    let refused = desk.confirm(none, code.clone()).await.unwrap_err();
-    assert!(matches!(refused, EnrolError::Unreadable(_)), "{refused:?}");
-    assert!(refused.to_string().contains("begin its enrolment anew"));
+    let refused = harness.confirm(none, code.clone()).await.unwrap_err();
+    assert!(matches!(refused, EnrolFault::Unreadable(_)), "{refused:?}");
+    assert!(refused.to_string().contains("begin its enrolment again"));
 
-    let phone = desk.begin().await;
+    let phone = harness.begin().await;
     let other = KeyRing::new("two".parse().unwrap(), RingKey::from_bytes([8; 32]));
-    let elsewhere = Registrar::new(Arc::clone(&desk.store), other, Arc::new(desk.clock.clone()));
-    let refused = elsewhere.confirm_totp(&desk.user, phone.factor, code).await;
+    let elsewhere = Registrar::new(
+        Arc::clone(&harness.store),
+        other,
+        Arc::new(harness.clock.clone()),
+    );
+    let refused = elsewhere
+        .confirm_totp(&harness.user, phone.factor, code)
+        .await;
     let refused = refused.unwrap_err();
     assert!(matches!(
         refused,
-        EnrolError::Seal(SealError::UnknownKey { .. })
+        EnrolError(EnrolFault::Seal(SealError(SealFault::UnknownKey { .. })))
     ));
     assert!(refused.to_string().contains("put that key back"));
-    assert_eq!(desk.factor(phone.factor).await.failures.count, 0);
+    assert_eq!(harness.factor(phone.factor).await.failures.count, 0);
 }
 
 #[tokio::test]
 async fn what_is_not_a_pending_app_of_the_users_is_no_factor() {
-    let desk = Desk::open().await;
+    let harness = Harness::open().await;
     let secret = TotpSecret::generate().unwrap();
     let sealed = secret.to_secret();
-    let push = desk
+    let push = harness
         .add(FactorKind::new("push"), sealed.expose_secret(), None)
         .await;
     let bob: UserId = "bob".parse().unwrap();
-    desk.registrar.put_user(&bob, true).await.unwrap();
-    let bobs = desk
+    harness.registrar.put_user(&bob, true).await.unwrap();
+    let bobs = harness
         .registrar
-        .begin_totp(&bob, "phone", "test")
+        .begin_totp(&bob, &"phone".parse().unwrap(), "test")
         .await
         .unwrap();
     let unknown = FactorId::generate().unwrap();
@@ -191,31 +208,44 @@ async fn what_is_not_a_pending_app_of_the_users_is_no_factor() {
         (bobs.factor, &bobs.secret),
         (unknown, &secret),
     ] {
-        let refused = desk.confirm(factor, desk.code(secret)).await;
-        assert!(matches!(refused, Err(EnrolError::NoFactor)), "{refused:?}");
+        let refused = harness.confirm(factor, harness.code(secret)).await;
+        assert!(matches!(refused, Err(EnrolFault::NoFactor)), "{refused:?}");
     }
-    assert_eq!(desk.factor(push).await.state, FactorState::Pending);
+    assert_eq!(harness.factor(push).await.state, FactorState::Pending);
 }
 
 #[tokio::test]
 async fn names_that_no_app_can_show_begin_nothing() {
-    let desk = Desk::open().await;
-    let refused = desk.registrar.begin_totp(&desk.user, "phone", "a:b").await;
-    assert!(matches!(refused, Err(EnrolError::Name)));
-    assert!(desk.registrar.factors(&desk.user).await.unwrap().is_empty());
-    let nobody = "nobody".parse().unwrap();
-    let refused = desk.registrar.begin_totp(&nobody, "phone", "test").await;
+    let harness = Harness::open().await;
+    let refused = harness
+        .registrar
+        .begin_totp(&harness.user, &"phone".parse().unwrap(), "a:b")
+        .await;
+    assert!(matches!(refused, Err(EnrolError(EnrolFault::Name))));
+    assert!(
+        harness
+            .registrar
+            .factors(&harness.user)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let unknown = "unknown".parse().unwrap();
+    let refused = harness
+        .registrar
+        .begin_totp(&unknown, &"phone".parse().unwrap(), "test")
+        .await;
     assert!(matches!(
         refused,
-        Err(EnrolError::Store(StoreError::UnknownUser))
+        Err(EnrolError(EnrolFault::Store(StoreError::UnknownUser)))
     ));
 }
 
 #[tokio::test]
 async fn an_enrolment_prints_no_secret_and_draws_what_it_says() {
-    let desk = Desk::open().await;
-    let phone = desk.begin().await;
-    let shown = format!("{phone:?} {:?} {:?}", phone.secret, desk.registrar);
+    let harness = Harness::open().await;
+    let phone = harness.begin().await;
+    let shown = format!("{phone:?} {:?} {:?}", phone.secret, harness.registrar);
     assert!(!shown.contains(phone.secret.expose_base32().as_str()));
     assert!(
         phone

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 
 use super::*;
-use crate::factor::stage::{NOW, Stage};
+use crate::factor::harness::{Harness, NOW};
 use crate::id::AttemptId;
 use crate::key::PublicKey;
 use crate::prove::device_key::{DeviceKeyProver, Signer, SoftwareSigner};
@@ -16,20 +16,20 @@ use crate::signature::Algorithm;
 struct Laptop {
     verifier: DeviceKeyVerifier,
     signer: Arc<SoftwareSigner>,
-    stage: Stage,
+    harness: Harness,
 }
 
 impl Deref for Laptop {
-    type Target = Stage;
+    type Target = Harness;
 
-    fn deref(&self) -> &Stage {
-        &self.stage
+    fn deref(&self) -> &Harness {
+        &self.harness
     }
 }
 
 impl DerefMut for Laptop {
-    fn deref_mut(&mut self) -> &mut Stage {
-        &mut self.stage
+    fn deref_mut(&mut self) -> &mut Harness {
+        &mut self.harness
     }
 }
 
@@ -40,7 +40,7 @@ impl Laptop {
         Self {
             verifier: DeviceKeyVerifier::new(),
             signer: Arc::new(signer),
-            stage: Stage::new(FactorKind::DEVICE_KEY, key.to_secret()),
+            harness: Harness::new(FactorKind::DEVICE_KEY, key.to_secret()),
         }
     }
 
@@ -229,8 +229,8 @@ async fn any_bit_of_a_signature_changed_is_wrong() {
 async fn another_users_key_does_not_answer_for_this_one() {
     let mut laptop = laptop();
     laptop.ask().await;
-    let question = Question::from_state(Purpose::SignIn, laptop.state.as_ref()).unwrap();
-    let message = laptop.scene().binding().signed_message(
+    let question = ChallengeState::from_state(Purpose::SignIn, laptop.state.as_ref()).unwrap();
+    let message = laptop.attempt().binding().signed_message(
         Purpose::SignIn,
         &question.nonce,
         question.expires_at,
@@ -269,9 +269,9 @@ async fn without_its_own_memory_of_the_question_nothing_is_judged() {
     let good = laptop.state.take().unwrap().expose_secret().to_vec();
     laptop.ask_to_register().await;
     let to_register = laptop.state.take().unwrap();
-    let mut states = vec![None, Some(to_register), Some(Secret::new(Vec::new()))];
-    states.push(Some(Secret::new(good[..good.len() - 1].to_vec())));
-    states.push(Some(Secret::new([&good[..], &[0]].concat())));
+    let mut states = vec![None, Some(to_register), Some(SecretBytes::new(Vec::new()))];
+    states.push(Some(SecretBytes::new(good[..good.len() - 1].to_vec())));
+    states.push(Some(SecretBytes::new([&good[..], &[0]].concat())));
     for state in states {
         laptop.state = state;
         let unjudged = laptop.verify(&answer).await;
@@ -293,7 +293,7 @@ async fn a_key_enrols_once_it_has_signed_for_it_and_signs_in_then() {
             .unwrap();
         let fingerprint = laptop.signer.public_key().fingerprint();
         assert_eq!(credential.id.unwrap().as_bytes(), fingerprint);
-        assert_eq!(credential.consume, None);
+        assert_eq!(credential.counter, None);
         let key = DeviceKey::from_secret(&credential.secret).unwrap();
         assert_eq!(key.verifying_key(), laptop.signer.public_key());
         assert_eq!(key.protection(), Protection::Software);
@@ -384,7 +384,7 @@ async fn a_late_registration_has_expired() {
 }
 
 #[tokio::test]
-async fn a_required_protection_is_told_and_asked_of_new_keys_and_of_old_ones() {
+async fn a_required_protection_holds_for_new_and_old_keys() {
     let mut laptop = Laptop::new(Algorithm::Es256, Protection::Hardware);
     let challenge = laptop.ask_to_register().await;
     let answer = laptop.answer(&challenge).await;
@@ -459,7 +459,7 @@ fn a_stored_key_is_read_strictly() {
         text.clone() + "{}",
     ] {
         assert_ne!(bad, text);
-        let read = DeviceKey::from_secret(&Secret::new(bad.clone().into_bytes()));
+        let read = DeviceKey::from_secret(&SecretBytes::new(bad.clone().into_bytes()));
         assert_eq!(read, Err(InvalidDeviceKey), "{bad}");
     }
 }

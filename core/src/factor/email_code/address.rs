@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 
 /// The longest address (RFC 5321, section 4.5.3.1.3, without the angle brackets), in bytes.
 const LONGEST: usize = 254;
@@ -16,31 +16,31 @@ const VERSION: u8 = 1;
 pub struct EmailAddress(lettre::Address);
 
 impl EmailAddress {
-    /// The whole address. Whoever calls this is answerable for where it goes.
+    /// The whole address. The caller is responsible for where it goes.
     pub fn expose(&self) -> &str {
         self.0.as_ref()
     }
 
-    /// The first letter and the domain, to show to whoever should know the rest.
+    /// The first letter and the domain, to show to people who should know the rest.
     pub fn masked(&self) -> String {
         let first = self.0.user().chars().next().unwrap_or('…');
         format!("{first}…@{}", self.0.domain())
     }
 
     /// The address as bytes, to be sealed: for an administrator who vouches that it is the user's.
-    pub fn to_secret(&self) -> Secret {
+    pub fn to_secret(&self) -> SecretBytes {
         let address = self.expose().as_bytes();
         let mut bytes = Vec::with_capacity(1 + address.len()); // no copies left by growing
         bytes.push(VERSION);
         bytes.extend(address);
-        Secret::new(bytes)
+        SecretBytes::new(bytes)
     }
 
     /// Reads what [`EmailAddress::to_secret`] wrote.
     ///
     /// # Errors
     /// [`InvalidAddress`] for anything else.
-    pub fn from_secret(secret: &Secret) -> Result<Self, InvalidAddress> {
+    pub fn from_secret(secret: &SecretBytes) -> Result<Self, InvalidAddress> {
         let [VERSION, address @ ..] = secret.expose_secret() else {
             return Err(InvalidAddress);
         };

@@ -20,7 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::EmailAddress;
 use crate::channel::binding::Binding;
 use crate::channel::message::Code;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::time::Timestamp;
 
 /// How many digits a code has: 26 bits; NIST SP 800-63B-4, section 3.1.3.2, asks for 20.
@@ -96,17 +96,19 @@ impl Issued {
     }
 
     /// What the attempt remembers; with the address, where no factor has it yet.
-    pub(super) fn to_state(&self, address: Option<&EmailAddress>) -> Secret {
+    pub(super) fn to_state(&self, address: Option<&EmailAddress>) -> SecretBytes {
         let address = address.map(EmailAddress::expose).unwrap_or_default();
         let mut bytes = Vec::with_capacity(41 + address.len()); // no copies left by growing
         bytes.push(VERSION);
         bytes.extend(self.expires.as_millis().to_be_bytes());
         bytes.extend(self.tag);
         bytes.extend(address.as_bytes());
-        Secret::new(bytes)
+        SecretBytes::new(bytes)
     }
 
-    pub(super) fn from_state(state: &Secret) -> Result<(Self, Option<EmailAddress>), Unreadable> {
+    pub(super) fn from_state(
+        state: &SecretBytes,
+    ) -> Result<(Self, Option<EmailAddress>), Unreadable> {
         let [VERSION, rest @ ..] = state.expose_secret() else {
             return Err(Unreadable);
         };

@@ -2,7 +2,7 @@
 //!
 //! A code is good once, for ten minutes, and in the attempt that it was sent for: it names the
 //! attempt, the peer and the location, and with the attempt it ends. Another can be asked for, by
-//! choosing the factor anew, after half a minute; no more than ten are sent to one address within
+//! choosing the factor again, after half a minute; no more than ten are sent to one address within
 //! an hour, over all attempts at this gate. A new code never resets a count of failures.
 //!
 //! **E-mail is a weak factor.** NIST SP 800-63B-4, section 3.1.3.1, does not allow it for
@@ -30,11 +30,12 @@ use async_trait::async_trait;
 
 pub use address::{EmailAddress, InvalidAddress};
 pub use sender::{CodeSender, Letter, Occasion, SendError};
+pub(crate) use smtp::SmtpFault;
 pub use smtp::{SmtpBuilder, SmtpError, SmtpSender};
 
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
-    VerifyError,
+    AttemptContext, Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof,
+    Registration, Verdict, VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::{Answer, Challenge, Code, millis};
@@ -66,7 +67,7 @@ impl EmailCodeVerifier {
 
     /// How long to wait in an attempt before another code is sent in it, and how many are sent
     /// within an hour for a factor, or to enrol those of a user, over all attempts. Half a minute
-    /// and ten, unless this says otherwise. What more an hour allows, whoever has a peer's private
+    /// and ten, unless this says otherwise. What more an hour allows, anyone who has a peer's private
     /// key can fill its owner's mailbox with.
     #[must_use]
     pub fn pace(mut self, resend_after: Duration, most_an_hour: usize) -> Self {
@@ -78,26 +79,26 @@ impl EmailCodeVerifier {
     async fn send(
         &self,
         occasion: Occasion,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         recipient: Recipient,
         address: &EmailAddress,
     ) -> Result<(Challenge, Issued), SendFailure> {
         self.pace
-            .take(recipient, *scene.attempt, scene.now)
+            .take(recipient, *attempt.id, attempt.now)
             .map_err(SendFailure::TooOften)?;
         let code = issued::generate().map_err(|error| SendFailure::Failed(error.into()))?;
-        let expires = scene.now + GOOD_FOR;
-        let issued = Issued::new(&self.key, &scene.binding(), address, expires, &code)
+        let expires = attempt.now + GOOD_FOR;
+        let issued = Issued::new(&self.key, &attempt.binding(), address, expires, &code)
             .map_err(|error| SendFailure::Failed(error.into()))?;
-        let good_for = GOOD_FOR.min(scene.expires.saturating_since(scene.now));
+        let good_for = GOOD_FOR.min(attempt.expires.saturating_since(attempt.now));
         let letter = Letter {
             to: address,
             code: &code,
             occasion,
-            location: scene.location,
-            user: scene.user,
+            location: attempt.location,
+            user: attempt.user,
             good_for,
-            at: scene.now,
+            at: attempt.now,
         };
         self.sender.send(&letter).await?;
         let challenge = Challenge::SentCode {
@@ -112,7 +113,7 @@ impl EmailCodeVerifier {
     /// Whether the code is the one that was issued.
     fn check(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         issued: &Issued,
         address: &EmailAddress,
         code: &Code,
@@ -120,11 +121,11 @@ impl EmailCodeVerifier {
         if code.expose_secret().len() != usize::from(DIGITS) {
             return Err(VerifyError::Unfit);
         }
-        if issued.is_over(scene.now) {
+        if issued.is_over(attempt.now) {
             return Err(VerifyError::Expired);
         }
         let is_it = issued
-            .is_for(&self.key, &scene.binding(), address, code)
+            .is_for(&self.key, &attempt.binding(), address, code)
             .map_err(VerifyError::backend)?;
         is_it.then_some(()).ok_or(VerifyError::Wrong)
     }
@@ -135,17 +136,19 @@ impl EmailCodeVerifier {
         address: &str,
     ) -> Result<Registration, VerifyError> {
         let address: EmailAddress = address.parse().map_err(|_| VerifyError::Unfit)?;
-        let scene = &enrolling.scene;
-        let recipient = Recipient::New(scene.user.clone());
-        let sent = self.send(Occasion::Enrol, scene, recipient.clone(), &address);
-        match sent.await {
-            Ok((challenge, issued)) => Ok(Registration::Ask(Asked {
+        let attempt = &enrolling.attempt;
+        let recipient = Recipient::New(attempt.user.clone());
+        let sent = self
+            .send(Occasion::Enrol, attempt, recipient.clone(), &address)
+            .await;
+        match sent {
+            Ok((challenge, issued)) => Ok(Registration::Ask(IssuedChallenge {
                 challenge,
                 state: Some(issued.to_state(Some(&address))),
             })),
             // Mistyped, it may be: the user is to type another.
             Err(SendFailure::Send(SendError::Undeliverable)) => {
-                self.pace.went_nowhere(&recipient, *scene.attempt);
+                self.pace.went_nowhere(&recipient, *attempt.id);
                 Err(VerifyError::Unfit)
             }
             Err(failure) => Err(failure.into()),
@@ -166,12 +169,14 @@ impl MfaVerifier for EmailCodeVerifier {
     }
 
     /// Sends a code, and returns once the sender has taken it.
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let address = EmailAddress::from_secret(context.secret).map_err(VerifyError::backend)?;
         let recipient = Recipient::Enrolled(context.factor.id);
-        let sent = self.send(Occasion::SignIn, &context.scene, recipient, &address);
-        let (challenge, issued) = sent.await?;
-        Ok(Asked {
+        let sent = self
+            .send(Occasion::SignIn, &context.attempt, recipient, &address)
+            .await;
+        let (challenge, issued) = sent?;
+        Ok(IssuedChallenge {
             challenge,
             state: Some(issued.to_state(None)),
         })
@@ -184,21 +189,21 @@ impl MfaVerifier for EmailCodeVerifier {
         };
         let state = context.state.ok_or(VerifyError::Unfit)?;
         let (issued, _) = Issued::from_state(state).map_err(VerifyError::backend)?;
-        self.check(&context.scene, &issued, &address, code)?;
+        self.check(&context.attempt, &issued, &address, code)?;
         let assurance = Assurance {
             // Once the attempt has taken it, nothing takes it any more.
             replay_resistant: true,
-            ..Assurance::least(FactorKind::EMAIL_CODE, context.scene.now)
+            ..Assurance::least(FactorKind::EMAIL_CODE, context.attempt.now)
         };
         Ok(Proof::new(context.factor.id, assurance).into())
     }
 
-    async fn register(&self, _: &Enrolling<'_>) -> Result<Asked, VerifyError> {
+    async fn register(&self, _: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
         Ok(Challenge::Address {}.into())
     }
 
     /// Takes an address, and then the code that was sent there. An address in place of the code,
-    /// the same or another, has a code sent anew.
+    /// the same or another, asks for another code.
     async fn enrol(
         &self,
         enrolling: &Enrolling<'_>,
@@ -212,10 +217,10 @@ impl MfaVerifier for EmailCodeVerifier {
         };
         let (issued, address) = Issued::from_state(state).map_err(VerifyError::backend)?;
         let address = address.ok_or_else(|| VerifyError::backend(issued::Unreadable))?;
-        self.check(&enrolling.scene, &issued, &address, code)?;
+        self.check(&enrolling.attempt, &issued, &address, code)?;
         Ok(Registration::Proven(Credential {
             secret: address.to_secret(),
-            consume: None,
+            counter: None,
             id: None,
         }))
     }

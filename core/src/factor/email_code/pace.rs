@@ -1,4 +1,4 @@
-//! How often codes are sent: so that nobody's mailbox is filled, whoever asks, and the mail server
+//! How often codes are sent: so that no one's mailbox is filled, no matter who asks, and the mail server
 //! does not take the gate for a spammer.
 //!
 //! It is kept in memory. A gate that starts again forgets it, and two gates each have their own:
@@ -88,7 +88,7 @@ impl Pace {
     }
 
     /// The last code in the attempt went nowhere, so that another address need not wait. It counts
-    /// within the hour all the same: nobody is to try mailboxes without end.
+    /// within the hour anyway: no one is to try mailboxes without end.
     pub(super) fn went_nowhere(&self, recipient: &Recipient, attempt: AttemptId) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         for one in sent.to.get_mut(recipient).into_iter().flatten() {
@@ -106,7 +106,7 @@ impl Default for Pace {
 }
 
 impl Sent {
-    /// Forgets whoever was sent nothing within the hour, each time they may have become half.
+    /// Forgets recipients who were sent nothing within the hour, each time they may have become half.
     fn sweep(&mut self, now: Timestamp) {
         if self.to.len() < self.sweep_at.max(SWEEP_AT) {
             return;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_nowhere_makes_nobody_wait_and_counts_within_the_hour() {
+    fn undelivered_mail_delays_no_one_and_counts_within_the_hour() {
         let pace = Pace::new(secs(30), 2);
         for _ in 0..2 {
             assert_eq!(pace.take(factor(1), ONE, NOW), Ok(()));

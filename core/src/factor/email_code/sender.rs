@@ -12,8 +12,8 @@ use crate::time::Timestamp;
 /// Sends codes.
 ///
 /// # Contract
-/// - `send` returns when the letter is somebody else's to deliver, within a time shorter than the
-///   gate's own ([`Timeouts::verifier`](crate::runtime::Timeouts), ten seconds).
+/// - `send` returns when the letter is in the hands of the next mail server, within a time shorter than the
+///   gate's own ([`Timeouts::verifier`](crate::gate::Timeouts), ten seconds).
 /// - It may be dropped at any await; the letter may have gone out then, or not.
 /// - Calls run at the same time and must not wait on one another.
 /// - Neither the code nor the address goes into a log or an error.

@@ -19,7 +19,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use zeroize::Zeroizing;
 
 use super::{CodeSender, EmailAddress, Letter, Occasion, SendError};
-use crate::channel::message::Hidden;
+use crate::channel::message::SecretString;
 use crate::time::Timestamp;
 
 /// TLS from the first byte (RFC 8314, section 3.3).
@@ -68,7 +68,7 @@ impl SmtpSender {
             .date(SystemTime::UNIX_EPOCH + Duration::from_millis(at))
             .message_id(Some(format!("<{name}@{domain}>")))
             .header(ContentType::TEXT_PLAIN);
-        // Nobody's out-of-office note is wanted (RFC 3834, section 5).
+        // No one's out-of-office note is wanted (RFC 3834, section 5).
         if let Ok(header) = HeaderName::new_from_ascii("Auto-Submitted".to_owned()) {
             let value = HeaderValue::new(header, "auto-generated".to_owned());
             message = message.raw_header(value);
@@ -114,9 +114,9 @@ fn text(letter: &Letter<'_>) -> String {
         "{code} is your code {purpose} {location}, as {user}.\r\n\
          \r\n\
          It is good once, for {minutes} {unit}, and only on the device that asked for it.\r\n\
-         Nobody will ever ask you for it in any other way.\r\n\
+         No one will ever ask you for it in any other way.\r\n\
          \r\n\
-         If you did not ask for it, somebody has a device of yours or its key: do not\r\n\
+         If you did not ask for it, someone has a device of yours or its key: do not\r\n\
          pass the code on, and tell your administrator.\r\n",
         code = letter.code.expose_secret(),
         location = letter.location,
@@ -150,7 +150,7 @@ pub struct SmtpBuilder {
     from: EmailAddress,
     port: Option<u16>,
     security: Security,
-    credentials: Option<(String, Hidden)>,
+    credentials: Option<(String, SecretString)>,
     roots: Vec<Vec<u8>>,
     within: Duration,
 }
@@ -176,7 +176,7 @@ impl SmtpBuilder {
         self
     }
 
-    /// No TLS, to a server on this very machine: its address must be a loopback one. Whoever can
+    /// No TLS, to a server on this very machine: its address must be a loopback one. Anyone who can
     /// listen there reads every code.
     pub const fn danger_plaintext_to_loopback(mut self) -> Self {
         self.security = Security::DangerNone;
@@ -184,7 +184,7 @@ impl SmtpBuilder {
     }
 
     /// Who the server is to take this sender for. Said over TLS only.
-    pub fn credentials(mut self, user: &str, password: Hidden) -> Self {
+    pub fn credentials(mut self, user: &str, password: SecretString) -> Self {
         self.credentials = Some((user.to_owned(), password));
         self
     }
@@ -225,7 +225,7 @@ impl SmtpBuilder {
         })
     }
 
-    fn plain(&self) -> Result<AsyncSmtpTransportBuilder, SmtpError> {
+    fn plain(&self) -> Result<AsyncSmtpTransportBuilder, SmtpFault> {
         let usual = match self.security {
             Security::Implicit => SUBMISSIONS,
             Security::StartTls => SUBMISSION,
@@ -234,13 +234,13 @@ impl SmtpBuilder {
         if self.security == Security::DangerNone {
             let address = self.server.parse::<IpAddr>();
             if !address.is_ok_and(|address| address.is_loopback()) {
-                return Err(SmtpError::NotLoopback);
+                return Err(SmtpFault::NotLoopback);
             }
             if self.credentials.is_some() {
-                return Err(SmtpError::PasswordInTheClear);
+                return Err(SmtpFault::PasswordInTheClear);
             }
         }
-        // The builder's name is about what it lets one leave out; TLS is set by whoever calls this.
+        // The builder's name is about what it lets one leave out; the caller sets TLS.
         let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&*self.server);
         let greeting = ClientId::Domain(self.from.inner().domain().to_owned());
         Ok(builder
@@ -249,16 +249,16 @@ impl SmtpBuilder {
             .timeout(Some(self.within)))
     }
 
-    fn tls(&self) -> Result<TlsParameters, SmtpError> {
+    fn tls(&self) -> Result<TlsParameters, SmtpFault> {
         let mut tls = TlsParameters::builder(self.server.clone());
         if !self.roots.is_empty() {
             tls = tls.certificate_store(CertificateStore::None);
         }
         for pem in &self.roots {
-            let certificate = Certificate::from_pem(pem).map_err(|_| SmtpError::Certificate)?;
+            let certificate = Certificate::from_pem(pem).map_err(|_| SmtpFault::Certificate)?;
             tls = tls.add_root_certificate(certificate);
         }
-        tls.build_rustls().map_err(|_| SmtpError::Certificate)
+        tls.build_rustls().map_err(|_| SmtpFault::Certificate)
     }
 }
 
@@ -272,10 +272,15 @@ impl fmt::Debug for SmtpBuilder {
     }
 }
 
-/// Why there is no sender.
+crate::error_code::opaque! {
+    /// Why there is no sender.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct SmtpError(SmtpFault);
+}
+
+/// What is behind [`SmtpError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SmtpError {
+pub(crate) enum SmtpFault {
     /// A certificate can't be read, or the system's can't.
     #[error(
         "the mail server's root certificate can't be used: give one in PEM, or see that the system has its own"

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::channel::message::Hidden;
-use crate::factor::stage::{NOW, Stage};
+use crate::channel::message::SecretString;
+use crate::factor::harness::{Harness, NOW};
 use crate::id::AttemptId;
 use crate::key::PublicKey;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::time::Timestamp;
 
 const ADDRESS: &str = "alice@example.com";
@@ -38,7 +38,7 @@ impl CodeSender for Mail {
 struct Play {
     mail: Arc<Mail>,
     verifier: EmailCodeVerifier,
-    stage: Stage,
+    harness: Harness,
 }
 
 impl Play {
@@ -48,7 +48,7 @@ impl Play {
         Self {
             verifier: EmailCodeVerifier::new(mail.clone()).unwrap(),
             mail,
-            stage: Stage::new(FactorKind::EMAIL_CODE, address.to_secret()),
+            harness: Harness::new(FactorKind::EMAIL_CODE, address.to_secret()),
         }
     }
 
@@ -65,8 +65,8 @@ impl Play {
     }
 
     async fn ask(&mut self) -> Result<Challenge, VerifyError> {
-        let asked = self.verifier.challenge(&self.stage.context()).await?;
-        self.stage.state = asked.state;
+        let asked = self.verifier.challenge(&self.harness.context()).await?;
+        self.harness.state = asked.state;
         Ok(asked.challenge)
     }
 
@@ -78,22 +78,29 @@ impl Play {
 
     async fn verify(&self, code: &Code) -> Result<Proof, VerifyError> {
         let answer = Answer::Code { code: code.clone() };
-        match self.verifier.verify(&self.stage.context(), &answer).await? {
+        match self
+            .verifier
+            .verify(&self.harness.context(), &answer)
+            .await?
+        {
             Verdict::Proven(proof) => Ok(*proof),
             Verdict::Ask(asked) => panic!("asks again: {asked:?}"),
         }
     }
 
     async fn enrol(&mut self, answer: Answer) -> Result<Registration, VerifyError> {
-        let enrolled = self.verifier.enrol(&self.stage.enrolling(), &answer).await;
+        let enrolled = self
+            .verifier
+            .enrol(&self.harness.enrolling(), &answer)
+            .await;
         if let Ok(Registration::Ask(asked)) = &enrolled {
-            self.stage.state.clone_from(&asked.state);
+            self.harness.state.clone_from(&asked.state);
         }
         enrolled
     }
 
     async fn enrol_address(&mut self, text: &str) -> Result<Challenge, VerifyError> {
-        let address = Hidden::new(text.to_owned()).unwrap();
+        let address = SecretString::new(text.to_owned()).unwrap();
         match self.enrol(Answer::Address { address }).await? {
             Registration::Ask(asked) => Ok(asked.challenge),
             Registration::Proven(_) => panic!("an address proves nothing"),
@@ -127,7 +134,7 @@ async fn the_code_that_was_sent_is_right_and_claims_little() {
         replay_resistant: true,
         ..Assurance::least(FactorKind::EMAIL_CODE, NOW)
     };
-    assert_eq!(proof, Proof::new(play.stage.factor.id, assurance));
+    assert_eq!(proof, Proof::new(play.harness.factor.id, assurance));
 }
 
 #[tokio::test]
@@ -152,26 +159,26 @@ async fn another_code_is_wrong_and_one_of_other_length_is_unfit() {
 }
 
 #[tokio::test]
-async fn a_code_is_right_in_its_attempt_for_its_peer_at_its_location_and_factor_alone() {
+async fn a_code_is_right_for_its_attempt_peer_location_and_factor() {
     let mut play = Play::new();
     let code = play.code().await;
     let here = (
-        play.stage.attempt,
-        play.stage.peer,
-        play.stage.location_key,
-        play.stage.secret.clone(),
+        play.harness.attempt,
+        play.harness.peer,
+        play.harness.location_key,
+        play.harness.secret.clone(),
     );
     let other = PublicKey::from_bytes([77; 32]);
-    play.stage.attempt = AttemptId::from_bytes([77; 32]);
+    play.harness.attempt = AttemptId::from_bytes([77; 32]);
     assert!(matches!(play.verify(&code).await, Err(VerifyError::Wrong)));
-    (play.stage.attempt, play.stage.peer) = (here.0, other);
+    (play.harness.attempt, play.harness.peer) = (here.0, other);
     assert!(matches!(play.verify(&code).await, Err(VerifyError::Wrong)));
-    (play.stage.peer, play.stage.location_key) = (here.1, other);
+    (play.harness.peer, play.harness.location_key) = (here.1, other);
     assert!(matches!(play.verify(&code).await, Err(VerifyError::Wrong)));
     let address: EmailAddress = "bob@example.com".parse().unwrap();
-    (play.stage.location_key, play.stage.secret) = (here.2, address.to_secret());
+    (play.harness.location_key, play.harness.secret) = (here.2, address.to_secret());
     assert!(matches!(play.verify(&code).await, Err(VerifyError::Wrong)));
-    play.stage.secret = here.3;
+    play.harness.secret = here.3;
     assert!(play.verify(&code).await.is_ok());
 }
 
@@ -187,9 +194,9 @@ async fn a_code_of_another_run_of_the_gate_is_wrong() {
 async fn a_code_is_good_for_ten_minutes() {
     let mut play = Play::new();
     let code = play.code().await;
-    play.stage.now = NOW + secs(599);
+    play.harness.now = NOW + secs(599);
     assert!(play.verify(&code).await.is_ok());
-    play.stage.now = NOW + secs(600);
+    play.harness.now = NOW + secs(600);
     assert!(matches!(
         play.verify(&code).await,
         Err(VerifyError::Expired)
@@ -200,7 +207,7 @@ async fn a_code_is_good_for_ten_minutes() {
 async fn another_code_replaces_the_one_before_once_it_may_be_sent() {
     let mut play = Play::new();
     let first = play.code().await;
-    play.stage.now = NOW + secs(20);
+    play.harness.now = NOW + secs(20);
     let early = play.ask().await;
     assert!(
         matches!(early, Err(VerifyError::Busy { retry }) if retry == secs(10)),
@@ -211,7 +218,7 @@ async fn another_code_replaces_the_one_before_once_it_may_be_sent() {
         play.verify(&first).await.is_ok(),
         "the one that stands is good"
     );
-    play.stage.now = NOW + secs(30);
+    play.harness.now = NOW + secs(30);
     let second = play.code().await;
     assert!(play.verify(&second).await.is_ok());
     assert!(matches!(play.verify(&first).await, Err(VerifyError::Wrong)));
@@ -221,7 +228,7 @@ async fn another_code_replaces_the_one_before_once_it_may_be_sent() {
 async fn attempts_without_end_send_ten_letters_an_hour() {
     let mut play = Play::new();
     for n in 0..50 {
-        play.stage.attempt = AttemptId::from_bytes([n; 32]);
+        play.harness.attempt = AttemptId::from_bytes([n; 32]);
         let asked = play.ask().await;
         assert_eq!(asked.is_ok(), n < 10, "{n}: {asked:?}");
     }
@@ -231,7 +238,7 @@ async fn attempts_without_end_send_ten_letters_an_hour() {
 #[tokio::test]
 async fn an_address_is_enrolled_by_the_code_that_is_sent_there() {
     let mut play = Play::new();
-    let asked = play.verifier.register(&play.stage.enrolling()).await;
+    let asked = play.verifier.register(&play.harness.enrolling()).await;
     assert_eq!(asked.unwrap(), Challenge::Address {}.into());
     let challenge = play.enrol_address("  bob@example.org ").await.unwrap();
     assert!(
@@ -257,7 +264,7 @@ async fn an_address_is_enrolled_by_the_code_that_is_sent_there() {
 }
 
 #[tokio::test]
-async fn a_mistyped_address_can_be_typed_anew_and_a_code_be_asked_for_anew() {
+async fn an_address_and_a_code_can_be_asked_for_again() {
     let mut play = Play::new();
     for text in ["", "alice", "@example.com", "nobody@example.com", "a b@c.d"] {
         let refused = play.enrol_address(text).await;
@@ -270,7 +277,7 @@ async fn a_mistyped_address_can_be_typed_anew_and_a_code_be_asked_for_anew() {
     let early = play.enrol_address(ADDRESS).await;
     assert!(matches!(early, Err(VerifyError::Busy { .. })), "{early:?}");
     let first = play.last().1;
-    play.stage.now = play.stage.now + secs(30);
+    play.harness.now = play.harness.now + secs(30);
     play.enrol_address(ADDRESS).await.unwrap();
     let old = play.enrol(Answer::Code { code: first }).await;
     assert!(matches!(old, Err(VerifyError::Wrong)), "{old:?}");
@@ -336,7 +343,7 @@ fn what_is_no_address_is_refused_without_a_word_of_it() {
         );
     }
     for bytes in [vec![], vec![1], vec![2, b'a'], b"\x01alice".to_vec()] {
-        assert!(EmailAddress::from_secret(&Secret::new(bytes)).is_err());
+        assert!(EmailAddress::from_secret(&SecretBytes::new(bytes)).is_err());
     }
 }
 
@@ -354,12 +361,12 @@ fn codes_have_eight_digits_and_low_ones_are_no_likelier() {
 
 #[test]
 fn what_is_remembered_holds_no_code_and_comes_back() {
-    let stage = Stage::new(FactorKind::EMAIL_CODE, Secret::new(vec![]));
+    let harness = Harness::new(FactorKind::EMAIL_CODE, SecretBytes::new(vec![]));
     let (key, address) = (Key::generate().unwrap(), ADDRESS.parse().unwrap());
     let code = code("01234567");
     let expires = Timestamp::from_millis(5);
-    let scene = stage.scene();
-    let issued = Issued::new(&key, &scene.binding(), &address, expires, &code).unwrap();
+    let attempt = harness.attempt();
+    let issued = Issued::new(&key, &attempt.binding(), &address, expires, &code).unwrap();
     let state = issued.to_state(Some(&address));
     assert!(
         !state
@@ -372,11 +379,11 @@ fn what_is_remembered_holds_no_code_and_comes_back() {
     assert!(again.is_over(expires) && !again.is_over(Timestamp::from_millis(4)));
     assert!(
         again
-            .is_for(&key, &scene.binding(), &address, &code)
+            .is_for(&key, &attempt.binding(), &address, &code)
             .unwrap()
     );
     for cut in 0..41 {
-        let cut = Secret::new(state.expose_secret()[..cut].to_vec());
+        let cut = SecretBytes::new(state.expose_secret()[..cut].to_vec());
         assert!(Issued::from_state(&cut).is_err());
     }
 }

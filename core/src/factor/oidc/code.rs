@@ -18,8 +18,8 @@ use super::discovery::Known;
 use super::error::ProviderFault;
 use super::provider::{Answered, Ceremony, Means, OidcClient, Provider};
 use super::token::is_same;
-use crate::channel::message::{Hidden, Redirect};
-use crate::factor::{Scene, VerifyError};
+use crate::channel::message::{Redirect, SecretString};
+use crate::factor::{AttemptContext, VerifyError};
 
 /// The address to open, but for its redirect.
 pub(super) fn authorize(
@@ -58,14 +58,14 @@ pub(super) fn authorize(
 impl Provider {
     pub(super) async fn take_code(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         ceremony: &Ceremony,
         redirect_uri: &str,
-        query: &Hidden,
+        query: &SecretString,
     ) -> Result<Answered, VerifyError> {
         let redirect = offered(&self.settings.redirects, redirect_uri).ok_or(VerifyError::Wrong)?;
         let returned = Returned::parse(query.expose_secret()).ok_or(VerifyError::Wrong)?;
-        let known = self.known(scene.now).await?;
+        let known = self.known(attempt.now).await?;
         let code = returned.code(&ceremony.state, self.issuer(), &known)?;
         let client = self.client(&known);
         let request = client
@@ -75,7 +75,7 @@ impl Provider {
             .set_redirect_uri(Cow::Owned(redirect));
         let tokens = request.request_async(&self.http).await;
         let tokens = tokens.map_err(|error| self.request_failed(&error))?;
-        let expected = self.expected(ceremony, scene.now);
+        let expected = self.expected(ceremony, attempt.now);
         let login = self.judge_tokens(&tokens, &known, &expected).await?;
         Ok(Answered::LoggedIn(login, Means::Browser))
     }
@@ -103,7 +103,7 @@ fn is_loopback(redirect_uri: &str, path: &str) -> bool {
         Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,
         Some(Host::Domain(_)) | None => false,
     };
-    // As it is written, so that nothing hides in what the parser mends.
+    // As it is written, so that the parser's normalisation hides nothing.
     url.as_str() == redirect_uri
         && url.scheme() == "http"
         && is_here
@@ -150,7 +150,7 @@ impl Returned {
     }
 
     /// The code, if all of this is an answer to this login's question, by this provider. An error
-    /// is wrong, whatever it says: it comes from the client, and nobody vouches for it.
+    /// is wrong, whatever it says: it comes from the client, and no one vouches for it.
     fn code(self, state: &str, issuer: &str, known: &Known) -> Result<String, VerifyError> {
         let says_issuer = known
             .metadata

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use openidconnect::url::{Host, Url};
 
-use super::error::InvalidProvider;
+use super::error::{InvalidProvider, SettingFault};
 use super::vouching::{Vouched, Vouching};
 use crate::channel::message::Redirect;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 
 /// How old a login may be where nothing else is said.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -34,7 +34,7 @@ const LONGEST_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct OidcProvider {
     pub(super) issuer: String,
     pub(super) client_id: String,
-    pub(super) client_secret: Option<Secret>,
+    pub(super) client_secret: Option<SecretBytes>,
     pub(super) redirects: Vec<Redirect>,
     pub(super) device: bool,
     pub(super) workloads: bool,
@@ -52,28 +52,28 @@ impl OidcProvider {
     /// 4).
     ///
     /// # Errors
-    /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].
+    /// `provider-issuer`, `provider-client-id`.
     pub fn new(issuer: &str, client_id: &str) -> Result<Self, InvalidProvider> {
         if parsed(issuer)?.scheme() != "https" {
-            return Err(InvalidProvider::Issuer);
+            return Err(InvalidProvider(SettingFault::Issuer));
         }
-        Self::at(issuer, client_id, false)
+        Self::at(issuer, client_id, false).map_err(InvalidProvider)
     }
 
     /// A provider on this machine without TLS: for development and tests.
     ///
     /// # Errors
-    /// [`InvalidProvider::NotLocal`] where it is not on this machine; else as [`new`](Self::new).
+    /// `provider-not-local` where it is not on this machine; else as [`new`](Self::new).
     pub fn dangerously_without_tls(issuer: &str, client_id: &str) -> Result<Self, InvalidProvider> {
         if !is_local(&parsed(issuer)?) {
-            return Err(InvalidProvider::NotLocal);
+            return Err(InvalidProvider(SettingFault::NotLocal));
         }
-        Self::at(issuer, client_id, true)
+        Self::at(issuer, client_id, true).map_err(InvalidProvider)
     }
 
-    fn at(issuer: &str, client_id: &str, may_be_plain: bool) -> Result<Self, InvalidProvider> {
+    fn at(issuer: &str, client_id: &str, may_be_plain: bool) -> Result<Self, SettingFault> {
         if client_id.is_empty() || client_id.contains(char::is_control) {
-            return Err(InvalidProvider::ClientId);
+            return Err(SettingFault::ClientId);
         }
         Ok(Self {
             issuer: issuer.to_owned(),
@@ -94,11 +94,11 @@ impl OidcProvider {
     /// The client's secret, if it has one. It stays in the gate.
     ///
     /// # Errors
-    /// [`InvalidProvider::ClientSecret`].
-    pub fn client_secret(mut self, secret: Secret) -> Result<Self, InvalidProvider> {
+    /// `provider-client-secret`.
+    pub fn client_secret(mut self, secret: SecretBytes) -> Result<Self, InvalidProvider> {
         let text = str::from_utf8(secret.expose_secret());
         if text.is_err() || text == Ok("") {
-            return Err(InvalidProvider::ClientSecret);
+            return Err(InvalidProvider(SettingFault::ClientSecret));
         }
         self.client_secret = Some(secret);
         Ok(self)
@@ -108,14 +108,14 @@ impl OidcProvider {
     /// as `http://127.0.0.1<path>`, with any port.
     ///
     /// # Errors
-    /// [`InvalidProvider::RedirectPath`], [`InvalidProvider::RedirectUri`].
+    /// `provider-redirect-path`, `provider-redirect-uri`.
     pub fn redirect(mut self, redirect: Redirect) -> Result<Self, InvalidProvider> {
         match &redirect {
             Redirect::Loopback { path } if !is_path(path) => {
-                return Err(InvalidProvider::RedirectPath);
+                return Err(InvalidProvider(SettingFault::RedirectPath));
             }
             Redirect::Exact { uri } if !is_redirect(uri) => {
-                return Err(InvalidProvider::RedirectUri);
+                return Err(InvalidProvider(SettingFault::RedirectUri));
             }
             Redirect::Loopback { .. } | Redirect::Exact { .. } => {}
         }
@@ -124,7 +124,7 @@ impl OidcProvider {
     }
 
     /// Offers the device authorisation grant (RFC 8628), for machines without a browser, where the
-    /// provider has it. Whoever can make a user type a code can log in as them, so it never proves
+    /// provider has it. Anyone who can make a user type a code can log in as them, so it never proves
     /// [`Vouched::PhishingResistant`].
     #[must_use]
     pub const fn device_grant(mut self) -> Self {
@@ -133,7 +133,7 @@ impl OidcProvider {
     }
 
     /// Takes ID tokens of workloads: of identities that an administrator bound as such
-    /// ([`Identity::workload`](super::Identity::workload)), and of nobody else.
+    /// ([`Identity::workload`](super::Identity::workload)), and of no one else.
     #[must_use]
     pub const fn workloads(mut self) -> Self {
         self.workloads = true;
@@ -144,7 +144,7 @@ impl OidcProvider {
     /// that are bound by e-mail.
     ///
     /// # Errors
-    /// [`InvalidProvider::Word`].
+    /// `provider-word`.
     pub fn scope(mut self, scope: &str) -> Result<Self, InvalidProvider> {
         self.scopes.push(word(scope)?);
         Ok(self)
@@ -155,10 +155,10 @@ impl OidcProvider {
     /// show it (`auth_time`); NIST SP 800-63B-4, section 5.2.
     ///
     /// # Errors
-    /// [`InvalidProvider::MaxAge`].
+    /// `provider-max-age`.
     pub fn max_age(mut self, age: Duration) -> Result<Self, InvalidProvider> {
         if age > LONGEST_MAX_AGE {
-            return Err(InvalidProvider::MaxAge);
+            return Err(InvalidProvider(SettingFault::MaxAge));
         }
         self.max_age = Some(age);
         Ok(self)
@@ -166,7 +166,7 @@ impl OidcProvider {
 
     /// Takes logins without a time of authentication, for providers that don't tell it. A session
     /// at the provider may then be weeks old, and a policy that asks for an age of authentication
-    /// lets nobody in by it.
+    /// lets no one in by it.
     #[must_use]
     pub const fn dangerously_of_any_age(mut self) -> Self {
         self.max_age = None;
@@ -177,7 +177,7 @@ impl OidcProvider {
     /// one of them (OpenID Connect Core, section 5.5.1.1).
     ///
     /// # Errors
-    /// [`InvalidProvider::Word`].
+    /// `provider-word`.
     pub fn require_acr(mut self, acr: &str) -> Result<Self, InvalidProvider> {
         self.acr.push(word(acr)?);
         Ok(self)
@@ -186,7 +186,7 @@ impl OidcProvider {
     /// What this provider means when it says that method (`amr`, RFC 8176).
     ///
     /// # Errors
-    /// [`InvalidProvider::Word`].
+    /// `provider-word`.
     pub fn amr_proves(mut self, amr: &str, what: Vouched) -> Result<Self, InvalidProvider> {
         self.vouching.amr(word(amr)?, what);
         Ok(self)
@@ -195,26 +195,26 @@ impl OidcProvider {
     /// What this provider means when it says that context class (`acr`).
     ///
     /// # Errors
-    /// [`InvalidProvider::Word`].
+    /// `provider-word`.
     pub fn acr_proves(mut self, acr: &str, what: Vouched) -> Result<Self, InvalidProvider> {
         self.vouching.acr(word(acr)?, what);
         Ok(self)
     }
 
-    /// Takes tokens that are also for this audience. Whoever is one can play the user here, within
+    /// Takes tokens that are also for this audience. Anyone who is one can play the user here, within
     /// the nonce. Such a token must name the gate's client as its authorised party (`azp`).
     ///
     /// # Errors
-    /// [`InvalidProvider::Word`].
+    /// `provider-word`.
     pub fn trust_audience(mut self, audience: &str) -> Result<Self, InvalidProvider> {
         self.trusted_audiences.push(word(audience)?);
         Ok(self)
     }
 
-    /// Whether somebody could log in.
-    pub(super) fn check(&self) -> Result<(), InvalidProvider> {
+    /// Whether someone could log in.
+    pub(super) fn check(&self) -> Result<(), SettingFault> {
         let has_a_way = !self.redirects.is_empty() || self.device || self.workloads;
-        has_a_way.then_some(()).ok_or(InvalidProvider::NoWay)
+        has_a_way.then_some(()).ok_or(SettingFault::NoWay)
     }
 
     /// Whether the gate, or a user, may be sent to an address of the provider's.
@@ -223,18 +223,18 @@ impl OidcProvider {
     }
 }
 
-fn parsed(issuer: &str) -> Result<Url, InvalidProvider> {
-    let url = Url::parse(issuer).map_err(|_| InvalidProvider::Issuer)?;
+fn parsed(issuer: &str) -> Result<Url, SettingFault> {
+    let url = Url::parse(issuer).map_err(|_| SettingFault::Issuer)?;
     let is_plain = url.host().is_some()
         && url.query().is_none()
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none();
-    // As it is written: what the parser would mend, no token says.
+    // As it is written: the parser would normalise it, and no token holds the normalised form.
     let is_normal = url.as_str().trim_end_matches('/') == issuer.trim_end_matches('/');
     (is_plain && is_normal)
         .then_some(url)
-        .ok_or(InvalidProvider::Issuer)
+        .ok_or(SettingFault::Issuer)
 }
 
 /// Whether an address is plain HTTP on this machine.
@@ -276,9 +276,7 @@ fn is_redirect(uri: &str) -> bool {
     url.as_str() == uri && is_bare && (is_apps || is_claimed || is_local(&url))
 }
 
-fn word(text: &str) -> Result<String, InvalidProvider> {
+fn word(text: &str) -> Result<String, SettingFault> {
     let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    is_word
-        .then(|| text.to_owned())
-        .ok_or(InvalidProvider::Word)
+    is_word.then(|| text.to_owned()).ok_or(SettingFault::Word)
 }

@@ -17,11 +17,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::config::OidcProvider;
 use super::discovery::Known;
-use super::error::{OidcError, ProviderFault};
+use super::error::{OidcFault, ProviderFault};
 use super::provider::{Answered, Ceremony, Means, OidcClient, Provider};
 use super::token::{Expected, Tokens};
 use crate::channel::message::Challenge;
-use crate::factor::{Scene, VerifyError};
+use crate::factor::{AttemptContext, VerifyError};
 use crate::id::UserId;
 use crate::time::Timestamp;
 
@@ -111,12 +111,12 @@ pub(super) fn grant(
 impl Provider {
     pub(super) async fn begin_grant(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         mut ceremony: Ceremony,
     ) -> Result<Answered, VerifyError> {
-        let known = self.known(scene.now).await?;
+        let known = self.known(attempt.now).await?;
         let endpoint = endpoint(&known).ok_or_else(|| self.fault(ProviderFault::NoEndpoint))?;
-        self.pacing.begin(scene.user, scene.now)?;
+        self.pacing.begin(attempt.user, attempt.now)?;
         let client = self.client(&known);
         let client = client.set_device_authorization_url(endpoint.clone());
         let scopes = self.settings.scopes.iter().cloned().map(Scope::new);
@@ -141,41 +141,42 @@ impl Provider {
         }
         let begun = request.request_async(&self.http).await;
         let begun = begun.map_err(|error| self.request_failed(&error))?;
-        let grant = grant(&self.settings, &begun, scene.now).map_err(|fault| self.fault(fault))?;
+        let grant =
+            grant(&self.settings, &begun, attempt.now).map_err(|fault| self.fault(fault))?;
         let challenge = grant.challenge();
         ceremony.grant = Some(grant);
-        Ok(Answered::Ask(self.asked(scene, challenge, ceremony)?))
+        Ok(Answered::Ask(self.asked(attempt, challenge, ceremony)?))
     }
 
     pub(super) async fn poll_grant(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         mut ceremony: Ceremony,
     ) -> Result<Answered, VerifyError> {
         let mut grant = ceremony.grant.take().ok_or(VerifyError::Unfit)?;
-        let early = grant.next_poll.saturating_since(scene.now);
+        let early = grant.next_poll.saturating_since(attempt.now);
         if !early.is_zero() {
             return Err(VerifyError::Busy { retry: early });
         }
-        if scene.now >= grant.expires {
+        if attempt.now >= grant.expires {
             return Err(VerifyError::Expired);
         }
-        let known = self.known(scene.now).await?;
+        let known = self.known(attempt.now).await?;
         let client = self.client(&known);
         let proof_key = &ceremony.proof_key;
         let tokens = match self.poll_once(&client, &grant, proof_key).await? {
             Polled::Tokens(tokens) => tokens,
             Polled::Wait(interval) => {
-                grant.wait(interval, scene.now);
+                grant.wait(interval, attempt.now);
                 let challenge = grant.challenge();
                 ceremony.grant = Some(grant);
-                return Ok(Answered::Ask(self.asked(scene, challenge, ceremony)?));
+                return Ok(Answered::Ask(self.asked(attempt, challenge, ceremony)?));
             }
         };
         // The device code is this attempt's and never left the gate: it binds the token by itself.
         let expected = Expected {
             nonce_may_lack: true,
-            ..self.expected(&ceremony, scene.now)
+            ..self.expected(&ceremony, attempt.now)
         };
         let login = self.judge_tokens(&tokens, &known, &expected).await?;
         Ok(Answered::LoggedIn(login, Means::OtherDevice))
@@ -196,7 +197,7 @@ impl Provider {
             "expires_in": 3600,
             "interval": grant.interval_ms / 1000,
         }))
-        .map_err(|_| OidcError::Unreadable)?;
+        .map_err(|_| OidcFault::Unreadable)?;
         let request = client
             .exchange_device_access_token(&begun)
             .map_err(|_| self.fault(ProviderFault::NoEndpoint))?

@@ -1,6 +1,6 @@
 //! What is known of a provider: its metadata (OpenID Connect Discovery, section 3) and its keys.
 //!
-//! They are fetched once for all who wait, by a task of their own, so that nobody who gives up
+//! They are fetched once for all who wait, by a task of their own, so that no one who gives up
 //! takes the others along. A provider that is slow or down delays its own logins and no others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::config::OidcProvider;
-use super::error::{InvalidProvider, ProviderFault};
+use super::error::{ProviderFault, SettingFault};
 use super::http::Http;
+use crate::log;
 use crate::time::Timestamp;
 
 /// How long what is known is taken for true: within it, a key that the provider has withdrawn is
 /// still good.
 const GOOD_FOR: Duration = Duration::from_secs(3600);
-/// How often at most a token with an unknown key has the keys fetched anew.
+/// How often at most a token with an unknown key has the keys fetched again.
 const KEYS_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 /// How long a failure is remembered, so that those who wait don't line up for the next one.
 const FAILED_FOR: Duration = Duration::from_secs(5);
@@ -93,10 +94,10 @@ type Flight = watch::Receiver<Option<Fetched>>;
 type Fetched = Result<Arc<Known>, ProviderFault>;
 
 impl Discovery {
-    pub(super) fn new(settings: Arc<OidcProvider>, http: Http) -> Result<Self, InvalidProvider> {
+    pub(super) fn new(settings: Arc<OidcProvider>, http: Http) -> Result<Self, SettingFault> {
         let issuer = IssuerUrl::new(settings.issuer.clone());
         Ok(Self {
-            issuer: issuer.map_err(|_| InvalidProvider::Issuer)?,
+            issuer: issuer.map_err(|_| SettingFault::Issuer)?,
             settings,
             http,
             state: Mutex::default(),
@@ -117,7 +118,7 @@ impl Discovery {
         arrival(flight).await
     }
 
-    /// What is known by now, for a token whose key is not in `than`; `None` if nobody may look
+    /// What is known by now, for a token whose key is not in `than`; `None` if no one may look
     /// again yet.
     pub(super) async fn newer(
         self: &Arc<Self>,
@@ -171,7 +172,10 @@ impl Discovery {
                 state.failed = None;
             }
             Err(fault) => {
-                tracing::warn!(issuer = %self.settings.issuer, %fault, "no metadata of a provider");
+                let (issuer, why) = (self.settings.issuer.to_string(), fault.to_string());
+                log::later(move || {
+                    tracing::warn!(issuer, fault = why, "no metadata of a provider");
+                });
                 state.failed = Some((now, *fault));
             }
         }

@@ -3,10 +3,15 @@
 
 use super::super::VerifyError;
 
-/// Why a configuration can't be.
+crate::error_code::opaque! {
+    /// Why a configuration can't be.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct InvalidProvider(SettingFault);
+}
+
+/// What is behind [`InvalidProvider`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidProvider {
+pub(crate) enum SettingFault {
     /// The issuer is no HTTPS address.
     #[error(
         "an issuer is an address like https://id.example.com/realms/staff, as the provider writes it in its tokens: with https, and without a query or fragment"
@@ -44,8 +49,8 @@ pub enum InvalidProvider {
     /// A value is empty, or holds a space.
     #[error("a scope, an `acr`, an `amr` or an audience is a word without spaces")]
     Word,
-    /// Nobody could log in.
-    #[error("nobody could log in: give the provider a redirect, the device grant, or workloads")]
+    /// No one could log in.
+    #[error("no one could log in: give the provider a redirect, the device grant, or workloads")]
     NoWay,
     /// There is no provider.
     #[error("the verifier needs at least one provider")]
@@ -58,10 +63,14 @@ pub enum InvalidProvider {
     Tls,
 }
 
-/// Why a login could not be judged. Nobody is admitted, and nobody's failure is counted.
+crate::error_code::opaque! {
+    /// Why a login could not be judged. No one is admitted, and no one's failure is counted.
+    pub struct OidcError(OidcFault);
+}
+
+/// What is behind [`OidcError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OidcError {
+pub(crate) enum OidcFault {
     /// The factor is an identity at a provider that this verifier does not have.
     #[error(
         "the factor is an identity at {issuer}, which the verifier does not know: add that provider, or remove the factor"
@@ -90,16 +99,15 @@ pub enum OidcError {
     Randomness,
 }
 
-impl From<OidcError> for VerifyError {
-    fn from(error: OidcError) -> Self {
-        Self::backend(error)
+impl From<OidcFault> for VerifyError {
+    fn from(error: OidcFault) -> Self {
+        Self::backend(OidcError(error))
     }
 }
 
 /// What a provider did instead of its part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProviderFault {
+pub(crate) enum ProviderFault {
     /// There was no connection.
     #[error("it can't be reached, or its certificate is not good")]
     Unreachable,
@@ -138,8 +146,7 @@ pub enum ProviderFault {
 
 /// What is wrong with an ID token (OpenID Connect Core, section 3.1.3.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenFault {
+pub(crate) enum TokenFault {
     /// The provider gave none.
     #[error("the provider gave no ID token: its client needs the scope `openid`")]
     Missing,
@@ -158,10 +165,10 @@ pub enum TokenFault {
     /// It is another issuer's.
     #[error("the ID token is another issuer's")]
     Issuer,
-    /// It is for somebody else, or also for somebody else.
+    /// It is for someone else, or also for someone else.
     #[error("the ID token is for another audience")]
     Audience,
-    /// It was issued to somebody else.
+    /// It was issued to someone else.
     #[error("the ID token was issued to another party")]
     AuthorizedParty,
     /// Its time is over.
@@ -182,10 +189,10 @@ pub enum TokenFault {
     /// The user authenticated in another way than was asked for.
     #[error("the ID token's `acr` is none that was asked for")]
     Acr,
-    /// It is somebody else's.
+    /// It is another's.
     #[error("the ID token is another subject's")]
     Subject,
-    /// Its e-mail address is another one, or nobody verified it.
+    /// Its e-mail address is another one, or no one verified it.
     #[error("the ID token has no verified e-mail address, or another one")]
     Email,
 }
@@ -194,7 +201,7 @@ impl TokenFault {
     /// Whose fault it is. That there is no token can only be the provider's.
     pub(super) fn verdict(self) -> VerifyError {
         match self {
-            Self::Missing => OidcError::Token(self).into(),
+            Self::Missing => OidcFault::Token(self).into(),
             Self::Expired => VerifyError::Expired,
             Self::Malformed
             | Self::Algorithm

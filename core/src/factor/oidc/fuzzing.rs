@@ -46,7 +46,7 @@ pub fn redirect(redirect_uri: &str, query: &str) -> Option<String> {
     let code = Returned::parse(query)?.code_if(STATE, ISSUER, true)?;
     assert!(
         query.contains("state="),
-        "a code without a state is nobody's"
+        "a code without a state is no one's"
     );
     Some(code)
 }

@@ -8,7 +8,7 @@ use openidconnect::http::Response;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::redirect;
 
-use super::error::{InvalidProvider, ProviderFault};
+use super::error::{ProviderFault, SettingFault};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -22,7 +22,7 @@ const MOST: usize = 256 * 1024;
 pub(super) struct Http(reqwest::Client);
 
 impl Http {
-    pub(super) fn new() -> Result<Self, InvalidProvider> {
+    pub(super) fn new() -> Result<Self, SettingFault> {
         reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             // A kept connection may be closed just when a code is sent over it, which is good once.
@@ -32,7 +32,7 @@ impl Http {
             .user_agent(concat!("mfagate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map(Self)
-            .map_err(|_| InvalidProvider::Tls)
+            .map_err(|_| SettingFault::Tls)
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ProviderFault> {

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::error::{OidcError, TokenFault};
+use super::error::{OidcFault, TokenFault};
 use super::token::Login;
-use crate::factor::kept;
+use crate::factor::persisted;
 use crate::id::CredentialId;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 
 const VERSION: u8 = 1;
 const LABEL: &[u8] = b"mfagate/1 openid identity\0";
@@ -29,7 +29,7 @@ pub struct Identity {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Holder {
-    /// A person, for good: subjects are never given to somebody else (OpenID Connect Core, section
+    /// A person, for good: subjects are never given to someone else (OpenID Connect Core, section
     /// 2).
     Subject(String),
     /// The person who is the first to log in with this address, verified.
@@ -45,7 +45,7 @@ impl Identity {
     }
 
     /// A person by an e-mail address that the provider has verified. The first login pins the
-    /// subject; from then on the address is of no matter. Whoever controls the address at the
+    /// subject; from then on the address is of no matter. Anyone who controls the address at the
     /// provider before then is the user: bind by subject where that is known.
     pub fn email(issuer: &str, email: &str) -> Self {
         Self::new(issuer, Holder::Email(email.to_owned()))
@@ -89,7 +89,7 @@ impl Identity {
     }
 
     /// What the store keeps, once sealed.
-    pub fn to_secret(&self) -> Secret {
+    pub fn to_secret(&self) -> SecretBytes {
         let (name, who) = match &self.holder {
             Holder::Subject(subject) => ("subject", subject),
             Holder::Email(email) => ("email", email),
@@ -97,14 +97,14 @@ impl Identity {
         };
         let kept =
             json!({ "version": self.version, "issuer": self.issuer, "holder": { name: who } });
-        Secret::new(kept.to_string().into_bytes())
+        SecretBytes::new(kept.to_string().into_bytes())
     }
 
-    pub(super) fn read(secret: &Secret) -> Result<Self, OidcError> {
-        let identity: Self = kept::read(secret).map_err(|_| OidcError::Unreadable)?;
+    pub(super) fn read(secret: &SecretBytes) -> Result<Self, OidcFault> {
+        let identity: Self = persisted::read(secret).map_err(|_| OidcFault::Unreadable)?;
         (identity.version == VERSION)
             .then_some(identity)
-            .ok_or(OidcError::Unreadable)
+            .ok_or(OidcFault::Unreadable)
     }
 
     pub(super) const fn is_workload(&self) -> bool {

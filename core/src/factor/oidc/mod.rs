@@ -19,18 +19,19 @@ use async_trait::async_trait;
 
 use self::provider::{Answered, Ceremony, Means, Provider, Way};
 use self::token::Login;
-use super::kept::Pending;
+use super::persisted::Pending;
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
-    VerifyError,
+    AttemptContext, Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof,
+    Registration, Verdict, VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::Answer;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::time::Timestamp;
 
 pub use self::config::OidcProvider;
-pub use self::error::{InvalidProvider, OidcError, ProviderFault, TokenFault};
+pub use self::error::{InvalidProvider, OidcError};
+pub(crate) use self::error::{OidcFault, ProviderFault, SettingFault, TokenFault};
 pub use self::identity::Identity;
 pub use self::vouching::Vouched;
 
@@ -45,13 +46,13 @@ impl OidcVerifier {
     /// identities at the others are for an administrator to bind. Nothing is fetched yet.
     ///
     /// # Errors
-    /// [`InvalidProvider::NoProvider`], [`InvalidProvider::Twice`], [`InvalidProvider::NoWay`];
-    /// [`InvalidProvider::Tls`].
+    /// `provider-no-provider`, `provider-twice`, `provider-no-way`;
+    /// `provider-tls`.
     pub fn new(providers: impl IntoIterator<Item = OidcProvider>) -> Result<Self, InvalidProvider> {
         let providers = providers.into_iter().map(Provider::new);
         let providers: Vec<_> = providers.collect::<Result<_, _>>()?;
         if providers.is_empty() {
-            return Err(InvalidProvider::NoProvider);
+            return Err(InvalidProvider(SettingFault::NoProvider));
         }
         let is_twice = |at: usize, one: &Provider| {
             let mut before = providers.iter().take(at);
@@ -62,7 +63,7 @@ impl OidcVerifier {
             .enumerate()
             .any(|(at, one)| is_twice(at, one))
         {
-            return Err(InvalidProvider::Twice);
+            return Err(InvalidProvider(SettingFault::Twice));
         }
         Ok(Self { providers })
     }
@@ -72,7 +73,7 @@ impl OidcVerifier {
         let provider = self.providers.iter().find(|one| one.issuer() == issuer);
         provider.ok_or_else(|| {
             let issuer = issuer.to_owned();
-            OidcError::UnknownIssuer { issuer }.into()
+            OidcFault::UnknownIssuer { issuer }.into()
         })
     }
 
@@ -88,22 +89,22 @@ impl MfaVerifier for OidcVerifier {
         FactorKind::OIDC
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let identity = Identity::read(context.secret)?;
         let way = if identity.is_workload() {
             Way::Workload
         } else {
             Way::Person
         };
-        self.provider(&identity)?.ask(&context.scene, way).await
+        self.provider(&identity)?.ask(&context.attempt, way).await
     }
 
     async fn verify(&self, context: &Context<'_>, answer: &Answer) -> Result<Verdict, VerifyError> {
-        let scene = &context.scene;
+        let attempt = &context.attempt;
         let identity = Identity::read(context.secret)?;
         let provider = self.provider(&identity)?;
-        let ceremony = ceremony(scene, context.state)?;
-        let (login, means) = match provider.answer(scene, ceremony, answer).await? {
+        let ceremony = ceremony(attempt, context.state)?;
+        let (login, means) = match provider.answer(attempt, ceremony, answer).await? {
             Answered::Ask(asked) => return Ok(Verdict::Ask(asked)),
             Answered::LoggedIn(login, means) => (login, means),
         };
@@ -112,8 +113,11 @@ impl MfaVerifier for OidcVerifier {
         }
         let pinned = identity.admit(&login);
         let pinned = pinned.map_err(|fault| provider.refused(fault))?;
-        let mut proof = Proof::new(context.factor.id, assurance(provider, &login, means, scene));
-        proof.update = pinned.as_ref().map(Identity::to_secret);
+        let mut proof = Proof::new(
+            context.factor.id,
+            assurance(provider, &login, means, attempt),
+        );
+        proof.replace_secret = pinned.as_ref().map(Identity::to_secret);
         let is_now = pinned.as_ref().unwrap_or(&identity).credential();
         // Also where an earlier version pinned the subject, and left the credential of the address.
         proof.credential = (context.factor.credential.as_ref() != Some(&is_now)).then_some(is_now);
@@ -122,8 +126,8 @@ impl MfaVerifier for OidcVerifier {
         Ok(proof.into())
     }
 
-    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
-        self.first()?.ask(&enrolling.scene, Way::Person).await
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
+        self.first()?.ask(&enrolling.attempt, Way::Person).await
     }
 
     async fn enrol(
@@ -131,9 +135,9 @@ impl MfaVerifier for OidcVerifier {
         enrolling: &Enrolling<'_>,
         answer: &Answer,
     ) -> Result<Registration, VerifyError> {
-        let scene = &enrolling.scene;
-        let ceremony = ceremony(scene, enrolling.state)?;
-        let login = match self.first()?.answer(scene, ceremony, answer).await? {
+        let attempt = &enrolling.attempt;
+        let ceremony = ceremony(attempt, enrolling.state)?;
+        let login = match self.first()?.answer(attempt, ceremony, answer).await? {
             Answered::Ask(asked) => return Ok(Registration::Ask(asked)),
             Answered::LoggedIn(login, Means::Browser | Means::OtherDevice) => login,
             Answered::LoggedIn(_, Means::Workload) => return Err(VerifyError::NotEnrollable),
@@ -149,20 +153,28 @@ impl MfaVerifier for OidcVerifier {
         }
         Ok(Registration::Proven(Credential {
             secret: identity.to_secret(),
-            consume: None,
+            counter: None,
             id: Some(id),
         }))
     }
 }
 
 /// What the gate remembered of the login; an answer to another attempt's is wrong.
-fn ceremony(scene: &Scene<'_>, state: Option<&Secret>) -> Result<Ceremony, VerifyError> {
-    Pending::read(scene, state)
-        .map_err(|_| OidcError::Unreadable)?
+fn ceremony(
+    attempt: &AttemptContext<'_>,
+    state: Option<&SecretBytes>,
+) -> Result<Ceremony, VerifyError> {
+    Pending::read(attempt, state)
+        .map_err(|_| OidcFault::Unreadable)?
         .ok_or(VerifyError::Wrong)
 }
 
-fn assurance(provider: &Provider, login: &Login, means: Means, scene: &Scene<'_>) -> Assurance {
+fn assurance(
+    provider: &Provider,
+    login: &Login,
+    means: Means,
+    attempt: &AttemptContext<'_>,
+) -> Assurance {
     let vouching = &provider.settings.vouching;
     let authenticated_at = match means {
         Means::Workload => Some(login.issued_at),
@@ -170,7 +182,7 @@ fn assurance(provider: &Provider, login: &Login, means: Means, scene: &Scene<'_>
     };
     // Unknown is long ago: a policy that asks for an age is not met.
     let authenticated_at = authenticated_at.unwrap_or(Timestamp::from_millis(0));
-    let authenticated_at = authenticated_at.min(scene.now);
+    let authenticated_at = authenticated_at.min(attempt.now);
     let is_person = means != Means::Workload;
     Assurance {
         user_verified: is_person && login.is_vouched(vouching, Vouched::UserVerified),

@@ -2,7 +2,7 @@
 //! there.
 
 use super::config::OidcProvider;
-use super::error::InvalidProvider;
+use super::error::{InvalidProvider, SettingFault};
 use super::vouching::Vouched;
 
 impl OidcProvider {
@@ -11,18 +11,18 @@ impl OidcProvider {
     /// has the account. Register the client as a *Desktop app*; it gets a secret.
     ///
     /// # Errors
-    /// [`InvalidProvider::ClientId`].
+    /// `provider-client-id`.
     pub fn google(client_id: &str) -> Result<Self, InvalidProvider> {
         Ok(Self::new("https://accounts.google.com", client_id)?.dangerously_of_any_age())
     }
 
     /// Microsoft Entra ID, one tenant by its id. Its subjects are other ones for each client: users
     /// enrol from their client, or are bound by the subject that *this* client sees. Add the
-    /// optional claim `auth_time` to the client's ID token, or nobody can log in. Its e-mail
+    /// optional claim `auth_time` to the client's ID token, or no one can log in. Its e-mail
     /// addresses are not verified, and its tokens don't say how a user authenticated.
     ///
     /// # Errors
-    /// [`InvalidProvider::Tenant`], [`InvalidProvider::ClientId`].
+    /// `provider-tenant`, `provider-client-id`.
     pub fn microsoft(tenant: &str, client_id: &str) -> Result<Self, InvalidProvider> {
         let lengths = tenant.split('-').map(str::len);
         let is_id = lengths.eq([8, 4, 4, 4, 12])
@@ -30,7 +30,7 @@ impl OidcProvider {
                 .bytes()
                 .all(|byte| byte == b'-' || byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if !is_id {
-            return Err(InvalidProvider::Tenant);
+            return Err(InvalidProvider(SettingFault::Tenant));
         }
         let issuer = format!("https://login.microsoftonline.com/{tenant}/v2.0");
         Self::new(&issuer, client_id)
@@ -43,7 +43,7 @@ impl OidcProvider {
     /// [required](Self::require_acr) to be given.
     ///
     /// # Errors
-    /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].
+    /// `provider-issuer`, `provider-client-id`.
     pub fn okta(domain: &str, client_id: &str) -> Result<Self, InvalidProvider> {
         Self::new(&format!("https://{domain}"), client_id)?
             .amr_proves("mfa", Vouched::UserVerified)?
@@ -56,7 +56,7 @@ impl OidcProvider {
     /// say with [`amr_proves`](Self::amr_proves) what your organisation's policy makes of it.
     ///
     /// # Errors
-    /// [`InvalidProvider::ClientId`].
+    /// `provider-client-id`.
     pub fn jumpcloud(client_id: &str) -> Result<Self, InvalidProvider> {
         Self::new("https://oauth.id.jumpcloud.com/", client_id)
     }
@@ -70,7 +70,7 @@ impl OidcProvider {
     /// factor here.
     ///
     /// # Errors
-    /// [`InvalidProvider::Issuer`], [`InvalidProvider::ClientId`].
+    /// `provider-issuer`, `provider-client-id`.
     pub fn keycloak(server: &str, realm: &str, client_id: &str) -> Result<Self, InvalidProvider> {
         let issuer = format!("{}/realms/{realm}", server.trim_end_matches('/'));
         Self::new(&issuer, client_id)?.amr_proves("mfa", Vouched::UserVerified)

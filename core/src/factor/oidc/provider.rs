@@ -17,13 +17,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::config::OidcProvider;
 use super::device::{Grant, Pacing};
 use super::discovery::{Discovery, Known};
-use super::error::{InvalidProvider, OidcError, ProviderFault, TokenFault};
+use super::error::{OidcFault, ProviderFault, SettingFault, TokenFault};
 use super::http::Http;
 use super::token::{self, Expected, Extra, IdToken, Login, Tokens};
 use super::{code, device, workload};
 use crate::channel::message::{Answer, Challenge, Nonce};
-use crate::factor::kept::Pending;
-use crate::factor::{Asked, Scene, VerifyError};
+use crate::factor::persisted::Pending;
+use crate::factor::{AttemptContext, IssuedChallenge, VerifyError};
+use crate::log;
 use crate::time::Timestamp;
 
 /// How long an answer may take to judge, all of the provider's answers together: less than a gate
@@ -43,7 +44,7 @@ pub(super) struct Provider {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
-    /// Somebody with a browser, here or on another device.
+    /// Someone with a browser, here or on another device.
     Person,
     /// A program with a token.
     Workload,
@@ -70,11 +71,11 @@ pub(super) struct Ceremony {
 
 /// What became of an answer that is not wrong.
 pub(super) enum Answered {
-    Ask(Asked),
+    Ask(IssuedChallenge),
     LoggedIn(Login, Means),
 }
 
-/// How somebody logged in.
+/// How someone logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Means {
     Browser,
@@ -104,7 +105,7 @@ pub(super) type OidcClient = Client<
 >;
 
 impl Provider {
-    pub(super) fn new(settings: OidcProvider) -> Result<Self, InvalidProvider> {
+    pub(super) fn new(settings: OidcProvider) -> Result<Self, SettingFault> {
         settings.check()?;
         let settings = Arc::new(settings);
         let http = Http::new()?;
@@ -122,26 +123,30 @@ impl Provider {
     }
 
     /// Asks for a login.
-    pub(super) async fn ask(&self, scene: &Scene<'_>, way: Way) -> Result<Asked, VerifyError> {
-        let nonce = Nonce::generate().map_err(|_| OidcError::Randomness)?;
+    pub(super) async fn ask(
+        &self,
+        attempt: &AttemptContext<'_>,
+        way: Way,
+    ) -> Result<IssuedChallenge, VerifyError> {
+        let nonce = Nonce::generate().map_err(|_| OidcFault::Randomness)?;
         let ceremony = Ceremony {
             issuer: self.issuer().to_owned(),
             way,
-            asked_at: scene.now,
+            asked_at: attempt.now,
             state: random()?,
             nonce: random()?,
             proof_key: random()?,
-            audience: workload::audience(&scene.binding().fingerprint(&nonce, scene.expires)),
+            audience: workload::audience(&attempt.binding().fingerprint(&nonce, attempt.expires)),
             grant: None,
         };
         let challenge = match way {
-            Way::Person => self.challenge_person(&ceremony, scene.now).await?,
+            Way::Person => self.challenge_person(&ceremony, attempt.now).await?,
             Way::Workload if self.settings.workloads => {
                 workload::challenge(self.issuer(), &ceremony)
             }
             Way::Workload => return Err(self.fault(ProviderFault::NoEndpoint)),
         };
-        self.asked(scene, challenge, ceremony)
+        self.asked(attempt, challenge, ceremony)
     }
 
     async fn challenge_person(
@@ -169,12 +174,12 @@ impl Provider {
     /// A question, with what is to be remembered for its answer.
     pub(super) fn asked(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         challenge: Challenge,
         ceremony: Ceremony,
-    ) -> Result<Asked, VerifyError> {
-        let state = Pending::write(scene, ceremony).map_err(|_| OidcError::Unreadable)?;
-        Ok(Asked {
+    ) -> Result<IssuedChallenge, VerifyError> {
+        let state = Pending::write(attempt, ceremony).map_err(|_| OidcFault::Unreadable)?;
+        Ok(IssuedChallenge {
             challenge,
             state: Some(state),
         })
@@ -183,28 +188,28 @@ impl Provider {
     /// Judges an answer.
     pub(super) async fn answer(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         ceremony: Ceremony,
         answer: &Answer,
     ) -> Result<Answered, VerifyError> {
         if ceremony.issuer != self.issuer() {
             return Err(VerifyError::Wrong);
         }
-        if scene.now >= scene.expires {
+        if attempt.now >= attempt.expires {
             return Err(VerifyError::Expired);
         }
-        self.in_time(self.take(scene, ceremony, answer)).await?
+        self.in_time(self.take(attempt, ceremony, answer)).await?
     }
 
     async fn take(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         ceremony: Ceremony,
         answer: &Answer,
     ) -> Result<Answered, VerifyError> {
         let (way, has_begun) = (ceremony.way, ceremony.grant.is_some());
         if let (Answer::IdToken { token }, Way::Workload) = (answer, way) {
-            return self.take_workload(scene, &ceremony, token).await;
+            return self.take_workload(attempt, &ceremony, token).await;
         }
         if way == Way::Workload {
             return Err(VerifyError::Unfit);
@@ -217,15 +222,17 @@ impl Provider {
             false,
         ) = (answer, has_begun)
         {
-            return self.take_code(scene, &ceremony, redirect_uri, query).await;
+            return self
+                .take_code(attempt, &ceremony, redirect_uri, query)
+                .await;
         }
         if let (Answer::BeginDeviceGrant {}, false, true) =
             (answer, has_begun, self.settings.device)
         {
-            return self.begin_grant(scene, ceremony).await;
+            return self.begin_grant(attempt, ceremony).await;
         }
         if let (Answer::Poll {}, true) = (answer, has_begun) {
-            return self.poll_grant(scene, ceremony).await;
+            return self.poll_grant(attempt, ceremony).await;
         }
         Err(VerifyError::Unfit)
     }
@@ -242,7 +249,7 @@ impl Provider {
         self.judge(token, known, expected).await
     }
 
-    /// A token, judged. One whose key is not known has the keys fetched anew, once.
+    /// A token, judged. One whose key is not known has the keys fetched again, once.
     pub(super) async fn judge(
         &self,
         token: &IdToken,
@@ -307,11 +314,12 @@ impl Provider {
 
     pub(super) fn fault(&self, fault: ProviderFault) -> VerifyError {
         let issuer = self.issuer().to_owned();
-        OidcError::Provider { issuer, fault }.into()
+        OidcFault::Provider { issuer, fault }.into()
     }
 
     pub(super) fn refused(&self, fault: TokenFault) -> VerifyError {
-        tracing::debug!(issuer = self.issuer(), %fault, "an ID token was refused");
+        let (issuer, why) = (self.issuer().to_owned(), fault.to_string());
+        log::later(move || tracing::debug!(issuer, fault = why, "an ID token was refused"));
         fault.verdict()
     }
 
@@ -345,9 +353,9 @@ impl Provider {
 }
 
 /// 256 bits, as 43 characters that need no escape anywhere.
-fn random() -> Result<String, OidcError> {
+fn random() -> Result<String, OidcFault> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| OidcError::Randomness)?;
+    getrandom::fill(&mut bytes).map_err(|_| OidcFault::Randomness)?;
     let text = data_encoding::BASE64URL_NOPAD.encode(&bytes);
     bytes.zeroize();
     Ok(text)

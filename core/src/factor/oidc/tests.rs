@@ -12,8 +12,8 @@ mod workload;
 use serde_json::json;
 
 use super::*;
-use crate::channel::message::{Challenge, Hidden, Redirect};
-use crate::factor::stage::{NOW, Stage};
+use crate::channel::message::{Challenge, Redirect, SecretString};
+use crate::factor::harness::{Harness, NOW};
 use crate::id::AttemptId;
 use crate::oidc_provider::{CLIENT, HostileProvider, Instead, Signing};
 
@@ -21,13 +21,13 @@ use crate::oidc_provider::{CLIENT, HostileProvider, Instead, Signing};
 const BACK: &str = "http://127.0.0.1:49152/callback";
 
 /// A user of a provider, before a verifier.
-struct Desk {
+struct ProviderHarness {
     provider: HostileProvider,
     verifier: OidcVerifier,
-    stage: Stage,
+    harness: Harness,
 }
 
-impl Desk {
+impl ProviderHarness {
     async fn open() -> Self {
         Self::open_as(Ok).await
     }
@@ -41,14 +41,14 @@ impl Desk {
         let identity = Identity::subject(&provider.issuer(), "alice-at-provider");
         Self {
             verifier: OidcVerifier::new([config]).unwrap(),
-            stage: Stage::new(FactorKind::OIDC, identity.to_secret()),
+            harness: Harness::new(FactorKind::OIDC, identity.to_secret()),
             provider,
         }
     }
 
     async fn try_ask(&mut self) -> Result<Challenge, VerifyError> {
-        let asked = self.verifier.challenge(&self.stage.context()).await?;
-        self.stage.state = asked.state;
+        let asked = self.verifier.challenge(&self.harness.context()).await?;
+        self.harness.state = asked.state;
         Ok(asked.challenge)
     }
 
@@ -71,7 +71,7 @@ impl Desk {
     }
 
     async fn judge(&self, answer: &Answer) -> Result<Verdict, VerifyError> {
-        self.verifier.verify(&self.stage.context(), answer).await
+        self.verifier.verify(&self.harness.context(), answer).await
     }
 
     async fn verify(&self, answer: &Answer) -> Result<Proof, VerifyError> {
@@ -118,7 +118,7 @@ fn opened(challenge: &Challenge, redirect_uri: &str) -> String {
 fn redirected(redirect_uri: &str, query: &str) -> Answer {
     Answer::Redirected {
         redirect_uri: redirect_uri.to_owned(),
-        query: Hidden::new(query.to_owned()).unwrap(),
+        query: SecretString::new(query.to_owned()).unwrap(),
     }
 }
 
@@ -127,11 +127,11 @@ fn provider_fault(error: &VerifyError) -> Option<ProviderFault> {
     let VerifyError::Backend(error) = error else {
         return None;
     };
-    match error.downcast_ref()? {
-        OidcError::Provider { fault, .. } => Some(*fault),
-        OidcError::UnknownIssuer { .. }
-        | OidcError::Unreadable
-        | OidcError::Token(_)
-        | OidcError::Randomness => None,
+    match &error.downcast_ref::<OidcError>()?.0 {
+        OidcFault::Provider { fault, .. } => Some(*fault),
+        OidcFault::UnknownIssuer { .. }
+        | OidcFault::Unreadable
+        | OidcFault::Token(_)
+        | OidcFault::Randomness => None,
     }
 }

@@ -71,9 +71,9 @@ type Claims = IdTokenClaims<Extra, CoreGenderClaim>;
 /// What a token must say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected<'a> {
-    /// Whom it is for.
+    /// The audience that it is for.
     pub(super) audience: &'a str,
-    /// Whom it may be for besides.
+    /// Further audiences that are trusted.
     pub(super) trusted: &'a [String],
     /// Whether the party that it was issued to is the audience, where it says one.
     pub(super) is_issued_to_audience: bool,

@@ -3,8 +3,8 @@
 use super::error::TokenFault;
 use super::provider::{Answered, Ceremony, Means, Provider};
 use super::token::{Expected, IdToken};
-use crate::channel::message::{Challenge, Hidden, Workload};
-use crate::factor::{Scene, VerifyError};
+use crate::channel::message::{Challenge, SecretString, Workload};
+use crate::factor::{AttemptContext, VerifyError};
 
 /// The audience that stands for an attempt, by its fingerprint.
 pub(super) fn audience(fingerprint: &str) -> String {
@@ -28,15 +28,15 @@ pub(super) fn challenge(issuer: &str, ceremony: &Ceremony) -> Challenge {
 impl Provider {
     pub(super) async fn take_workload(
         &self,
-        scene: &Scene<'_>,
+        attempt: &AttemptContext<'_>,
         ceremony: &Ceremony,
-        token: &Hidden,
+        token: &SecretString,
     ) -> Result<Answered, VerifyError> {
         let token: IdToken = token
             .expose_secret()
             .parse()
             .map_err(|_| self.refused(TokenFault::Malformed))?;
-        let known = self.known(scene.now).await?;
+        let known = self.known(attempt.now).await?;
         let expected = Expected {
             audience: &ceremony.audience,
             trusted: &[],
@@ -47,7 +47,7 @@ impl Provider {
             // A program has no session that could be old, and no class.
             acr: &[],
             max_age: None,
-            ..self.expected(ceremony, scene.now)
+            ..self.expected(ceremony, attempt.now)
         };
         let login = self.judge(&token, &known, &expected).await?;
         Ok(Answered::LoggedIn(login, Means::Workload))

@@ -129,7 +129,7 @@ fn a_secret_reads_back_and_nothing_else_reads_as_one() {
         vec![2; 40],
         vec![1, 9, 6, 0, 30],
     ] {
-        assert!(TotpSecret::from_secret(&Secret::new(bytes)).is_err());
+        assert!(TotpSecret::from_secret(&SecretBytes::new(bytes)).is_err());
     }
 }
 

@@ -10,15 +10,17 @@ use webauthn_rs::prelude::{Credential as CredentialRecord, Uuid, WebauthnError};
 use webauthn_rs_proto::ResidentKeyRequirement;
 
 use self::stored::{Asserting, Creating, Record};
-use super::kept::Pending;
+use super::persisted::Pending;
 use super::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
-    VerifyError,
+    AttemptContext, Context, Credential, Enrolling, IssuedChallenge, MfaVerifier, Proof,
+    Registration, Verdict, VerifyError,
 };
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::{Answer, Challenge};
 use crate::id::CredentialId;
+use crate::log;
 
+pub(crate) use self::relying_party::RelyingPartyFault;
 pub use self::relying_party::{InvalidRelyingParty, RelyingParty};
 
 /// Verifies passkeys and security keys.
@@ -48,14 +50,14 @@ impl WebAuthnVerifier {
         Ok((record, credential))
     }
 
-    fn assurance(&self, credential: &CredentialRecord, scene: &Scene<'_>) -> Assurance {
+    fn assurance(&self, credential: &CredentialRecord, attempt: &AttemptContext<'_>) -> Assurance {
         Assurance {
             phishing_resistant: true,
             user_verified: true,
             replay_resistant: true,
             verifier_bound: true,
             hardware: self.party.trusts_device_bound && !credential.backup_eligible,
-            ..Assurance::least(FactorKind::WEBAUTHN, scene.now)
+            ..Assurance::least(FactorKind::WEBAUTHN, attempt.now)
         }
     }
 }
@@ -66,18 +68,18 @@ impl MfaVerifier for WebAuthnVerifier {
         FactorKind::WEBAUTHN
     }
 
-    async fn challenge(&self, context: &Context<'_>) -> Result<Asked, VerifyError> {
+    async fn challenge(&self, context: &Context<'_>) -> Result<IssuedChallenge, VerifyError> {
         let (record, _) = self.record(context)?;
         let (mut options, ceremony) = self
             .webauthn
             .start_passkey_authentication(&[record.passkey])
             .map_err(VerifyError::backend)?;
-        options.public_key.timeout = Some(time_left(&context.scene));
-        Ok(Asked {
+        options.public_key.timeout = Some(time_left(&context.attempt));
+        Ok(IssuedChallenge {
             challenge: Challenge::WebAuthn {
                 options: serde_json::to_string(&options).map_err(VerifyError::backend)?,
             },
-            state: Some(Pending::write(&context.scene, ceremony).map_err(VerifyError::backend)?),
+            state: Some(Pending::write(&context.attempt, ceremony).map_err(VerifyError::backend)?),
         })
     }
 
@@ -85,13 +87,13 @@ impl MfaVerifier for WebAuthnVerifier {
         let Answer::WebAuthn { credential: text } = answer else {
             return Err(VerifyError::Unfit);
         };
-        let scene = &context.scene;
+        let attempt = &context.attempt;
         let (mut record, credential) = self.record(context)?;
-        let ceremony = Pending::<Asserting>::read(scene, context.state)
+        let ceremony = Pending::<Asserting>::read(attempt, context.state)
             .map_err(VerifyError::backend)?
             .ok_or(VerifyError::Wrong)?;
         let assertion = response::assertion(text)?;
-        in_time(scene)?;
+        in_time(attempt)?;
         if !response::is_sound_assertion(&self.party, &assertion, &record.user_handle) {
             return Err(VerifyError::Wrong);
         }
@@ -115,20 +117,20 @@ impl MfaVerifier for WebAuthnVerifier {
         if !is_as_enrolled || !result.user_verified() {
             return Err(VerifyError::Wrong);
         }
-        let assurance = self.assurance(&credential, scene);
+        let assurance = self.assurance(&credential, attempt);
         let mut proof = Proof::new(context.factor.id, assurance);
         if changes {
-            proof.update = Some(record.write().map_err(VerifyError::backend)?);
+            proof.replace_secret = Some(record.write().map_err(VerifyError::backend)?);
         }
         Ok(proof.into())
     }
 
-    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<Asked, VerifyError> {
-        let scene = &enrolling.scene;
+    async fn register(&self, enrolling: &Enrolling<'_>) -> Result<IssuedChallenge, VerifyError> {
+        let attempt = &enrolling.attempt;
         let mut handle = [0; 16];
         getrandom::fill(&mut handle).map_err(VerifyError::backend)?;
         let user_handle = Uuid::from_bytes(handle);
-        let user = scene.user.as_str();
+        let user = attempt.user.as_str();
         let known = credentials(enrolling)
             .map(|id| id.as_bytes().to_vec())
             .collect();
@@ -136,7 +138,7 @@ impl MfaVerifier for WebAuthnVerifier {
             .webauthn
             .start_passkey_registration(user_handle, user, user, Some(known))
             .map_err(VerifyError::backend)?;
-        options.public_key.timeout = Some(time_left(scene));
+        options.public_key.timeout = Some(time_left(attempt));
         if let Some(selection) = &mut options.public_key.authenticator_selection {
             // One that is found without its id: Android's Credential Manager makes no other.
             selection.resident_key = Some(ResidentKeyRequirement::Preferred);
@@ -145,11 +147,11 @@ impl MfaVerifier for WebAuthnVerifier {
             user_handle,
             registration,
         };
-        Ok(Asked {
+        Ok(IssuedChallenge {
             challenge: Challenge::RegisterWebAuthn {
                 options: serde_json::to_string(&options).map_err(VerifyError::backend)?,
             },
-            state: Some(Pending::write(scene, creating).map_err(VerifyError::backend)?),
+            state: Some(Pending::write(attempt, creating).map_err(VerifyError::backend)?),
         })
     }
 
@@ -161,12 +163,12 @@ impl MfaVerifier for WebAuthnVerifier {
         let Answer::RegisterWebAuthn { credential: text } = answer else {
             return Err(VerifyError::Unfit);
         };
-        let scene = &enrolling.scene;
-        let creating = Pending::<Creating>::read(scene, enrolling.state)
+        let attempt = &enrolling.attempt;
+        let creating = Pending::<Creating>::read(attempt, enrolling.state)
             .map_err(VerifyError::backend)?
             .ok_or(VerifyError::Wrong)?;
         let created = response::attestation(text)?;
-        in_time(scene)?;
+        in_time(attempt)?;
         if !response::is_sound_attestation(&self.party, &created) {
             return Err(VerifyError::Wrong);
         }
@@ -174,7 +176,8 @@ impl MfaVerifier for WebAuthnVerifier {
             .webauthn
             .finish_passkey_registration(&created, &creating.registration)
             .map_err(|error| {
-                tracing::debug!(user = %scene.user, %error, "no credential enrolled");
+                let (user, error) = (attempt.user.clone(), error.to_string());
+                log::later(move || tracing::debug!(%user, error, "no credential enrolled"));
                 VerifyError::Wrong
             })?;
         let record = Record::new(creating.user_handle, passkey);
@@ -192,7 +195,7 @@ impl MfaVerifier for WebAuthnVerifier {
         }
         Ok(Registration::Proven(Credential {
             secret: record.write().map_err(VerifyError::backend)?,
-            consume: None,
+            counter: None,
             id: Some(id),
         }))
     }
@@ -208,16 +211,16 @@ fn credentials<'a>(enrolling: &'a Enrolling<'_>) -> impl Iterator<Item = &'a Cre
 }
 
 /// How long the client should let the user take, in milliseconds.
-fn time_left(scene: &Scene<'_>) -> u32 {
-    let left = scene
+fn time_left(attempt: &AttemptContext<'_>) -> u32 {
+    let left = attempt
         .expires
         .as_millis()
-        .saturating_sub(scene.now.as_millis());
+        .saturating_sub(attempt.now.as_millis());
     u32::try_from(left).unwrap_or(u32::MAX)
 }
 
-fn in_time(scene: &Scene<'_>) -> Result<(), VerifyError> {
-    if scene.now < scene.expires {
+fn in_time(attempt: &AttemptContext<'_>) -> Result<(), VerifyError> {
+    if attempt.now < attempt.expires {
         Ok(())
     } else {
         Err(VerifyError::Expired)
@@ -231,14 +234,18 @@ const fn has_gone_back(now: u32, before: u32) -> bool {
 
 fn refused(context: &Context<'_>, error: &WebauthnError) -> VerifyError {
     if *error == WebauthnError::CredentialPossibleCompromise {
-        tracing::warn!(
-            user = %context.scene.user,
-            factor = %context.factor.id,
-            "a passkey's signature counter has not grown: it is used twice, or copied"
-        );
+        let (user, factor) = (context.attempt.user.clone(), context.factor.id);
+        log::later(move || {
+            tracing::warn!(
+                %user,
+                %factor,
+                "a passkey's signature counter has not grown: it is used twice, or copied"
+            );
+        });
         return VerifyError::Replayed;
     }
-    tracing::debug!(factor = %context.factor.id, %error, "an assertion was refused");
+    let (factor, error) = (context.factor.id, error.to_string());
+    log::later(move || tracing::debug!(%factor, error, "an assertion was refused"));
     VerifyError::Wrong
 }
 

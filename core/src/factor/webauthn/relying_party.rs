@@ -38,14 +38,14 @@ impl RelyingParty {
     /// [`origin`](Self::origin).
     ///
     /// # Errors
-    /// [`InvalidRelyingParty::Id`].
+    /// `relying-party-id`.
     pub fn new(id: &str) -> Result<Self, InvalidRelyingParty> {
         let origin = format!("https://{id}");
         let is_domain = Url::parse(&origin).is_ok_and(|url| {
             url.domain() == Some(id) && url.origin().ascii_serialization() == origin
         });
         if !is_domain {
-            return Err(InvalidRelyingParty::Id);
+            return Err(InvalidRelyingParty(RelyingPartyFault::Id));
         }
         Ok(Self {
             id: id.to_owned(),
@@ -68,11 +68,11 @@ impl RelyingParty {
     /// `android:apk-key-hash:` and the SHA-256 of its signing certificate in Base64url.
     ///
     /// # Errors
-    /// [`InvalidRelyingParty::Origin`] for anything else. Related origins (section 5.11) are not
+    /// `relying-party-origin` for anything else. Related origins (section 5.11) are not
     /// supported.
     pub fn origin(mut self, origin: &str) -> Result<Self, InvalidRelyingParty> {
         if !self.may_come_from(origin) {
-            return Err(InvalidRelyingParty::Origin);
+            return Err(InvalidRelyingParty(RelyingPartyFault::Origin));
         }
         self.origins.push(origin.to_owned());
         Ok(self)
@@ -98,24 +98,23 @@ impl RelyingParty {
     }
 
     /// What the ceremonies run with.
-    pub(super) fn webauthn(&self) -> Result<Webauthn, InvalidRelyingParty> {
+    pub(super) fn webauthn(&self) -> Result<Webauthn, RelyingPartyFault> {
         let origins: Vec<Url> = self
             .origins
             .iter()
-            .map(|origin| Url::parse(origin).map_err(|_| InvalidRelyingParty::Origin))
+            .map(|origin| Url::parse(origin).map_err(|_| RelyingPartyFault::Origin))
             .collect::<Result<_, _>>()?;
         let [own, others @ ..] = origins.as_slice() else {
-            return Err(InvalidRelyingParty::Origin);
+            return Err(RelyingPartyFault::Origin);
         };
-        let mut builder =
-            WebauthnBuilder::new(&self.id, own).map_err(|_| InvalidRelyingParty::Id)?;
+        let mut builder = WebauthnBuilder::new(&self.id, own).map_err(|_| RelyingPartyFault::Id)?;
         if let Some(name) = &self.name {
             builder = builder.rp_name(name);
         }
         for other in others {
             builder = builder.append_allowed_origin(other);
         }
-        builder.build().map_err(|_| InvalidRelyingParty::Id)
+        builder.build().map_err(|_| RelyingPartyFault::Id)
     }
 
     fn may_come_from(&self, origin: &str) -> bool {
@@ -138,10 +137,15 @@ impl RelyingParty {
     }
 }
 
-/// Why a relying party can't be.
+crate::error_code::opaque! {
+    /// Why a relying party can't be.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct InvalidRelyingParty(RelyingPartyFault);
+}
+
+/// What is behind [`InvalidRelyingParty`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidRelyingParty {
+pub(crate) enum RelyingPartyFault {
     /// The id is no domain name.
     #[error("the relying party's id is a domain name in lower case, without scheme or port")]
     Id,

@@ -5,16 +5,16 @@ use serde::Deserialize;
 use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential, Uuid};
 
 use super::relying_party::RelyingParty;
-use crate::channel::message::Hidden;
+use crate::channel::message::SecretString;
 use crate::factor::VerifyError;
 
 /// An assertion, as `navigator.credentials.get` gives it.
-pub(super) fn assertion(text: &Hidden) -> Result<PublicKeyCredential, VerifyError> {
+pub(super) fn assertion(text: &SecretString) -> Result<PublicKeyCredential, VerifyError> {
     serde_json::from_str(text.expose_secret()).map_err(|_| VerifyError::Unfit)
 }
 
 /// A new credential, as `navigator.credentials.create` gives it.
-pub(super) fn attestation(text: &Hidden) -> Result<RegisterPublicKeyCredential, VerifyError> {
+pub(super) fn attestation(text: &SecretString) -> Result<RegisterPublicKeyCredential, VerifyError> {
     serde_json::from_str(text.expose_secret()).map_err(|_| VerifyError::Unfit)
 }
 
@@ -56,7 +56,7 @@ struct ClientData {
 }
 
 /// Whether the ceremony ran in a page or app of the relying party's, and not in a frame of
-/// somebody else's: sections 7.1 (steps 9 to 11) and 7.2 (steps 13 to 15). The origin is compared
+/// another's: sections 7.1 (steps 9 to 11) and 7.2 (steps 13 to 15). The origin is compared
 /// as a text: `webauthn-rs` goes by its parts, which take a path for no difference.
 fn is_from(party: &RelyingParty, client_data: &[u8]) -> bool {
     let Ok(data) = serde_json::from_slice::<ClientData>(client_data) else {

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use webauthn_rs::prelude::{Credential, Passkey, PasskeyAuthentication, PasskeyRegistration, Uuid};
 
-use crate::factor::kept::{Unreadable, read, write};
-use crate::seal::Secret;
+use crate::factor::persisted::{Unreadable, read, write};
+use crate::seal::SecretBytes;
 
 const VERSION: u8 = 1;
 
@@ -28,14 +28,14 @@ impl Record {
         }
     }
 
-    pub(super) fn read(secret: &Secret) -> Result<Self, Unreadable> {
+    pub(super) fn read(secret: &SecretBytes) -> Result<Self, Unreadable> {
         let record: Self = read(secret)?;
         (record.version == VERSION)
             .then_some(record)
             .ok_or(Unreadable)
     }
 
-    pub(super) fn write(&self) -> Result<Secret, Unreadable> {
+    pub(super) fn write(&self) -> Result<SecretBytes, Unreadable> {
         write(self)
     }
 

@@ -7,12 +7,12 @@ mod registration;
 mod seeds;
 
 use super::*;
-use crate::channel::message::Hidden;
+use crate::channel::message::SecretString;
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::passkey::{self, SoftwareKey};
 use crate::policy::Failures;
-use crate::seal::{Sealed, Secret};
+use crate::seal::{Sealed, SecretBytes};
 use crate::store::{FactorRecord, FactorState};
 use crate::time::Timestamp;
 
@@ -50,19 +50,23 @@ impl Attempt {
         }
     }
 
-    fn scene(&self) -> Scene<'_> {
-        Scene {
+    fn attempt(&self) -> AttemptContext<'_> {
+        AttemptContext {
             location: &self.location,
             location_key: &self.location_key,
             peer: &self.peer,
             user: &self.user,
-            attempt: &self.id,
+            id: &self.id,
             now: self.now,
             expires: EXPIRES,
         }
     }
 
-    async fn challenge(&self, verifier: &WebAuthnVerifier, factor: &Factor) -> (String, Secret) {
+    async fn challenge(
+        &self,
+        verifier: &WebAuthnVerifier,
+        factor: &Factor,
+    ) -> (String, SecretBytes) {
         let asked = verifier.challenge(&factor.context(self, None)).await;
         let asked = asked.unwrap();
         let Challenge::WebAuthn { options } = asked.challenge else {
@@ -75,11 +79,11 @@ impl Attempt {
         &self,
         verifier: &WebAuthnVerifier,
         factor: &Factor,
-        state: &Secret,
+        state: &SecretBytes,
         credential: &str,
     ) -> Result<Proof, VerifyError> {
         let answer = Answer::WebAuthn {
-            credential: Hidden::new(credential.to_owned()).unwrap(),
+            credential: SecretString::new(credential.to_owned()).unwrap(),
         };
         let context = factor.context(self, Some(state));
         match verifier.verify(&context, &answer).await? {
@@ -92,9 +96,9 @@ impl Attempt {
         &self,
         verifier: &WebAuthnVerifier,
         factors: &[FactorRecord],
-    ) -> (String, Secret) {
+    ) -> (String, SecretBytes) {
         let enrolling = Enrolling {
-            scene: self.scene(),
+            attempt: self.attempt(),
             factors,
             state: None,
         };
@@ -109,14 +113,14 @@ impl Attempt {
         &self,
         verifier: &WebAuthnVerifier,
         factors: &[FactorRecord],
-        state: &Secret,
+        state: &SecretBytes,
         credential: &str,
     ) -> Result<Credential, VerifyError> {
         let answer = Answer::RegisterWebAuthn {
-            credential: Hidden::new(credential.to_owned()).unwrap(),
+            credential: SecretString::new(credential.to_owned()).unwrap(),
         };
         let enrolling = Enrolling {
-            scene: self.scene(),
+            attempt: self.attempt(),
             factors,
             state: Some(state),
         };
@@ -130,7 +134,7 @@ impl Attempt {
 /// An enrolled factor.
 struct Factor {
     record: FactorRecord,
-    secret: Secret,
+    secret: SecretBytes,
 }
 
 impl Factor {
@@ -140,10 +144,10 @@ impl Factor {
                 id: FactorId::generate().unwrap(),
                 user: user.clone(),
                 kind: FactorKind::WEBAUTHN,
-                label: "key".to_owned(),
+                label: "key".parse().unwrap(),
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
                 credential: credential.id,
             },
@@ -151,9 +155,9 @@ impl Factor {
         }
     }
 
-    fn context<'a>(&'a self, attempt: &'a Attempt, state: Option<&'a Secret>) -> Context<'a> {
+    fn context<'a>(&'a self, attempt: &'a Attempt, state: Option<&'a SecretBytes>) -> Context<'a> {
         Context {
-            scene: attempt.scene(),
+            attempt: attempt.attempt(),
             factor: &self.record,
             secret: &self.secret,
             state,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::{self, PEERS, USERS};
+use super::fixtures::{self, PEERS, USERS};
 use super::world::{World, ready, spread};
 use crate::assurance::FactorKind;
 use crate::audit::{AuditEvent, AuditKind};
@@ -10,18 +10,18 @@ use crate::gate::Input;
 use crate::id::{FactorId, TokenId};
 use crate::key::PublicKey;
 use crate::store::{
-    EndReason, EnrolmentToken, FactorChange, Failure, FailureReason, FailureRecorded, LastFactor,
-    PeerStore,
+    AdminStore, EndReason, EnrolmentToken, FactorChange, FactorFailure, FailureReason,
+    FailureRecorded, LastFactor, PeerStore,
 };
 
 impl World {
     pub(super) fn enable_user(&mut self, name: &str, enabled: bool) {
-        cast::put_user(&self.disk, name, enabled, self.now.timestamp);
+        fixtures::put_user(&self.disk, name, enabled, self.now.timestamp);
         self.is_unnoticed = true;
     }
 
     pub(super) fn enable_peer(&mut self, peer: PublicKey, enabled: bool) {
-        cast::put_peer(&self.disk, peer, enabled, self.now.timestamp);
+        fixtures::put_peer(&self.disk, peer, enabled, self.now.timestamp);
         self.is_unnoticed = true;
     }
 
@@ -42,7 +42,7 @@ impl World {
         if let Some(old) = self.factors(name).iter().find(|it| it.kind == kind) {
             self.remove_factor(old.id);
         }
-        cast::add_factor(&self.disk, name, id, kind, self.now.timestamp);
+        fixtures::add_factor(&self.disk, &self.ring, name, id, kind, self.now.timestamp);
         self.is_unnoticed = true;
     }
 
@@ -61,10 +61,10 @@ impl World {
         self.is_unnoticed = true;
     }
 
-    /// Somebody elsewhere answers wrong for this factor.
+    /// Someone elsewhere answers wrong for this factor.
     pub(super) fn fail_elsewhere(&mut self, factor: FactorId) {
         let reason = FailureReason::Wrong;
-        let failure = Failure {
+        let failure = FactorFailure {
             factor,
             at: self.now.timestamp,
             throttle: self.policy.throttle,
@@ -84,7 +84,7 @@ impl World {
         let not_after = self.now.timestamp + Duration::from_secs(60);
         let token = EnrolmentToken {
             id,
-            user: cast::user(name),
+            user: fixtures::user(name),
             digest: EnrolmentToken::digest_of(&text),
             kinds: kinds.to_vec(),
             not_after,
@@ -102,7 +102,7 @@ impl World {
 
     /// An administrator puts a user into these groups and no others.
     pub(super) fn put_into(&mut self, name: &str, groups: &[&str]) {
-        cast::put_into(&self.disk, name, groups, self.now.timestamp);
+        fixtures::put_into(&self.disk, name, groups, self.now.timestamp);
         self.is_unnoticed = true;
     }
 
@@ -123,7 +123,7 @@ impl World {
         self.input(Input::Changed {
             sessions: live.iter().map(|record| record.id).collect(),
             peers: PEERS.to_vec(),
-            users: USERS.map(cast::user).to_vec(),
+            users: USERS.map(fixtures::user).to_vec(),
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::{LAPTOP, put_peer_at};
+use super::fixtures::{LAPTOP, put_peer_at};
 use super::world::{Job, World};
 use crate::channel::message::{Refusal, Request};
 use crate::gate::{Action, Input, Outcome, Scope};
@@ -36,7 +36,7 @@ fn a_user_who_is_disabled_while_the_store_admits_does_not_stay() {
 }
 
 #[test]
-fn an_address_that_is_taken_away_at_any_point_of_an_admission_is_not_kept() {
+fn an_address_taken_away_during_an_admission_is_not_kept() {
     const ADDRESS: &str = "10.0.9.9/32";
     let (mut refused, mut jobs, mut is_complete) = (0, 0, false);
     while !is_complete {
@@ -106,7 +106,7 @@ fn an_admission_that_takes_longer_than_its_lease_is_none() {
 }
 
 #[test]
-fn two_attempts_of_one_peer_end_each_by_itself_and_the_newer_session_stays() {
+fn two_attempts_of_one_peer_leave_the_newer_session() {
     let (mut world, first) = opened();
     let told = world.pending.remove(0);
     world.pass(Duration::from_secs(30));
@@ -148,7 +148,7 @@ fn an_attempt_is_busy_until_its_answer_is_judged() {
 }
 
 #[test]
-fn an_attempt_that_runs_out_while_the_store_admits_is_not_left_open() {
+fn an_attempt_that_expires_while_the_store_admits_is_closed() {
     let mut world = World::new();
     let attempts = [world.begin(LAPTOP), world.begin(LAPTOP)];
     world.settle();

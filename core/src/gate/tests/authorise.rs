@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::{self, LAPTOP, in_steps, one};
+use super::fixtures::{self, LAPTOP, in_steps, one};
 use super::world::{Job, Ruling, World, ready};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
@@ -18,7 +18,7 @@ const NOT_AUTHORISED: Option<&Refusal> = Some(&Refusal::NotAuthorised {});
 const UNAVAILABLE: Option<&Refusal> = Some(&Refusal::Unavailable {});
 
 fn guarded(ruling: Ruling) -> World {
-    World::under(cast::policy(), Some(ruling))
+    World::under(fixtures::policy(), Some(ruling))
 }
 
 fn is_asked(job: &Job) -> bool {
@@ -56,16 +56,16 @@ fn it_is_told_what_is_known_once_the_factors_are_durable() {
     let now = world.now.timestamp;
     assert_eq!(
         (admission.peer, admission.user),
-        (LAPTOP, cast::user("ada"))
+        (LAPTOP, fixtures::user("ada"))
     );
-    assert_eq!(admission.location, cast::location());
+    assert_eq!(admission.location, fixtures::location());
     assert_eq!(admission.groups, ["staff".parse().unwrap()]);
     assert_eq!(admission.not_after, now + world.policy.lease);
     let proven = admission.proven.iter().map(|it| &it.kind);
     assert!(proven.eq(&[FactorKind::PASSWORD, FactorKind::TOTP]));
     assert!(!admission.is_renewal && world.live().is_empty());
-    let totp = cast::factor_of("ada", &FactorKind::TOTP);
-    assert!(world.factor(totp).unwrap().last_step.is_some());
+    let totp = fixtures::factor_of("ada", &FactorKind::TOTP);
+    assert!(world.factor(totp).unwrap().last_counter.is_some());
     world.settle();
     assert!(world.is_granted(attempt) && world.is_installed(LAPTOP));
 }
@@ -83,17 +83,17 @@ fn who_is_refused_is_not_admitted_and_the_trail_says_why() {
     let event = &record.expect("a record").event;
     assert_eq!(
         (event.peer, event.user.clone()),
-        (Some(LAPTOP), Some(cast::user("ada")))
+        (Some(LAPTOP), Some(fixtures::user("ada")))
     );
 
-    // The code is used up all the same.
+    // The code is still used up.
     world.authoriser = Some(Ruling::AsIs);
     let attempt = world.admit(LAPTOP);
     assert_eq!(world.denied(attempt), Some(DeniedReason::Replayed));
 }
 
 #[test]
-fn invariant_7_an_authoriser_that_can_not_decide_admits_nobody() {
+fn invariant_7_an_authoriser_that_can_not_decide_admits_no_one() {
     let mut world = guarded(Ruling::Fails);
     let attempt = world.admit(LAPTOP);
     assert_eq!(world.refused(attempt), UNAVAILABLE);
@@ -105,8 +105,7 @@ fn invariant_7_an_authoriser_that_can_not_decide_admits_nobody() {
 }
 
 #[test]
-fn invariant_4_an_answer_that_was_accepted_is_not_judged_again_where_its_factor_is_locked_meanwhile()
- {
+fn invariant_4_an_accepted_answer_is_not_judged_again() {
     let mut world = World::under(in_steps([one(FactorKind::DEVICE_KEY)]), Some(Ruling::AsIs));
     let attempt = world.begin(LAPTOP);
     world.settle();
@@ -114,7 +113,7 @@ fn invariant_4_an_answer_that_was_accepted_is_not_judged_again_where_its_factor_
     world.answer_right(attempt);
     asked(&mut world);
     for _ in 0..world.policy.throttle.free {
-        world.fail_elsewhere(cast::factor_of("ada", &FactorKind::DEVICE_KEY));
+        world.fail_elsewhere(fixtures::factor_of("ada", &FactorKind::DEVICE_KEY));
     }
     world.settle();
     assert_eq!(world.refused(attempt), UNAVAILABLE);
@@ -152,7 +151,7 @@ fn it_shortens_a_lease_and_never_lengthens_one() {
 }
 
 #[test]
-fn a_permit_for_no_time_at_all_admits_nobody() {
+fn a_permit_for_no_time_at_all_admits_no_one() {
     let mut world = guarded(Ruling::ForAtMost(Duration::ZERO));
     let attempt = world.admit(LAPTOP);
     assert!(world.refused(attempt).is_some());
@@ -191,10 +190,10 @@ fn a_renewal_is_asked_about_too_with_the_groups_of_now() {
 }
 
 #[test]
-fn a_revocation_does_not_wait_for_the_authoriser_and_its_word_comes_too_late() {
+fn a_revocation_does_not_wait_for_the_authoriser() {
     for scope in [
         Scope::Peer(LAPTOP),
-        Scope::User(cast::user("ada")),
+        Scope::User(fixtures::user("ada")),
         Scope::All,
     ] {
         let mut world = guarded(Ruling::AsIs);
@@ -208,7 +207,7 @@ fn a_revocation_does_not_wait_for_the_authoriser_and_its_word_comes_too_late() {
 }
 
 #[test]
-fn an_authoriser_that_takes_longer_than_the_attempt_lasts_admits_nobody() {
+fn an_authoriser_that_outlasts_the_attempt_admits_no_one() {
     let mut world = guarded(Ruling::AsIs);
     begun(&mut world);
     world.pass(world.policy.attempt_ttl);
@@ -218,11 +217,11 @@ fn an_authoriser_that_takes_longer_than_the_attempt_lasts_admits_nobody() {
 }
 
 #[test]
-fn an_authoriser_that_takes_longer_than_the_lease_would_last_admits_nobody() {
+fn an_authoriser_that_outlasts_the_lease_admits_no_one() {
     let lease = Duration::from_secs(60);
     let policy = Policy {
         lease,
-        ..cast::policy()
+        ..fixtures::policy()
     };
     let mut world = World::under(policy, Some(Ruling::AsIs));
     let (attempt, _) = begun(&mut world);

@@ -1,8 +1,8 @@
 //! A step with alternatives: which one is asked for, and what becomes of a question whose user
 //! would rather answer another one.
 
-use super::cast::{BOBS, LAPTOP, WRONG, factor_of, in_steps};
 use super::factors::{PASSWORD, code, code_at};
+use super::fixtures::{BOBS, LAPTOP, WRONG, factor_of, in_steps};
 use super::world::{Job, World};
 use crate::assurance::FactorKind;
 use crate::channel::message::{DeniedReason, Refusal, Request};
@@ -39,7 +39,7 @@ fn others(world: &World, attempt: AttemptId) -> Vec<FactorKind> {
 }
 
 #[test]
-fn the_first_that_the_user_has_is_asked_for_and_the_others_are_offered() {
+fn the_first_factor_is_asked_for_and_the_others_are_offered() {
     let (world, attempt) = asked();
     assert_eq!(world.asked_for(attempt), Some(FactorKind::DEVICE_KEY));
     let rest = [FactorKind::TOTP, FactorKind::PASSWORD];
@@ -70,7 +70,7 @@ fn another_factor_is_asked_for_in_the_same_attempt_and_admits() {
 }
 
 #[test]
-fn what_would_have_answered_the_question_before_is_wrong_for_the_chosen_one() {
+fn an_answer_to_the_challenge_before_is_wrong_for_the_chosen() {
     let (mut world, attempt) = asked();
     world.choose(attempt, &FactorKind::TOTP);
     world.settle();
@@ -82,7 +82,7 @@ fn what_would_have_answered_the_question_before_is_wrong_for_the_chosen_one() {
     assert_eq!(world.failures_of("ada", &FactorKind::PASSWORD), 1);
     assert_eq!(world.failures_of("ada", &FactorKind::TOTP), 0);
     let totp = world.factor(factor_of("ada", &FactorKind::TOTP)).unwrap();
-    assert_eq!(totp.last_step, None, "and takes nothing from the other");
+    assert_eq!(totp.last_counter, None, "and takes nothing from the other");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn invariant_5_choosing_resets_no_count() {
 }
 
 #[test]
-fn what_is_not_on_offer_can_not_be_chosen_and_the_question_that_stands_goes_on() {
+fn what_is_not_on_offer_can_not_be_chosen() {
     let (mut world, attempt) = asked();
     world.suspend_factor(factor_of("ada", &FactorKind::TOTP));
     for factor in [
@@ -133,7 +133,7 @@ fn what_is_not_on_offer_can_not_be_chosen_and_the_question_that_stands_goes_on()
 }
 
 #[test]
-fn a_choice_that_is_not_on_offer_does_not_keep_a_question_whose_factor_is_gone() {
+fn a_wrong_choice_keeps_no_challenge_whose_factor_is_gone() {
     let (mut world, attempt) = asked();
     world.suspend_factor(factor_of("ada", &FactorKind::DEVICE_KEY));
     let factor = factor_of("bob", &FactorKind::TOTP);
@@ -143,7 +143,7 @@ fn a_choice_that_is_not_on_offer_does_not_keep_a_question_whose_factor_is_gone()
 }
 
 #[test]
-fn a_factor_that_can_not_be_asked_for_now_leaves_the_question_that_stands() {
+fn a_factor_that_can_not_be_asked_for_leaves_the_challenge() {
     let (mut world, attempt) = asked();
     world.verifier_is_busy = true;
     world.choose(attempt, &FactorKind::TOTP);
@@ -159,7 +159,7 @@ fn a_factor_that_can_not_be_asked_for_now_leaves_the_question_that_stands() {
 }
 
 #[test]
-fn an_answer_that_is_being_judged_is_not_given_up_for_another_question() {
+fn an_answer_being_judged_is_not_given_up_for_another_choice() {
     let (mut world, attempt) = asked();
     world.choose(attempt, &FactorKind::PASSWORD);
     world.settle();
@@ -172,7 +172,7 @@ fn an_answer_that_is_being_judged_is_not_given_up_for_another_question() {
 }
 
 #[test]
-fn an_answer_that_comes_while_another_question_is_made_is_not_judged() {
+fn an_answer_while_another_challenge_is_made_is_not_judged() {
     let (mut world, attempt) = asked();
     world.choose(attempt, &FactorKind::PASSWORD);
     world.settle_until(|job| matches!(job, Job::Do(Action::Challenge { .. })));

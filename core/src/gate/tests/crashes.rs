@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::cast::LAPTOP;
+use super::fixtures::LAPTOP;
 use super::world::World;
 use crate::channel::message::Request;
 use crate::gate::{Intent, Outcome, Scope};
@@ -62,7 +62,7 @@ fn invariant_8_an_acknowledged_admission_survives_a_crash() {
 }
 
 #[test]
-fn invariant_8_an_acknowledged_renewal_survives_a_crash_and_none_loses_the_session() {
+fn invariant_8_an_acknowledged_renewal_survives_a_crash() {
     crash_everywhere(
         admitted,
         |world| {

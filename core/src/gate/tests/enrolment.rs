@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::{LAPTOP, PHONE, WRONG, factor_of, in_steps, one};
+use super::fixtures::{LAPTOP, PHONE, WRONG, factor_of, in_steps, one};
 use super::world::{Job, World};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
@@ -35,7 +35,7 @@ fn by_token(world: &mut World, kind: FactorKind) -> AttemptId {
 }
 
 #[test]
-fn a_token_enrols_a_factor_that_signs_in_and_admits_nobody_itself() {
+fn a_token_enrols_a_factor_and_admits_no_one_itself() {
     let mut world = World::with(in_steps([one(FactorKind::PASSWORD)]));
     world.remove_factor(factor_of("ada", &FactorKind::PASSWORD));
     let attempt = by_token(&mut world, FactorKind::PASSWORD);
@@ -93,7 +93,7 @@ fn a_token_is_good_once_for_its_user_its_kinds_and_its_time() {
     assert_eq!(world.refused(attempt), BAD_TOKEN);
     assert_eq!(world.records(&refused), 6);
     let mut shown = world.shown.keys();
-    assert!(shown.by_ref().count() == 1, "nobody else was asked");
+    assert!(shown.by_ref().count() == 1, "no one else was asked");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn two_enrolments_at_once_with_one_token_enrol_one_factor() {
 }
 
 #[test]
-fn without_a_token_all_of_the_policys_factors_are_asked_for_first() {
+fn without_a_token_the_policys_factors_are_asked_for_first() {
     let mut world = password_then_totp();
     let attempt = world.enrol_by(LAPTOP, FactorKind::DEVICE_KEY, None);
     world.settle();
@@ -155,7 +155,7 @@ fn without_a_token_all_of_the_policys_factors_are_asked_for_first() {
     assert_eq!(world.factor(factor).unwrap().kind, FactorKind::DEVICE_KEY);
     assert!(world.live().is_empty() && world.installed().is_empty());
 
-    // The one-time password that it took admits nobody.
+    // The one-time password that it took admits no one.
     let attempt = world.begin(LAPTOP);
     world.settle();
     for _ in 0..2 {
@@ -203,11 +203,11 @@ fn an_enrolment_that_the_store_does_not_tell_of_is_not_told() {
 }
 
 #[test]
-fn so_many_wrong_answers_end_an_enrolment_and_count_for_no_factor() {
+fn wrong_answers_end_an_enrolment_and_count_for_no_factor() {
     let mut world = World::new();
     let before = world.factors("ada");
     let attempt = by_token(&mut world, FactorKind::PASSWORD);
-    for left in (1..5).rev() {
+    for left in (0..4).rev() {
         world.answer(attempt, WRONG);
         world.settle();
         let Some(Outcome::Denied(denied)) = world.reply_to(attempt) else {

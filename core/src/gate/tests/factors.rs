@@ -10,14 +10,14 @@
 //!
 //! Enrolling takes what was shown, a device key in two rounds; recovery codes can't be enrolled.
 
-use super::cast;
+use super::fixtures;
 use super::world::World;
 use crate::assurance::{Assurance, FactorKind};
 use crate::channel::message::{Answer, Challenge};
-use crate::factor::{Asked, Credential, Proof, Registration, Verdict, VerifyError};
-use crate::gate::Subject;
+use crate::factor::{Credential, IssuedChallenge, Proof, Registration, Verdict, VerifyError};
+use crate::gate::FactorContext;
 use crate::id::AttemptId;
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::time::Timestamp;
 
 pub(super) const PASSWORD: u64 = 111_111;
@@ -34,12 +34,12 @@ enum Kind {
 
 impl Kind {
     fn of(kind: &FactorKind) -> Self {
-        match cast::KINDS.iter().position(|known| known == kind) {
+        match fixtures::KINDS.iter().position(|known| known == kind) {
             Some(0) => Self::OneTime,
             Some(1) => Self::Password,
             Some(2) => Self::Codes,
             Some(3) => Self::Key,
-            _ => panic!("nobody has a {kind}"),
+            _ => panic!("no user has a {kind}"),
         }
     }
 }
@@ -67,13 +67,13 @@ fn number(answer: &Answer) -> Result<u64, VerifyError> {
 }
 
 /// What is remembered of a question that shows a number: the number, and which round it is.
-fn remember(shown: u64, round: u8) -> Secret {
+fn remember(shown: u64, round: u8) -> SecretBytes {
     let mut bytes = shown.to_be_bytes().to_vec();
     bytes.push(round);
-    Secret::new(bytes)
+    SecretBytes::new(bytes)
 }
 
-fn remembered(state: Option<&Secret>) -> (u64, u8) {
+fn remembered(state: Option<&SecretBytes>) -> (u64, u8) {
     let bytes = state.expect("what was remembered").expose_secret();
     let (shown, round) = bytes.split_first_chunk().unwrap();
     (u64::from_be_bytes(*shown), round[0])
@@ -93,10 +93,10 @@ impl World {
     }
 
     /// A question that shows a fresh number.
-    fn show(&mut self, attempt: AttemptId, round: u8) -> Asked {
+    fn show(&mut self, attempt: AttemptId, round: u8) -> IssuedChallenge {
         let shown = self.serial();
         self.shown.entry(attempt).or_default().push(shown);
-        Asked {
+        IssuedChallenge {
             state: Some(remember(shown, round)),
             ..Challenge::Code { digits: 10 }.into()
         }
@@ -105,10 +105,10 @@ impl World {
     pub(super) fn challenge(
         &mut self,
         attempt: AttemptId,
-        subject: &Subject,
-    ) -> Result<Asked, VerifyError> {
+        context: &FactorContext,
+    ) -> Result<IssuedChallenge, VerifyError> {
         self.verifiers()?;
-        Ok(match Kind::of(&subject.factor.kind) {
+        Ok(match Kind::of(&context.factor.kind) {
             Kind::Key => self.show(attempt, 1),
             Kind::OneTime | Kind::Password | Kind::Codes => Challenge::Code { digits: 10 }.into(),
         })
@@ -118,12 +118,12 @@ impl World {
     pub(super) fn verify(
         &mut self,
         attempt: AttemptId,
-        subject: &Subject,
+        context: &FactorContext,
         answer: &Answer,
     ) -> Result<Verdict, VerifyError> {
         self.verifiers()?;
         let (given, now) = (number(answer)?, self.now.timestamp);
-        let factor = &subject.factor;
+        let factor = &context.factor;
         let assurance = Assurance {
             replay_resistant: factor.kind != FactorKind::PASSWORD,
             ..Assurance::least(factor.kind.clone(), now)
@@ -132,20 +132,20 @@ impl World {
         proof.not_after = self.vouched.map(|span| now + span);
         let is_right = match Kind::of(&factor.kind) {
             Kind::OneTime => {
-                proof.consume = Some(given);
+                proof.counter = Some(given);
                 given.abs_diff(step_at(now)) <= 1
             }
             Kind::Password => given == PASSWORD,
             Kind::Codes => {
-                let mut left = factor.sealed.as_bytes().to_vec();
+                let mut left = self.secret(factor);
                 let before = left.len();
                 left.retain(|code| u64::from(*code) != given);
                 let is_there = left.len() < before;
-                proof.update = Some(Secret::new(left));
+                proof.replace_secret = Some(SecretBytes::new(left));
                 is_there
             }
             Kind::Key => {
-                let (shown, round) = remembered(subject.state.as_ref());
+                let (shown, round) = remembered(context.state.as_ref());
                 if given == shown && round == 1 {
                     return Ok(Verdict::Ask(self.show(attempt, 2)));
                 }
@@ -159,7 +159,7 @@ impl World {
         &mut self,
         attempt: AttemptId,
         kind: &FactorKind,
-    ) -> Result<Asked, VerifyError> {
+    ) -> Result<IssuedChallenge, VerifyError> {
         self.verifiers()?;
         match Kind::of(kind) {
             Kind::Codes => Err(VerifyError::NotEnrollable),
@@ -171,7 +171,7 @@ impl World {
         &mut self,
         attempt: AttemptId,
         kind: &FactorKind,
-        state: Option<&Secret>,
+        state: Option<&SecretBytes>,
         answer: &Answer,
     ) -> Result<Registration, VerifyError> {
         self.verifiers()?;
@@ -183,13 +183,13 @@ impl World {
             return Ok(Registration::Ask(self.show(attempt, 2)));
         }
         Ok(Registration::Proven(Credential {
-            secret: Secret::new(Vec::new()),
-            consume: None,
+            secret: SecretBytes::new(Vec::new()),
+            counter: None,
             id: self.credential.clone(),
         }))
     }
 
-    /// What the owner of a device answers to the question at hand.
+    /// What the owner of a device answers to the current challenge.
     pub(super) fn right_answer(&self, attempt: AttemptId) -> String {
         let Some((factor, kind)) = self.model.question(attempt) else {
             return code(self.shown(attempt, 0));
@@ -198,8 +198,8 @@ impl World {
             Kind::OneTime => code_at(self.now.timestamp),
             Kind::Password => code(PASSWORD),
             Kind::Codes => {
-                let left = self.factor(factor).map(|it| it.sealed);
-                let first = left.and_then(|left| left.as_bytes().first().copied());
+                let left = self.factor(factor).map(|it| self.secret(&it));
+                let first = left.and_then(|left| left.first().copied());
                 code(first.unwrap_or_default().into())
             }
             Kind::Key => code(self.shown(attempt, 0)),

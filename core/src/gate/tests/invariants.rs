@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::cast::{self, BOBS, LAPTOP, PHONE, WRONG};
 use super::factors;
+use super::fixtures::{self, BOBS, LAPTOP, PHONE, WRONG};
 use super::perform::KEY_BYTE;
 use super::world::{Job, World, ready};
 use crate::channel::message::{DeniedReason, Refusal, Request};
@@ -76,7 +76,7 @@ fn invariant_2_a_lease_comes_only_from_its_own_grant() {
 }
 
 #[test]
-fn invariant_3_no_renewal_leads_past_max_age_and_the_end_needs_no_store() {
+fn invariant_3_no_renewal_passes_max_age_nor_needs_the_store() {
     let mut world = World::new();
     world.admit(LAPTOP);
     let verified_at = world.now;
@@ -102,10 +102,10 @@ fn invariant_3_no_renewal_leads_past_max_age_and_the_end_needs_no_store() {
 }
 
 #[test]
-fn invariant_3_a_lease_is_never_longer_than_max_age_and_a_restart_gives_it_no_more() {
+fn invariant_3_no_lease_is_longer_than_max_age_after_a_restart() {
     let policy = Policy {
         lease: Duration::from_secs(86_400),
-        ..cast::policy()
+        ..fixtures::policy()
     };
     let mut world = World::with(policy);
     world.admit(LAPTOP);
@@ -113,7 +113,7 @@ fn invariant_3_a_lease_is_never_longer_than_max_age_and_a_restart_gives_it_no_mo
     assert_eq!(left(&world), world.policy.max_age);
 
     // Neither where the clock was set back nor where the policy has become stricter.
-    world.policy = cast::policy();
+    world.policy = fixtures::policy();
     world.now.timestamp = world.now.timestamp - Duration::from_secs(86_400);
     world.crash();
     assert_eq!(left(&world), world.policy.lease);
@@ -124,7 +124,7 @@ fn invariant_3_a_lease_is_never_longer_than_max_age_and_a_restart_gives_it_no_mo
 }
 
 #[test]
-fn invariant_4_a_code_is_accepted_once_by_whichever_attempt_peer_or_gate() {
+fn invariant_4_a_code_is_accepted_once_by_any_attempt_or_gate() {
     let mut world = World::new();
     let code = factors::code_at(world.now.timestamp);
     let attempts = [LAPTOP, LAPTOP, PHONE].map(|peer| world.begin(peer));
@@ -151,7 +151,7 @@ fn invariant_4_a_code_is_accepted_once_by_whichever_attempt_peer_or_gate() {
 }
 
 #[test]
-fn invariant_5_a_failure_is_durable_before_it_is_told_and_the_limit_holds() {
+fn invariant_5_a_failure_is_durable_before_it_is_told() {
     let mut world = World::new();
     let attempt = world.begin(LAPTOP);
     world.settle();
@@ -195,7 +195,7 @@ fn invariant_5_a_failure_that_can_not_be_recorded_is_not_told() {
 }
 
 #[test]
-fn invariant_5_a_right_code_past_the_limit_is_refused_by_the_same_transaction() {
+fn invariant_5_a_right_code_past_the_limit_is_refused() {
     let mut world = World::new();
     let attempts = [LAPTOP, LAPTOP, PHONE].map(|peer| world.begin(peer));
     world.settle();
@@ -252,20 +252,20 @@ fn invariant_6_no_key_is_printed_and_the_store_sees_none() {
 }
 
 #[test]
-fn invariant_7_whatever_fails_nobody_is_admitted_and_all_heals() {
+fn invariant_7_whatever_fails_no_one_is_admitted_and_all_heals() {
     for call in [StoreCall::Enrolment, StoreCall::OpenSession] {
         for fault in [StoreFault::Fail, StoreFault::ApplyThenFail] {
-            nobody_is_admitted(|world| world.store.fail_always(call, fault));
+            no_one_is_admitted(|world| world.store.fail_always(call, fault));
         }
     }
     for fault in [Fault::Fail, Fault::ApplyPartThenFail, Fault::ApplyThenFail] {
-        nobody_is_admitted(|world| world.interface.fail_always(Operation::Install, fault));
+        no_one_is_admitted(|world| world.interface.fail_always(Operation::Install, fault));
     }
-    nobody_is_admitted(|world| world.verifier_fails = true);
+    no_one_is_admitted(|world| world.verifier_fails = true);
 }
 
 /// A right code leads nowhere with this fault.
-fn nobody_is_admitted(fail: impl Fn(&mut World)) {
+fn no_one_is_admitted(fail: impl Fn(&mut World)) {
     let mut world = World::new();
     fail(&mut world);
     let attempt = world.admit(LAPTOP);
@@ -279,7 +279,7 @@ fn nobody_is_admitted(fail: impl Fn(&mut World)) {
 }
 
 #[test]
-fn invariant_9_a_revoke_is_a_removal_and_waits_until_it_is_durable() {
+fn invariant_9_a_revoke_is_a_removal_and_waits_for_the_store() {
     let mut world = World::new();
     world.admit(LAPTOP);
     world.pass(Duration::from_secs(60));

@@ -7,7 +7,7 @@ use crate::gate::{Input, Machine, Scope};
 use crate::id::{AttemptId, FactorId, SessionId, TokenId, UserId};
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::Policy;
-use crate::store::{EndReason, Opened, Renewed};
+use crate::store::{EndReason, OpenOutcome, Renewed};
 use crate::time::{Instant, Now, Timestamp};
 use attempt::Attempt;
 
@@ -47,6 +47,11 @@ pub(super) struct Model {
     /// When a peer was last admitted or had payload.
     active: BTreeMap<PublicKey, Instant>,
     is_stopping: bool,
+    /// The attempt whose first message the machine is being handed.
+    beginning: Option<AttemptId>,
+    now: Instant,
+    /// How many attempts a later one has taken the place of.
+    pub(super) replaced: usize,
 }
 
 struct Session {
@@ -81,7 +86,7 @@ impl Model {
         self.is_by_group = true;
     }
 
-    /// The process died: whoever waited for it starts over.
+    /// The process died: its clients start over.
     pub(super) fn crashed(&mut self) {
         self.attempts.clear();
         self.revocations.clear();
@@ -90,6 +95,7 @@ impl Model {
         self.to_remove.clear();
         self.leased.clear();
         self.is_stopping = false;
+        self.beginning = None;
     }
 
     pub(super) fn sees_traffic(&mut self, peer: PublicKey, now: Now) {
@@ -116,14 +122,22 @@ impl Model {
 
 /// What the machine hears.
 impl Model {
+    /// What ends by time alone makes room for no one.
+    pub(super) fn sees_time(&mut self, now: Now) {
+        self.beginning = None;
+        self.now = now.instant;
+    }
+
     pub(super) fn hears(&mut self, input: &Input, now: Now, machine: &Machine) {
+        self.sees_time(now);
         match input {
             Input::Start {
                 sessions,
                 unreadable,
+                refused,
                 ..
             } => {
-                for record in unreadable {
+                for record in unreadable.iter().chain(refused) {
                     self.sessions.get_mut(&record.id).unwrap().is_acknowledged = false;
                 }
                 for restored in sessions {
@@ -140,12 +154,14 @@ impl Model {
                 intent,
                 ..
             } => {
-                let begun = Attempt::new(*peer, intent.clone());
+                let expires = now.instant + self.policy.attempt_ttl;
+                let begun = Attempt::new(*peer, intent.clone(), expires);
                 self.attempts.insert(*attempt, begun);
+                self.beginning = Some(*attempt);
             }
-            Input::Request { attempt, .. } => {
+            Input::Request { attempt, request } => {
                 if let Some(attempt) = self.attempts.get_mut(attempt) {
-                    attempt.hears_request(now);
+                    attempt.hears_request(request, now);
                 }
             }
             Input::Challenged { attempt, .. }
@@ -161,7 +177,7 @@ impl Model {
             Input::Opened {
                 attempt,
                 session,
-                result: Ok((Opened::Opened { .. }, psk)),
+                result: Ok((OpenOutcome::Opened { .. }, psk)),
                 ..
             } => {
                 self.persists(*attempt, *session, psk);
@@ -204,6 +220,15 @@ impl Model {
                     scope: scope.clone(),
                     since: self.seen,
                     is_known,
+                };
+                self.revocations.insert(*ticket, revocation);
+            }
+            // It asks for no ends.
+            Input::Settle { ticket, .. } => {
+                let revocation = Revocation {
+                    scope: Scope::Session(SessionId::from_bytes([0; 16])),
+                    since: self.seen,
+                    is_known: false,
                 };
                 self.revocations.insert(*ticket, revocation);
             }

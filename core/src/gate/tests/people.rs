@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::cast::{self, USERS};
+use super::fixtures::{self, USERS};
 use super::world::{World, ready, spread};
 use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
-use crate::channel::message::{Answer, Denied, DeniedReason, Hidden, Posture, Refusal, Request};
-use crate::gate::{Input, Intent, Lease, Outcome, Scope, Wish};
+use crate::channel::message::{
+    Answer, Denied, DeniedReason, EnrolRequest, Posture, Refusal, Request, SecretString,
+};
+use crate::gate::persistence;
+use crate::gate::{Input, Intent, Lease, Outcome, Scope};
 use crate::id::{AttemptId, FactorId, SessionId};
 use crate::interface::{Activity, PeerConfig};
 use crate::key::PublicKey;
-use crate::store::{EnrolmentToken, FactorRecord, PeerStore, SessionRecord};
+use crate::store::{AdminStore, EnrolmentToken, FactorRecord, PeerStore, SessionRecord};
+use crate::time::Timestamp;
 
 /// What clients and administrators do.
 impl World {
@@ -21,12 +25,17 @@ impl World {
             attempt,
             peer,
             ephemeral: *attempt.as_bytes(),
-            sent_at: self.now.timestamp,
+            sent_at: self.gate_time(),
             intent,
             posture: Posture::default(),
             source: None,
         });
         attempt
+    }
+
+    /// What a client that is told so has its first messages sent at.
+    pub(super) fn gate_time(&self) -> Timestamp {
+        self.machine.freshness.time(self.now)
     }
 
     pub(super) fn begin(&mut self, peer: PublicKey) -> AttemptId {
@@ -50,8 +59,8 @@ impl World {
 
     /// Would rather be asked for the owner's factor of this kind.
     pub(super) fn choose(&mut self, attempt: AttemptId, kind: &FactorKind) {
-        let owner = cast::owner(self.model.peer_of(attempt));
-        let factor = cast::factor_of(owner.as_str(), kind);
+        let owner = fixtures::owner(self.model.peer_of(attempt));
+        let factor = fixtures::factor_of(owner.as_str(), kind);
         self.request(attempt, Request::Choose { factor });
     }
 
@@ -68,9 +77,9 @@ impl World {
         kind: FactorKind,
         token: Option<&str>,
     ) -> AttemptId {
-        let token = token.and_then(|text| Hidden::new(text.to_owned()));
-        let label = "new".to_owned();
-        self.hello(peer, Intent::Enrol(Wish { kind, label, token }))
+        let token = token.and_then(|text| SecretString::new(text.to_owned()));
+        let label = "new".parse().unwrap();
+        self.hello(peer, Intent::Enrol(EnrolRequest { kind, label, token }))
     }
 
     /// A peer begins and gives the right code of now.
@@ -104,6 +113,35 @@ impl World {
     }
 
     /// Payload flows to and from a peer, if it is there.
+    /// Someone puts a peer on the interface, or changes one that is there.
+    pub(super) fn meddle(&mut self, peer: PublicKey) {
+        // What is put on an interface that is down passes nothing; the next start takes it off.
+        if self.interface.is_fenced() {
+            return;
+        }
+        let there = self.installed().remove(&peer);
+        let mut there = there.unwrap_or(PeerConfig::new(peer, None, Vec::new()));
+        there.allowed_ips = vec!["198.51.100.0/24".parse().unwrap()];
+        self.interface.plant(there);
+        self.meddled.insert(peer);
+    }
+
+    /// Someone takes a peer off the interface.
+    pub(super) fn take_off(&mut self, peer: PublicKey) {
+        self.interface.take_off(&peer);
+        self.meddled.insert(peer);
+    }
+
+    /// The interface goes away with all peers, for a while or for good.
+    pub(super) fn lose_interface(&mut self, for_good: bool) {
+        if for_good {
+            self.interface.vanish();
+        } else {
+            self.interface.go_away();
+        }
+        self.meddled.extend(super::fixtures::PEERS);
+    }
+
     pub(super) fn traffic(&mut self, peer: PublicKey) {
         self.bytes += 10_000_000;
         let mut activity = Activity::silent(peer);
@@ -128,28 +166,34 @@ impl World {
 
     /// The sessions that are live on disk.
     pub(super) fn live(&self) -> Vec<SessionRecord> {
-        ready(self.disk.live_sessions(&cast::location())).unwrap()
+        ready(self.disk.live_sessions(&fixtures::location())).unwrap()
     }
 
     /// A user's factors on disk.
     pub(super) fn factors(&self, name: &str) -> Vec<FactorRecord> {
-        ready(self.disk.factors(&cast::user(name))).unwrap()
+        ready(self.disk.factors(&fixtures::user(name))).unwrap()
     }
 
     /// A user's tokens on disk.
     pub(super) fn disk_tokens(&self, name: &str) -> Vec<EnrolmentToken> {
-        ready(self.disk.tokens(&cast::user(name))).unwrap()
+        ready(self.disk.tokens(&fixtures::user(name))).unwrap()
     }
 
-    /// A factor on disk, whoever has it.
+    /// A factor on disk, of any user.
     pub(super) fn factor(&self, factor: FactorId) -> Option<FactorRecord> {
         let mut all = USERS.into_iter().flat_map(|name| self.factors(name));
         all.find(|record| record.id == factor)
     }
 
+    /// A factor's secret, which only the ring that sealed it opens.
+    pub(super) fn secret(&self, factor: &FactorRecord) -> Vec<u8> {
+        let secret = persistence::factor_secret(&self.ring, factor);
+        secret.expect("it opens").expose_secret().to_vec()
+    }
+
     /// How often the owner's factor of a kind has failed.
     pub(super) fn failures_of(&self, name: &str, kind: &FactorKind) -> u32 {
-        let factor = self.factor(cast::factor_of(name, kind));
+        let factor = self.factor(fixtures::factor_of(name, kind));
         factor.map_or(0, |factor| factor.failures.count)
     }
 

@@ -1,38 +1,25 @@
-//! How the world carries out an action, as the real shell does in `runtime/gate/perform.rs`.
+//! How the world carries out an action, as the real shell does in `runtime/gate/perform.rs`. What
+//! goes to the store and comes from it is mapped by [`persistence`], here as there.
 
-use super::cast;
+use super::fixtures;
 use super::world::{Ruling, World, ready, spread};
 use crate::audit::AuditEvent;
 use crate::authorise::{AuthoriseError, Permit};
 use crate::factor::Proof;
-use crate::gate::{Action, Grant, Input, Standing, Subject, Terms, Unavailable};
+use crate::gate::persistence::{self, NewFactor};
+use crate::gate::{
+    Action, FactorContext, Fingerprint, Grant, Input, LeaseCheck, Terms, Unavailable, Unlisted,
+};
 use crate::id::{AttemptId, FactorId, Generation, SessionId};
 use crate::interface::InterfaceBackend;
 use crate::key::{PresharedKey, PublicKey};
-use crate::policy::Failures;
-use crate::seal::Sealed;
 use crate::store::{
-    Consume, EndReason, FactorPass, FactorRecord, FactorState, Failure, FailureRecorded, NewFactor,
-    NewSession, Opened, Passed, PeerStore, Renewal, Renewed, Swap,
+    EndReason, FactorFailure, FailureRecorded, OpenOutcome, PassOutcome, PeerStore, Renewed,
 };
 use crate::time::Timestamp;
 
 /// What a preshared key consists of, but for its number, and nothing else does.
 pub(super) const KEY_BYTE: u8 = 0x5E;
-
-/// What a proof takes from its factor.
-fn consume(proof: &Proof, from: &Sealed) -> Consume {
-    let swap = proof.update.as_ref().map(|secret| Swap {
-        from: from.clone(),
-        to: Sealed::from_bytes(secret.expose_secret().to_vec()),
-    });
-    Consume {
-        factor: proof.factor,
-        step: proof.consume,
-        swap,
-        credential: proof.credential.clone(),
-    }
-}
 
 /// Why something failed is nothing to the machine.
 fn known<T, E>(result: Result<T, E>) -> Result<T, Unavailable> {
@@ -44,7 +31,7 @@ impl World {
     pub(super) fn carry_out(&mut self, action: Action) -> Vec<Input> {
         let answer = match action {
             Action::Find { attempt, peer } => {
-                let found = ready(self.store.enrolment(&cast::location(), &peer));
+                let found = ready(self.store.enrolment(&fixtures::location(), &peer));
                 let result = known(found).map(|found| found.map(Box::new));
                 Input::Found { attempt, result }
             }
@@ -54,28 +41,28 @@ impl World {
                 Input::FoundSession { attempt, result }
             }
             Action::Challenge {
-                attempt, subject, ..
+                attempt, context, ..
             } => Input::Challenged {
                 attempt,
-                result: self.challenge(attempt, &subject),
+                result: self.challenge(attempt, &context),
             },
             Action::Verify {
                 attempt,
-                subject,
+                context,
                 answer,
                 expires: _,
             } => Input::Verified {
                 attempt,
-                result: self.verify(attempt, &subject, &answer),
+                result: self.verify(attempt, &context, &answer),
             },
             Action::Pass {
                 attempt,
-                subject,
+                context,
                 proof,
                 event,
             } => Input::Passed {
                 attempt,
-                result: self.pass_factor(attempt, &subject, &proof, *event),
+                result: self.pass_factor(attempt, &context, &proof, *event),
             },
             Action::Authorise { attempt, .. } => Input::Authorised {
                 attempt,
@@ -118,7 +105,8 @@ impl World {
                 terms,
             },
             Action::Install { peers, in_place } => {
-                let keys = peers.iter().map(|peer| peer.key).collect();
+                let keys: Vec<_> = peers.iter().map(|peer| peer.key).collect();
+                self.meddled.retain(|peer| !keys.contains(peer));
                 let done = if in_place {
                     ready(self.interface.renew(peers))
                 } else {
@@ -149,6 +137,17 @@ impl World {
                 let result = known(ready(self.interface.activity(&peers)));
                 Input::Sampled { peers, result }
             }
+            Action::List => Input::Listed {
+                result: match ready(self.interface.list()) {
+                    Ok(peers) => Ok(Fingerprint::by_peer(peers)),
+                    Err(error) => Err(Unlisted::from(&error)),
+                },
+            },
+            Action::Restore { peer, session } => Input::Restored {
+                peer,
+                session,
+                result: self.restore(peer, session),
+            },
             Action::Check { peer, session } => Input::Checked {
                 peer,
                 session,
@@ -162,10 +161,24 @@ impl World {
         vec![answer]
     }
 
+    fn restore(
+        &self,
+        peer: PublicKey,
+        session: SessionId,
+    ) -> Result<(Generation, PresharedKey), Unavailable> {
+        let record = known(ready(self.store.session(session)))?;
+        known(persistence::live_key(
+            &self.ring,
+            (session, peer),
+            record.as_ref(),
+        ))?
+        .ok_or(Unavailable)
+    }
+
     fn record_failure(
         &mut self,
         attempt: AttemptId,
-        failure: Failure,
+        failure: FactorFailure,
     ) -> Result<FailureRecorded, Unavailable> {
         let (factor, at) = (failure.factor, failure.at);
         self.taking(attempt, &[factor], at, |world| {
@@ -176,19 +189,15 @@ impl World {
     fn pass_factor(
         &mut self,
         attempt: AttemptId,
-        subject: &Subject,
+        context: &FactorContext,
         proof: &Proof,
         event: AuditEvent,
-    ) -> Result<Passed, Unavailable> {
+    ) -> Result<PassOutcome, Unavailable> {
         let at = event.at;
-        let pass = FactorPass {
-            location: subject.location.clone(),
-            peer: subject.peer,
-            user: subject.user.clone(),
-            consume: consume(proof, &subject.factor.sealed),
-            throttle: self.policy.throttle,
-            event,
-        };
+        let throttle = self.policy.throttle;
+        let pass = known(persistence::factor_pass(
+            &self.ring, throttle, context, proof, event,
+        ))?;
         self.taking(attempt, &[proof.factor], at, |world| {
             known(ready(world.store.pass_factor(pass)))
         })
@@ -220,32 +229,18 @@ impl World {
             panic!("another action");
         };
         let (id, at) = (FactorId::from_bytes(spread(self.serial())), event.at);
-        let none = |factor| Consume {
-            factor,
-            step: None,
-            swap: None,
-            credential: None,
-        };
         let new = NewFactor {
-            factor: FactorRecord {
-                id,
-                user: enrolment.user.id.clone(),
-                kind,
-                label,
-                credential: credential.id,
-                sealed: Sealed::from_bytes(credential.secret.expose_secret().to_vec()),
-                state: FactorState::Active,
-                last_step: credential.consume,
-                failures: Failures::default(),
-            },
-            location: cast::location(),
-            peer: enrolment.peer.key,
+            enrolment,
+            kind,
+            label,
+            credential: *credential,
             token,
-            consume: passed.iter().copied().map(none).collect(),
-            throttle: self.policy.throttle,
-            at,
-            event: *event,
+            passed: passed.clone(),
         };
+        let (ring, throttle) = (&self.ring, self.policy.throttle);
+        let new =
+            persistence::factor_enrolment(ring, throttle, fixtures::location(), id, new, *event)
+                .unwrap();
         let result = self.taking(attempt, &passed, at, |world| {
             known(ready(world.store.enrol_factor(new)))
         });
@@ -267,18 +262,20 @@ impl World {
         call: impl FnOnce(&mut Self) -> T,
     ) -> T {
         let before: Vec<_> = factors.iter().filter_map(|it| self.factor(*it)).collect();
+        let codes: Vec<_> = before.iter().map(|it| self.secret(it)).collect();
         let result = call(self);
-        for before in before {
+        for (before, codes) in before.iter().zip(codes) {
             if let Some(after) = self.factor(before.id) {
-                self.model.takes(attempt, &before, &after, at);
+                let left = self.secret(&after);
+                let (before, after) = ((before, &*codes), (&after, &*left));
+                self.model.takes(attempt, before, after, at);
             }
         }
         result
     }
 
-    fn open(&mut self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Input {
+    fn open(&mut self, attempt: AttemptId, grant: Grant, event: AuditEvent) -> Input {
         let session = SessionId::from_bytes(spread(self.serial()));
-        event.session = Some(session);
         let result = self.open_session(attempt, session, &grant, event);
         Input::Opened {
             attempt,
@@ -294,27 +291,12 @@ impl World {
         session: SessionId,
         grant: &Grant,
         event: AuditEvent,
-    ) -> Result<(Opened, PresharedKey), Unavailable> {
-        let (terms, at) = (grant.terms().clone(), event.at);
+    ) -> Result<(OpenOutcome, PresharedKey), Unavailable> {
+        let at = event.at;
         let psk = self.derive(session);
-        let sealed = known(self.ring.seal(&terms.row(&session), psk.expose_secret()))?;
-        let passed = grant.passed().iter();
-        let new = NewSession {
-            id: session,
-            location: terms.location,
-            peer: terms.peer,
-            user: terms.user,
-            allowed_ips: terms.allowed_ips.into_vec(),
-            verified_at: terms.verified_at,
-            not_after: terms.not_after,
-            renewable_until: terms.renewable_until,
-            psk: sealed,
-            assurance: grant.proofs().map(|p| p.assurance.clone()).collect(),
-            consume: passed.map(|it| consume(&it.proof, &it.sealed)).collect(),
-            throttle: self.policy.throttle,
-            most_per_user: grant.rules().sessions_per_user,
-            event,
-        };
+        let (ring, throttle) = (&self.ring, self.policy.throttle);
+        let new = persistence::new_session(ring, throttle, session, grant, &psk, event);
+        let new = known(new)?;
         let factors: Vec<_> = grant.proofs().map(|proof| proof.factor).collect();
         let result = self.taking(attempt, &factors, at, |world| {
             known(ready(world.store.open_session(new)))
@@ -334,15 +316,9 @@ impl World {
         event: AuditEvent,
     ) -> Result<(Renewed, PresharedKey), Unavailable> {
         let psk = self.derive(session);
-        let sealed = known(self.ring.seal(&terms.row(&session), psk.expose_secret()))?;
-        let renewal = Renewal {
-            id: session,
-            generation,
-            not_after: terms.not_after,
-            renewable_until: terms.renewable_until,
-            psk: sealed,
-            event,
-        };
+        let renewal =
+            persistence::session_renewal(&self.ring, session, generation, terms, &psk, event);
+        let renewal = known(renewal)?;
         let result = ready(self.store.renew_session(renewal));
         Ok((known(result)?, psk))
     }
@@ -379,9 +355,9 @@ impl World {
         known(ready(self.store.close_session(session, reason, event))).map(drop)
     }
 
-    fn standing(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
+    fn standing(&self, peer: PublicKey, session: SessionId) -> Result<LeaseCheck, Unavailable> {
         let record = known(ready(self.store.session(session)))?;
-        let enrolment = known(ready(self.store.enrolment(&cast::location(), &peer)))?;
-        Ok(Standing::of(record.as_ref(), enrolment.as_ref()))
+        let enrolment = known(ready(self.store.enrolment(&fixtures::location(), &peer)))?;
+        Ok(LeaseCheck::of(record.as_ref(), enrolment.as_ref()))
     }
 }

@@ -8,24 +8,24 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::cast::{self, USERS, WRONG};
+use super::fixtures::{self, USERS, WRONG};
 use super::world::{Life, Ruling, World};
 use crate::channel::message::{DeniedReason, Refusal, Request};
 use crate::gate::{Event, Input, Intent, Outcome, Scope};
 use crate::key::PublicKey;
 use crate::policy::Policy;
-use steps::{Code, Step, Target, Token, authorisers, policies, steps};
+use steps::{Code, Target, TestStep, Token, authorisers, policies, steps};
 
 mod steps;
 
-fn take(step: &Step, world: &mut World) {
+fn take(step: &TestStep, world: &mut World) {
     let attempt = |world: &World, at: &usize| world.model.open_attempts().get(*at).copied();
     match step {
-        Step::Begin(peer) => drop(world.begin(*peer)),
-        Step::Renew(peer) => about_session(world, *peer, Intent::Renew),
-        Step::Status(peer) => about_session(world, *peer, Intent::Status),
-        Step::SignOut(peer) => about_session(world, *peer, Intent::End),
-        Step::Answer(at, code) => {
+        TestStep::Begin(peer) => drop(world.begin(*peer)),
+        TestStep::Renew(peer) => about_session(world, *peer, Intent::Renew),
+        TestStep::Status(peer) => about_session(world, *peer, Intent::Status),
+        TestStep::SignOut(peer) => about_session(world, *peer, Intent::End),
+        TestStep::Answer(at, code) => {
             if let Some(attempt) = attempt(world, at) {
                 match code {
                     Code::Right => world.answer_right(attempt),
@@ -37,13 +37,13 @@ fn take(step: &Step, world: &mut World) {
                 }
             }
         }
-        Step::Choose(at, kind) => {
+        TestStep::Choose(at, kind) => {
             if let Some(attempt) = attempt(world, at) {
                 world.choose(attempt, kind);
             }
         }
-        Step::Enrol(peer, kind, token) => {
-            let owner = cast::owner(*peer);
+        TestStep::Enrol(peer, kind, token) => {
+            let owner = fixtures::owner(*peer);
             match token {
                 Token::None => {}
                 Token::Fresh => world.token = world.issue_token(owner.as_str(), &[]),
@@ -53,18 +53,24 @@ fn take(step: &Step, world: &mut World) {
             let token = (!matches!(token, Token::None)).then_some(text.as_str());
             world.enrol_by(*peer, kind.clone(), token);
         }
-        Step::Confirm(at) => {
+        TestStep::Confirm(at) => {
             if let Some(attempt) = attempt(world, at) {
                 world.request(attempt, Request::Confirm {});
             }
         }
-        Step::Cancel(at) => {
+        TestStep::Cancel(at) => {
             if let Some(attempt) = attempt(world, at) {
                 world.request(attempt, Request::Cancel {});
             }
         }
-        Step::Traffic(peer) => world.traffic(*peer),
-        Step::Move(peer, away) => {
+        TestStep::Crowd(peer) => {
+            for _ in 0..3 {
+                world.begin(*peer);
+                world.settle();
+            }
+        }
+        TestStep::Traffic(peer) => world.traffic(*peer),
+        TestStep::Move(peer, away) => {
             let place = if *away {
                 "198.51.100.7:1"
             } else {
@@ -72,55 +78,59 @@ fn take(step: &Step, world: &mut World) {
             };
             world.is_at(*peer, place);
         }
-        Step::Pass(millis) => world.pass(Duration::from_millis(*millis)),
-        Step::WallBy(millis) => world.step_wall(*millis),
-        Step::Revoke(target) => {
+        TestStep::Pass(millis) => world.pass(Duration::from_millis(*millis)),
+        TestStep::WallBy(millis) => world.step_wall(*millis),
+        TestStep::Revoke(target) => {
             let has_gate = matches!(world.life, Life::Open | Life::Stopped);
             if let Some(scope) = scope(world, *target).filter(|_| has_gate) {
                 world.revoke(scope);
             }
         }
-        Step::EnableUser(at, enabled, told) => {
+        TestStep::EnableUser(at, enabled, told) => {
             world.enable_user(USERS[*at], *enabled);
             if *told {
                 world.notice();
             }
         }
-        Step::EnablePeer(peer, enabled, told) => {
+        TestStep::EnablePeer(peer, enabled, told) => {
             world.enable_peer(*peer, *enabled);
             if *told {
                 world.notice();
             }
         }
-        Step::CloseElsewhere(peer) => world.close_elsewhere(*peer),
-        Step::ReplaceFactor(at) => world.replace_factor(USERS[*at]),
-        Step::SuspendFactor(at, kind) => {
-            world.suspend_factor(cast::factor_of(USERS[*at], kind));
+        TestStep::CloseElsewhere(peer) => world.close_elsewhere(*peer),
+        TestStep::ReplaceFactor(at) => world.replace_factor(USERS[*at]),
+        TestStep::SuspendFactor(at, kind) => {
+            world.suspend_factor(fixtures::factor_of(USERS[*at], kind));
         }
-        Step::FailElsewhere(at, kind) => {
-            world.fail_elsewhere(cast::factor_of(USERS[*at], kind));
+        TestStep::FailElsewhere(at, kind) => {
+            world.fail_elsewhere(fixtures::factor_of(USERS[*at], kind));
         }
-        Step::ResetFailures(at) => world.reset_failures(USERS[*at]),
-        Step::Rule(ruling) => world.authoriser = world.authoriser.map(|_| *ruling),
-        Step::Notice => world.notice(),
-        Step::StoreFails(call, fault) => world.store.fail_next(*call, *fault),
-        Step::StoreIsDown(fault) => world.store.go_down(*fault),
-        Step::InterfaceFails(call, fault, false) => world.interface.fail_next(*call, *fault),
-        Step::InterfaceFails(call, fault, true) => world.interface.fail_always(*call, *fault),
-        Step::VerifierFails => world.verifier_fails = true,
-        Step::VerifierIsBusy => world.verifier_is_busy = true,
-        Step::Heal => world.heal(),
-        Step::Job(at) => world.run(*at),
-        Step::Follow(times) => {
+        TestStep::ResetFailures(at) => world.reset_failures(USERS[*at]),
+        TestStep::Rule(ruling) => world.authoriser = world.authoriser.map(|_| *ruling),
+        TestStep::Notice => world.notice(),
+        TestStep::StoreFails(call, fault) => world.store.fail_next(*call, *fault),
+        TestStep::StoreIsDown(fault) => world.store.go_down(*fault),
+        TestStep::InterfaceFails(call, fault, false) => world.interface.fail_next(*call, *fault),
+        TestStep::InterfaceFails(call, fault, true) => world.interface.fail_always(*call, *fault),
+        TestStep::Meddle(peer) => world.meddle(*peer),
+        TestStep::TakeOff(peer) => world.take_off(*peer),
+        TestStep::LoseInterface(for_good) => world.lose_interface(*for_good),
+        TestStep::InterfaceIsBack => world.interface.come_back(),
+        TestStep::VerifierFails => world.verifier_fails = true,
+        TestStep::VerifierIsBusy => world.verifier_is_busy = true,
+        TestStep::Heal => world.heal(),
+        TestStep::Job(at) => world.run(*at),
+        TestStep::Follow(times) => {
             for _ in 0..*times {
                 world.run(world.pending.len().saturating_sub(1));
             }
         }
-        Step::Settle => world.settle(),
-        Step::Crash(effects) => world.crash_with(*effects),
-        Step::Stop if world.life != Life::Down => world.input(Input::Stop),
-        Step::Stop => {}
-        Step::Recover => world.recover(),
+        TestStep::Settle => world.settle(),
+        TestStep::Crash(effects) => world.crash_with(*effects),
+        TestStep::Stop if world.life != Life::Down => world.input(Input::Stop),
+        TestStep::Stop => {}
+        TestStep::Recover => world.recover(),
     }
 }
 
@@ -138,12 +148,12 @@ fn scope(world: &World, target: Target) -> Option<Scope> {
     Some(match target {
         Target::Session(peer) => Scope::Session(world.lease(peer)?.session()),
         Target::Peer(peer) => Scope::Peer(peer),
-        Target::User(at) => Scope::User(cast::user(USERS[at])),
+        Target::User(at) => Scope::User(fixtures::user(USERS[at])),
         Target::All => Scope::All,
     })
 }
 
-fn run(policy: Policy, authoriser: Option<Ruling>, steps: &[Step]) -> World {
+fn run(policy: Policy, authoriser: Option<Ruling>, steps: &[TestStep]) -> World {
     let mut world = World::under(policy, authoriser);
     for step in steps {
         take(step, &mut world);
@@ -159,7 +169,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_everything_comes_to_its_end(
+    fn whatever_happens_the_invariants_hold_and_all_ends(
         policy in policies(), authoriser in authorisers(), steps in steps(),
     ) {
         run(policy, authoriser, &steps);
@@ -204,7 +214,13 @@ fn the_random_steps_get_everywhere() {
         }
         for event in &world.events {
             count("renewed", matches!(event, Event::Renewed { .. }));
+            count("a stranger", matches!(event, Event::UnleasedPeer { .. }));
+            count("missing", matches!(event, Event::PeerMissing { .. }));
+            count("changed", matches!(event, Event::PeerChanged { .. }));
+            count("gone", *event == Event::InterfaceGone);
+            count("back", *event == Event::InterfaceBack);
         }
+        count("replaced", world.model.replaced > 0);
         let mut acknowledged = world.revoked.values();
         count("revoked", acknowledged.any(|ended| !ended.is_empty()));
     }
@@ -215,6 +231,11 @@ fn the_random_steps_get_everywhere() {
         "not authorised",
         "bad token",
         "revoked",
+        "missing",
+        "changed",
+        "gone",
+        "back",
+        "replaced",
     ];
     for (what, times) in seen {
         let enough = if rare.contains(&what) { 1 } else { 20 };

@@ -1,7 +1,7 @@
 //! A factor that takes several questions: what is remembered between them, and for how long.
 
-use super::cast::{LAPTOP, PHONE, WRONG, in_steps, one};
 use super::factors::code;
+use super::fixtures::{LAPTOP, PHONE, WRONG, in_steps, one};
 use super::world::World;
 use crate::assurance::FactorKind;
 use crate::channel::message::DeniedReason;
@@ -21,7 +21,7 @@ fn begun(world: &mut World) -> AttemptId {
 }
 
 #[test]
-fn a_round_is_no_failure_and_admits_nobody() {
+fn a_round_is_no_failure_and_admits_no_one() {
     let mut world = by_key();
     let attempt = begun(&mut world);
     let first = world.shown(attempt, 0);
@@ -35,7 +35,7 @@ fn a_round_is_no_failure_and_admits_nobody() {
 }
 
 #[test]
-fn what_was_right_in_one_round_is_wrong_in_the_next_and_the_round_goes_on() {
+fn what_was_right_in_one_round_is_wrong_in_the_next() {
     let mut world = by_key();
     let attempt = begun(&mut world);
     let first = code(world.shown(attempt, 0));
@@ -57,7 +57,7 @@ fn another_question_drops_what_was_remembered() {
         let attempt = begun(&mut world);
         world.pass_one(attempt);
         let second = code(world.shown(attempt, 0));
-        // The same factor anew, or another one and back.
+        // The same factor again, or another one and back.
         for kind in [by_way_of, KEY] {
             world.choose(attempt, &kind);
             world.settle();

@@ -8,9 +8,10 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::cast;
+use super::fixtures;
 use super::model::Model;
-use crate::gate::{Action, Event, Grant, Input, Machine, Outcome, Rules};
+use crate::gate::persistence::StoredSessions;
+use crate::gate::{Action, Event, Input, Machine, Outcome};
 use crate::id::{AttemptId, CredentialId, SessionId};
 use crate::interface::InterfaceBackend;
 use crate::key::PublicKey;
@@ -90,6 +91,8 @@ pub(super) struct World {
     /// Peers with an interface operation under way.
     pub(super) operating: BTreeSet<PublicKey>,
     pub(super) bytes: u64,
+    /// Peers that others changed on the interface, or took off, since the gate installed them.
+    pub(super) meddled: BTreeSet<PublicKey>,
     /// Where peers are, by their endpoints.
     pub(super) places: BTreeMap<PublicKey, SocketAddr>,
     serial: u64,
@@ -97,7 +100,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(cast::policy())
+        Self::with(fixtures::policy())
     }
 
     pub(super) fn with(policy: Policy) -> Self {
@@ -118,7 +121,8 @@ impl World {
             timestamp: Timestamp::from_millis(1_700_000_000_000),
         };
         let disk = MemoryStore::new();
-        cast::enrol(&disk, now.timestamp);
+        let ring = KeyRing::new("k1".parse().unwrap(), RingKey::from_bytes([9; 32]));
+        fixtures::enrol(&disk, &ring, now.timestamp);
         let mut world = Self {
             machine: machine(&policy, authoriser, now),
             model: Model::new(policy.clone(), authoriser.is_some()),
@@ -127,7 +131,7 @@ impl World {
             store: FaultyStore::new(disk.clone()),
             disk,
             interface: FakeInterface::new(),
-            ring: KeyRing::new("k1".parse().unwrap(), RingKey::from_bytes([9; 32])),
+            ring,
             verifier_fails: false,
             verifier_is_busy: false,
             shown: BTreeMap::new(),
@@ -143,6 +147,7 @@ impl World {
             is_unnoticed: false,
             operating: BTreeSet::new(),
             bytes: 0,
+            meddled: BTreeSet::new(),
             places: BTreeMap::new(),
             serial: 0,
         };
@@ -168,7 +173,7 @@ impl World {
         let Ok(installed) = ready(self.interface.list()) else {
             return;
         };
-        let Ok(records) = ready(self.store.live_sessions(&cast::location())) else {
+        let Ok(records) = ready(self.store.live_sessions(&fixtures::location())) else {
             let peers: Vec<_> = installed.iter().map(|peer| peer.key).collect();
             if ready(self.interface.remove(&peers)).is_err() {
                 ready(self.interface.fence()).ok();
@@ -176,21 +181,14 @@ impl World {
             return;
         };
         let users = ready(self.disk.users()).unwrap();
-        let mut rules = Rules::new(self.policy.clone());
-        let (mut sessions, mut unreadable) = (Vec::new(), Vec::new());
-        for record in records {
-            let owner = users.iter().find(|user| user.id == record.user);
-            let rules = rules.of(&owner.expect("its owner").groups);
-            match Grant::reseal(&record, &self.ring, rules, self.now) {
-                Ok(restored) => sessions.push(restored),
-                Err(_) => unreadable.push(record),
-            }
-        }
+        let stored = StoredSessions::of(records, &users, &self.policy, &self.ring, self.now);
+        let unreadable = stored.unreadable.into_iter().map(|(record, _)| record);
         self.life = Life::Reconciling;
         self.is_unnoticed = false;
         self.input(Input::Start {
-            sessions,
-            unreadable,
+            sessions: stored.restored,
+            unreadable: unreadable.collect(),
+            refused: stored.refused,
             installed,
         });
         self.model.is_restored(self);
@@ -217,7 +215,7 @@ impl World {
         self.revoked.clear();
         self.model.crashed();
         self.life = Life::Down;
-        if self.interface.is_fenced() {
+        if self.interface.is_fenced() || self.interface.is_gone() {
             self.interface.restart();
         }
         self.start();
@@ -239,6 +237,7 @@ impl World {
     }
 
     pub(super) fn tick(&mut self) {
+        self.model.sees_time(self.now);
         self.machine.handle_timeout(self.now);
         self.drain();
         self.model.none_is_over(self);
@@ -348,6 +347,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.store.heal();
         self.interface.heal();
+        self.interface.come_back();
         self.verifier_fails = false;
         self.verifier_is_busy = false;
     }
@@ -365,9 +365,14 @@ impl World {
             self.settle();
             self.pass(Duration::from_secs(1));
         }
+        // By then the interface has been compared, whatever the last time took.
+        for _ in 0..7 {
+            self.settle();
+            self.pass(Duration::from_secs(20));
+        }
         self.settle();
         self.model.is_settled(self);
-        if self.interface.is_fenced() || !self.is_running() {
+        if self.interface.is_fenced() || self.interface.is_gone() || !self.is_running() {
             self.crash();
             self.recover();
         }
@@ -375,7 +380,7 @@ impl World {
 }
 
 fn machine(policy: &Policy, authoriser: Option<Ruling>, now: Now) -> Machine {
-    let machine = Machine::new(cast::location(), policy.clone(), now).unwrap();
+    let machine = Machine::new(fixtures::location(), policy.clone(), now).unwrap();
     match authoriser {
         Some(_) => machine.with_authoriser(),
         None => machine,

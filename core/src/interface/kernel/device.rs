@@ -21,7 +21,8 @@ use rustix::io::Errno;
 use super::link::{self, Made};
 use super::netlink::{Connection, Wiped, wireguard_family};
 use super::peer::{self, Known, Told};
-use super::{Builder, KernelError};
+use super::{KernelBuilder, KernelFault};
+use crate::interface::netlink::some_usable;
 use crate::interface::{Activity, PeerConfig};
 use crate::key::PublicKey;
 
@@ -36,12 +37,14 @@ pub(super) struct Device {
     made: Option<Made>,
 }
 
-/// What there is to know of an interface besides its peers.
+/// What there is to know of an interface apart from its peers.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) name: String,
     pub(super) key: PublicKey,
     pub(super) port: u16,
+    /// What it was to have, and has not.
+    pub(super) left_out: Vec<IpNet>,
 }
 
 /// What the kernel tells of an interface.
@@ -54,7 +57,7 @@ struct Read {
 
 impl Device {
     /// Makes the interface. Dropping what is made so far, as every `?` does, removes it.
-    pub(super) fn create(builder: &Builder) -> Result<(Self, Identity), KernelError> {
+    pub(super) fn create(builder: &KernelBuilder) -> Result<(Self, Identity), KernelFault> {
         let name = &builder.name;
         let made = Made::wireguard(name, builder.mtu).map_err(|error| not_made(error, name))?;
         let index = made.index();
@@ -62,17 +65,16 @@ impl Device {
         device
             .configure(builder)
             .map_err(|error| system("configure", error))?;
-        for address in &builder.addresses {
-            add_address(name, *address)?;
-        }
+        let left_out = add_addresses(name, &builder.addresses)?;
         let up = link::set_up(&mut device.route, index, true);
         up.map_err(|error| not_listening(error, builder.listen_port))?;
-        let identity = device.identity(name)?;
+        let mut identity = device.identity(name)?;
+        identity.left_out = left_out;
         Ok((device, identity))
     }
 
     /// Takes one that is there, with the peers that are on it.
-    pub(super) fn adopt(name: &str) -> Result<(Self, Identity), KernelError> {
+    pub(super) fn adopt(name: &str) -> Result<(Self, Identity), KernelFault> {
         let mut device = Self::find(name)?.0;
         let identity = device.identity(name)?;
         Ok((device, identity))
@@ -80,12 +82,12 @@ impl Device {
 
     /// The same, if it has the builder's key; it then listens where the builder says. From one that
     /// is down everybody goes: it may have been taken down to shut them out.
-    pub(super) fn adopt_as(builder: &Builder) -> Result<(Self, Identity), KernelError> {
+    pub(super) fn adopt_as(builder: &KernelBuilder) -> Result<(Self, Identity), KernelFault> {
         let (name, port) = (&builder.name, builder.listen_port);
         let (mut device, is_up) = Self::find(name)?;
         let mut identity = device.identity(name)?;
         if identity.key != builder.key.public_key() {
-            return Err(KernelError::OtherKey { name: name.clone() });
+            return Err(KernelFault::OtherKey { name: name.clone() });
         }
         if !is_up {
             device.clear().map_err(|error| system("empty", error))?;
@@ -95,15 +97,19 @@ impl Device {
             set.map_err(|error| not_listening(error, port))?;
             identity.port = port;
         }
+        if let Some(mark) = builder.fwmark {
+            let set = device.set(vec![Attribute::Fwmark(mark)]);
+            set.map_err(|error| system("mark the packets of", error))?;
+        }
         Ok((device, identity))
     }
 
     /// One that is there, and whether it is up.
-    fn find(name: &str) -> Result<(Self, bool), KernelError> {
+    fn find(name: &str) -> Result<(Self, bool), KernelFault> {
         let mut route = route()?;
         let found = link::find(&mut route, name).map_err(|error| {
             if link::is_gone(&error) {
-                KernelError::Missing {
+                KernelFault::Missing {
                     name: name.to_owned(),
                 }
             } else {
@@ -111,17 +117,17 @@ impl Device {
             }
         })?;
         if !found.is_wireguard {
-            return Err(KernelError::NotWireGuard {
+            return Err(KernelFault::NotWireGuard {
                 name: name.to_owned(),
             });
         }
         Ok((Self::open(found.index, None)?, found.is_up))
     }
 
-    fn open(index: u32, made: Option<Made>) -> Result<Self, KernelError> {
+    fn open(index: u32, made: Option<Made>) -> Result<Self, KernelFault> {
         let mut generic =
             Connection::open(NETLINK_GENERIC).map_err(|error| system("reach", error))?;
-        let family = wireguard_family(&mut generic).map_err(|_| KernelError::NoWireGuard)?;
+        let family = wireguard_family(&mut generic).map_err(|_| KernelFault::NoWireGuard)?;
         Ok(Self {
             generic,
             route: route()?,
@@ -132,7 +138,7 @@ impl Device {
         })
     }
 
-    fn configure(&mut self, builder: &Builder) -> io::Result<()> {
+    fn configure(&mut self, builder: &KernelBuilder) -> io::Result<()> {
         let mut attributes = vec![
             Attribute::PrivateKey(*builder.key.expose_secret()),
             Attribute::ListenPort(builder.listen_port),
@@ -141,16 +147,17 @@ impl Device {
         self.set(attributes)
     }
 
-    fn identity(&mut self, name: &str) -> Result<Identity, KernelError> {
+    fn identity(&mut self, name: &str) -> Result<Identity, KernelFault> {
         let read = self.read(|_, _| Ok(()));
         let Read { key, port, .. } = read.map_err(|error| system("read", error))?;
-        let key = key.ok_or_else(|| KernelError::NoKey {
+        let key = key.ok_or_else(|| KernelFault::NoKey {
             name: name.to_owned(),
         })?;
         Ok(Identity {
             name: name.to_owned(),
             key,
             port,
+            left_out: Vec::new(),
         })
     }
 
@@ -183,7 +190,7 @@ impl Device {
     }
 
     /// Removes these peers. The kernel acknowledges when no packet of theirs is left: it takes the
-    /// peer from its tables, waits for whoever still looks at them, and drains the peer's queues.
+    /// peer from its tables, waits for the tasks that still read them, and drains the peer's queues.
     pub(super) fn remove(&mut self, keys: &[PublicKey]) -> io::Result<()> {
         self.forget(keys);
         self.send(peer::messages(keys.iter().map(peer::to_remove)))
@@ -226,6 +233,13 @@ impl Device {
     fn clear(&mut self) -> io::Result<()> {
         self.known.clear();
         self.set(vec![Attribute::Flags(WireguardDeviceFlags::ReplacePeers)])
+    }
+
+    /// Has an interface that was made here stay, like one that was adopted.
+    pub(super) fn leave(&mut self) {
+        if let Some(made) = self.made.take() {
+            made.leave();
+        }
     }
 
     /// Removes an interface that was made here, and leaves one that was adopted.
@@ -284,42 +298,63 @@ impl Device {
     }
 }
 
+/// Gives an interface its addresses; gives those of IPv6 that it goes without, where that is off.
+fn add_addresses(name: &str, addresses: &[IpNet]) -> Result<Vec<IpNet>, KernelFault> {
+    let mut left_out = Vec::new();
+    for address in addresses {
+        match add_address(name, *address) {
+            Err(_) if matches!(address, IpNet::V6(_)) && ipv6_is_off(name) => {
+                left_out.push(*address);
+            }
+            added => added?,
+        }
+    }
+    Ok(some_usable(addresses, left_out)?)
+}
+
+/// The crate that sets addresses does not say why it can't.
+fn ipv6_is_off(name: &str) -> bool {
+    let setting = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    let is_on = std::fs::read_to_string(setting).is_ok_and(|setting| setting.trim() == "0");
+    !is_on
+}
+
 /// Gives an interface an address, by the crate that knows how on every system.
-fn add_address(name: &str, address: IpNet) -> Result<(), KernelError> {
+fn add_address(name: &str, address: IpNet) -> Result<(), KernelFault> {
     let mask = IpAddrMask::new(address.addr(), address.prefix_len());
     WGApi::<Kernel>::new(name)
         .and_then(|api| api.assign_address(&mask))
-        .map_err(|source| KernelError::Address {
+        .map_err(|source| KernelFault::Address {
             address,
             source: Box::new(source),
         })
 }
 
-fn route() -> Result<Connection, KernelError> {
+fn route() -> Result<Connection, KernelFault> {
     Connection::open(NETLINK_ROUTE).map_err(|error| system("reach", error))
 }
 
-fn not_made(error: io::Error, name: &str) -> KernelError {
+fn not_made(error: io::Error, name: &str) -> KernelFault {
     match Errno::from_io_error(&error) {
-        Some(Errno::EXIST) => KernelError::NameInUse {
+        Some(Errno::EXIST) => KernelFault::NameInUse {
             name: name.to_owned(),
         },
-        Some(Errno::OPNOTSUPP) => KernelError::NoWireGuard,
+        Some(Errno::OPNOTSUPP) => KernelFault::NoWireGuard,
         _ => system("make", error),
     }
 }
 
 /// Why an interface does not listen.
-fn not_listening(error: io::Error, port: u16) -> KernelError {
+fn not_listening(error: io::Error, port: u16) -> KernelFault {
     match Errno::from_io_error(&error) {
-        Some(Errno::ADDRINUSE) => KernelError::PortInUse { port },
+        Some(Errno::ADDRINUSE) => KernelFault::PortInUse { port },
         _ => system("take up", error),
     }
 }
 
-fn system(doing: &'static str, source: io::Error) -> KernelError {
+fn system(doing: &'static str, source: io::Error) -> KernelFault {
     match Errno::from_io_error(&source) {
-        Some(Errno::PERM | Errno::ACCESS) => KernelError::NoPrivilege,
-        _ => KernelError::System { doing, source },
+        Some(Errno::PERM | Errno::ACCESS) => KernelFault::NoPrivilege,
+        _ => KernelFault::System { doing, source },
     }
 }

@@ -9,6 +9,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use rustix::io::Errno;
 
 use super::netlink::Connection;
+use crate::log;
 
 /// What the kernel says of a link.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,11 @@ impl Made {
         self.index
     }
 
+    /// Leaves the link to the person who comes.
+    pub(super) fn leave(mut self) {
+        self.is_removed = true;
+    }
+
     /// Removes the link and all that is on it. One that is gone is removed.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         if self.is_removed {
@@ -71,7 +77,10 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            tracing::warn!(%error, index = self.index, "a WireGuard interface was not removed");
+            let index = self.index;
+            log::later(move || {
+                tracing::warn!(%error, index, "a WireGuard interface was not removed");
+            });
         }
     }
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnet::IpNet;
 
-use crate::interface::link::{Link, LinkError};
-use crate::interface::turns::{NotDone, Turns};
+use crate::interface::netlink::{LinkFault, NetlinkHandle};
+use crate::interface::serial_device::{NotDone, Turns};
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use device::{Device, Identity};
@@ -25,7 +25,7 @@ const TURN: usize = 256;
 
 /// A WireGuard interface of the Linux kernel. A cheap handle: clones share the interface.
 ///
-/// One that this process [made](Builder::create) is removed with the last handle, or by
+/// One that this process [made](KernelBuilder::create) is removed with the last handle, or by
 /// [`close`](Self::close); one that it [adopted](Self::adopt) is left as it is.
 #[derive(Clone)]
 pub struct KernelInterface {
@@ -35,7 +35,7 @@ pub struct KernelInterface {
 
 /// What a [`KernelInterface`] is made of.
 #[derive(Debug)]
-pub struct Builder {
+pub struct KernelBuilder {
     name: String,
     key: PrivateKey,
     listen_port: u16,
@@ -47,8 +47,8 @@ pub struct Builder {
 
 impl KernelInterface {
     /// Begins with the interface's name, such as `wg0`, and its private key.
-    pub fn builder(name: impl Into<String>, key: PrivateKey) -> Builder {
-        Builder {
+    pub fn builder(name: impl Into<String>, key: PrivateKey) -> KernelBuilder {
+        KernelBuilder {
             name: name.into(),
             key,
             listen_port: 0,
@@ -65,12 +65,14 @@ impl KernelInterface {
     /// Cancel safe: nothing changes.
     ///
     /// # Errors
-    /// [`KernelError::Missing`], [`KernelError::NotWireGuard`], [`KernelError::NoKey`],
-    /// [`KernelError::NoPrivilege`].
+    /// `kernel-missing`, `kernel-not-wire-guard`, `kernel-no-key`,
+    /// `kernel-no-privilege`.
     pub async fn adopt(name: impl Into<String>) -> Result<Self, KernelError> {
         let name = name.into();
         check_name(&name)?;
-        opened(move || Device::adopt(&name)).await
+        opened(move || Device::adopt(&name))
+            .await
+            .map_err(KernelError)
     }
 
     /// The interface's name.
@@ -88,31 +90,44 @@ impl KernelInterface {
         self.identity.port
     }
 
+    /// The addresses and routes that it was to have and goes without, as IPv6 is switched off.
+    pub fn left_out(&self) -> &[IpNet] {
+        &self.identity.left_out
+    }
+
+    fn goes_without(&mut self, networks: Vec<IpNet>) {
+        Arc::make_mut(&mut self.identity).left_out.extend(networks);
+    }
+
     /// Removes an interface that this process made, with all that is on it, and leaves one that it
     /// adopted. This handle and its clones are of no use afterwards.
     ///
     /// Cancel safe: once begun, it is done.
     ///
     /// # Errors
-    /// [`KernelError::System`].
+    /// `kernel-system`.
     pub async fn close(&self) -> Result<(), KernelError> {
         let closed = self.device.take_down(Device::close).await;
-        closed.map_err(|fault| KernelError::System {
-            doing: "remove",
-            source: source(fault),
-        })
+        closed
+            .map_err(|fault| KernelFault::System {
+                doing: "remove",
+                source: source(fault),
+            })
+            .map_err(KernelError)
     }
 
     /// The kernel says that it has put a peer with the interface's own key, and has not.
     fn refuse_own_key(&self, peers: &[PeerConfig]) -> Result<(), InterfaceError> {
         if peers.iter().any(|peer| peer.key == self.identity.key) {
-            return Err(InterfaceError::Backend(Box::new(KernelError::OwnKey)));
+            return Err(InterfaceError::Backend(Box::new(KernelError(
+                KernelFault::OwnKey,
+            ))));
         }
         Ok(())
     }
 }
 
-impl Builder {
+impl KernelBuilder {
     /// The UDP port to listen on. Without it, or with 0: one of the kernel's choice.
     #[must_use]
     pub const fn listen_port(mut self, port: u16) -> Self {
@@ -128,14 +143,16 @@ impl Builder {
         self
     }
 
-    /// A network that the system is to reach through the interface.
+    /// A network that the system is to reach through the interface, from the start and while it is
+    /// there. A client's [`Routes`](super::routes::Routes) come and go with its session instead.
     #[must_use]
     pub fn route(mut self, network: IpNet) -> Self {
         self.routes.push(network);
         self
     }
 
-    /// The longest packet inside the tunnel, in bytes. Without it: 1420.
+    /// The longest packet inside the tunnel, in bytes: 576 to 65475, and 1280 at least with an IPv6
+    /// address. Without it: 1420.
     #[must_use]
     pub const fn mtu(mut self, bytes: u32) -> Self {
         self.mtu = Some(bytes);
@@ -151,48 +168,52 @@ impl Builder {
 
     /// Makes the interface and takes it up, with no peers on it. Within a tokio runtime.
     ///
-    /// Cancel safe: an interface that nobody waits for any more is removed, as after an error.
+    /// Cancel safe: an interface that no one waits for any more is removed, as after an error.
     ///
     /// # Errors
     /// [`KernelError`]; the interface is then not there.
     pub async fn create(mut self) -> Result<KernelInterface, KernelError> {
         let routes = self.checked_routes().await?;
         // From here on the interface goes with its handle, and its routes with it.
-        let interface = opened(move || Device::create(&self)).await?;
+        let mut interface = opened(move || Device::create(&self)).await?;
         if !routes.is_empty() {
-            add_routes(&link_of(&interface).await?, &routes).await?;
+            let left_out = link_of(&interface).await?.add_routes(&routes).await?;
+            interface.goes_without(left_out);
         }
         Ok(interface)
     }
 
     /// Takes over the interface of this name and key that a process left behind which was killed,
-    /// and puts right what is not as it would be made: its port, if one is set, its addresses, its
-    /// MTU, if one is set, its routes, and that it is up. Its peers stay, and their traffic goes
+    /// and puts right what is not as it would be made: its port and its mark, if they are set, its
+    /// addresses, its MTU, if one is set, its routes, and that it is up. Its peers stay, and their traffic goes
     /// on, unless it was down: then it comes up without any. Within a tokio runtime.
     ///
     /// Not cancel safe: some of it may be done.
     ///
     /// # Errors
-    /// [`KernelError::OtherKey`], [`KernelError::PortInUse`]; as [`KernelInterface::adopt`] and
+    /// `kernel-other-key`, `kernel-port-in-use`; as [`KernelInterface::adopt`] and
     /// [`create`](Self::create). Some of it may be done.
     pub async fn adopt(mut self) -> Result<KernelInterface, KernelError> {
         let routes = self.checked_routes().await?;
         let (addresses, mtu) = (self.addresses.clone(), self.mtu);
-        let interface = opened(move || Device::adopt_as(&self)).await?;
+        let mut interface = opened(move || Device::adopt_as(&self)).await?;
         let link = link_of(&interface).await?;
-        link.have_addresses(&addresses).await?;
+        interface.goes_without(link.have_addresses(&addresses).await?);
         if let Some(mtu) = mtu {
             link.set_mtu(mtu).await?;
         }
         link.set_up().await?;
-        add_routes(&link, &routes).await?;
+        interface.goes_without(link.add_routes(&routes).await?);
         Ok(interface)
     }
 
     /// Takes the routes out, once it is known that nothing of what is wanted is another's.
-    async fn checked_routes(&mut self) -> Result<Vec<IpNet>, KernelError> {
+    async fn checked_routes(&mut self) -> Result<Vec<IpNet>, KernelFault> {
         check_name(&self.name)?;
-        Link::check_free(&self.name, &self.addresses, &self.routes).await?;
+        if let Some(mtu) = self.mtu {
+            super::mtu::check(mtu, &self.addresses)?;
+        }
+        NetlinkHandle::check_free(&self.name, &self.addresses, &self.routes).await?;
         Ok(std::mem::take(&mut self.routes))
     }
 }
@@ -211,8 +232,8 @@ impl InterfaceBackend for KernelInterface {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         self.refuse_own_key(&peers)?;
         for part in parts(peers) {
-            let installed = self.device.add(move |device| device.install(&part));
-            installed.await.map_err(fault)?;
+            let installed = self.device.add(move |device| device.install(&part)).await;
+            installed.map_err(fault)?;
         }
         Ok(())
     }
@@ -220,8 +241,8 @@ impl InterfaceBackend for KernelInterface {
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         self.refuse_own_key(&peers)?;
         for part in parts(peers) {
-            let renewed = self.device.add(move |device| device.renew(&part));
-            renewed.await.map_err(fault)?;
+            let renewed = self.device.add(move |device| device.renew(&part)).await;
+            renewed.map_err(fault)?;
         }
         Ok(())
     }
@@ -236,8 +257,8 @@ impl InterfaceBackend for KernelInterface {
         }
         for part in peers.chunks(TURN) {
             let part = part.to_vec();
-            let removed = self.device.ask(move |device| device.remove(&part));
-            removed.await.map_err(fault)?;
+            let removed = self.device.ask(move |device| device.remove(&part)).await;
+            removed.map_err(fault)?;
         }
         Ok(())
     }
@@ -248,22 +269,34 @@ impl InterfaceBackend for KernelInterface {
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         let keys: BTreeSet<_> = peers.iter().copied().collect();
-        let told = self.device.ask(move |device| device.activity(&keys));
-        told.await.map_err(fault)
+        let told = self.device.ask(move |device| device.activity(&keys)).await;
+        told.map_err(fault)
     }
 
     async fn fence(&self) -> Result<(), InterfaceError> {
         let fenced = self.device.take_down(Device::fence).await;
         fenced.map_err(|fault| failed("take down", source(fault)))
     }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
+    async fn leave(&self) -> Result<(), InterfaceError> {
+        let left = self.device.ask(|device| {
+            device.leave();
+            Ok(())
+        });
+        left.await.map_err(fault)
+    }
 }
 
 /// Makes or takes an interface where it may block.
 async fn opened(
-    open: impl FnOnce() -> Result<(Device, Identity), KernelError> + Send + 'static,
-) -> Result<KernelInterface, KernelError> {
+    open: impl FnOnce() -> Result<(Device, Identity), KernelFault> + Send + 'static,
+) -> Result<KernelInterface, KernelFault> {
     let done = tokio::task::spawn_blocking(open).await;
-    let (device, identity) = done.map_err(|error| KernelError::System {
+    let (device, identity) = done.map_err(|error| KernelFault::System {
         doing: "open",
         source: io::Error::other(error),
     })??;
@@ -273,18 +306,13 @@ async fn opened(
     })
 }
 
-async fn link_of(interface: &KernelInterface) -> Result<Link, KernelError> {
+async fn link_of(interface: &KernelInterface) -> Result<NetlinkHandle, KernelFault> {
     let name = interface.name();
-    Link::find(name).await?.ok_or_else(|| KernelError::Missing {
-        name: name.to_owned(),
-    })
-}
-
-async fn add_routes(link: &Link, routes: &[IpNet]) -> Result<(), LinkError> {
-    for route in routes {
-        link.add_route(route.trunc()).await?;
-    }
-    Ok(())
+    NetlinkHandle::find(name)
+        .await?
+        .ok_or_else(|| KernelFault::Missing {
+            name: name.to_owned(),
+        })
 }
 
 /// Why a turn came to nothing.
@@ -314,25 +342,30 @@ fn parts(mut peers: Vec<PeerConfig>) -> impl Iterator<Item = Vec<PeerConfig>> {
 }
 
 /// The kernel cuts or refuses other names, each in its own way.
-fn check_name(name: &str) -> Result<(), KernelError> {
+fn check_name(name: &str) -> Result<(), KernelFault> {
     let is_plain = name
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     if (1..=15).contains(&name.len()) && is_plain && !matches!(name, "." | "..") {
         Ok(())
     } else {
-        Err(KernelError::Name)
+        Err(KernelFault::Name)
     }
 }
 
 fn failed(doing: &'static str, source: io::Error) -> InterfaceError {
-    InterfaceError::Backend(Box::new(KernelError::System { doing, source }))
+    InterfaceError::Backend(Box::new(KernelError(KernelFault::System { doing, source })))
 }
 
-/// Why there is no interface, or why it did not do as told; and what to do.
+crate::error_code::opaque! {
+    /// Why there is no interface, or why it did not do as told; and what to do.
+    pub struct KernelError(KernelFault);
+    from LinkFault;
+}
+
+/// What is behind [`KernelError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KernelError {
+pub(crate) enum KernelFault {
     /// Not a name that an interface can have.
     #[error(
         "an interface's name has 1 to 15 letters, digits, dots, dashes and underscores: pick another"
@@ -386,9 +419,12 @@ pub enum KernelError {
         "this kernel has no WireGuard: load it with `modprobe wireguard`, or run a kernel from 5.6 on that has it; a container uses its host's"
     )]
     NoWireGuard,
+    /// The MTU can't be.
+    #[error(transparent)]
+    Mtu(#[from] super::MtuError),
     /// A network is another interface's too, or a route could not be made.
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Link(#[from] LinkFault),
     /// An address could not be given to the interface.
     #[error("the interface can't have the address {address}: check that it is one of a machine")]
     Address {

@@ -185,7 +185,7 @@ impl Told {
     fn take(&mut self, attribute: &Attribute) -> io::Result<()> {
         match attribute {
             Attribute::PresharedKey(psk) if *psk != [0; 32] => {
-                self.config.psk = Some(PresharedKey::from_bytes(*psk));
+                self.config.psk = PresharedKey::from_slice(psk);
             }
             Attribute::Endpoint(endpoint) => {
                 self.config.endpoint = Some(*endpoint);

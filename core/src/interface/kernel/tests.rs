@@ -105,6 +105,29 @@ fn a_peer_that_a_dump_tells_of_in_parts_is_one() {
 }
 
 #[test]
+fn what_makes_no_sense_of_a_peers_traffic_keeps_it_on_the_list() {
+    let time = netlink_packet_wireguard::WireguardTimeSpec {
+        seconds: -1,
+        nano_seconds: i64::MIN,
+    };
+    let at = "[fe80::1%7]:51820".parse().unwrap();
+    let entry = WireguardPeer(vec![
+        Attribute::PublicKey([1; 32]),
+        Attribute::Endpoint(at),
+        Attribute::LastHandshake(time),
+        Attribute::RxBytes(u64::MAX),
+        Attribute::PersistentKeepalive(u16::MAX),
+    ]);
+    let mut told = Vec::new();
+    peer::collect(&mut told, &entry).unwrap();
+    let [peer] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(peer.config.endpoint, Some(at));
+    assert_eq!(peer.activity.last_handshake, None);
+}
+
+#[test]
 fn a_batch_is_taken_in_turns_and_whole() {
     let batch: Vec<_> = (0..=255).chain(0..=44).map(|n| peer(n, 0)).collect();
     let turned: Vec<_> = parts(batch.clone()).collect();

@@ -27,7 +27,7 @@ const EXPRESSION: u16 = 7;
 const COUNTED: u16 = 1;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 const IS_END: u32 = 1;
-/// The least time there is. Zero would mean "for ever".
+/// The least time there is. Zero would mean "forever".
 const LEAST: Duration = Duration::from_millis(1);
 
 /// What the kernel knows of a network that passes.

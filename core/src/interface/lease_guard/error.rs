@@ -7,10 +7,14 @@ use ipnet::IpNet;
 use crate::interface::InterfaceError;
 use crate::key::PublicKey;
 
-/// Why a lease is not guarded.
+crate::error_code::opaque! {
+    /// Why a lease is not guarded.
+    pub struct GuardError(GuardFault);
+}
+
+/// What is behind [`GuardError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GuardError {
+pub(crate) enum GuardFault {
     /// No network interface can have this name.
     #[error(
         "{name:?} can't be the name of a network interface: it takes 1 to 15 bytes without `/`, `:` and blanks"
@@ -40,12 +44,6 @@ pub enum GuardError {
     /// There is no end to guard.
     #[error("{peer} comes without a lease: a guarded peer has an end")]
     NoLease {
-        /// The peer.
-        peer: PublicKey,
-    },
-    /// The lease was over before it could begin.
-    #[error("the lease of {peer} is over")]
-    LeaseOver {
         /// The peer.
         peer: PublicKey,
     },
@@ -93,11 +91,11 @@ pub enum GuardError {
     Interface(#[source] InterfaceError),
 }
 
-impl From<GuardError> for InterfaceError {
-    fn from(error: GuardError) -> Self {
-        if matches!(error, GuardError::Closed) {
+impl From<GuardFault> for InterfaceError {
+    fn from(error: GuardFault) -> Self {
+        if matches!(error, GuardFault::Closed) {
             return Self::Down;
         }
-        Self::Backend(Box::new(error))
+        Self::Backend(Box::new(GuardError(error)))
     }
 }

@@ -102,7 +102,7 @@ impl From<IpNet> for Interval {
 }
 
 /// Puts the elements of a set together again: every start with the first end above it. What has
-/// no start is left out, as it lets nobody through.
+/// no start is left out, as it lets no one through.
 pub(super) fn pair<T>(family: Family, edges: Vec<Edge<T>>) -> Vec<(Interval, T)> {
     let mut edges = edges;
     // Where one interval ends and the next begins at the same address, the end comes first.

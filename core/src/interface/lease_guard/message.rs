@@ -41,7 +41,7 @@ impl Ask {
         }
     }
 
-    /// Flags besides those that every message has. A rule goes after those that are there.
+    /// Flags in addition to those that every message has. A rule goes after those that are there.
     const fn flags(self) -> u16 {
         match self {
             Self::NewTable | Self::NewChain | Self::NewSet | Self::NewElement => NLM_F_CREATE,

@@ -18,11 +18,11 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 
 pub use error::GuardError;
+pub(crate) use error::GuardFault;
 
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::PublicKey;
-use crate::runtime::SystemClock;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, SystemClock};
 use interval::Interval;
 use registry::Registry;
 use table::Pass;
@@ -46,7 +46,7 @@ impl LeaseGuard {
     /// # Errors
     /// As of [`around`](Self::around).
     pub async fn shut(interface: &str) -> Result<(), GuardError> {
-        Worker::start(interface).await.map(drop)
+        Worker::start(interface).await.map(drop).map_err(GuardError)
     }
 
     /// Puts a guard around the backend of this network interface. When it returns, only addresses
@@ -57,8 +57,8 @@ impl LeaseGuard {
     /// the interface's. Dropping the future half-way leaves the interface shut.
     ///
     /// # Errors
-    /// [`GuardError::InterfaceName`], [`GuardError::NotPermitted`], [`GuardError::Unsupported`],
-    /// [`GuardError::Taken`], [`GuardError::Refused`], [`GuardError::Unanswered`].
+    /// `lease-guard-interface-name`, `lease-guard-not-permitted`, `lease-guard-unsupported`,
+    /// `lease-guard-taken`, `lease-guard-refused`, `lease-guard-unanswered`.
     pub async fn around(
         inner: Arc<dyn InterfaceBackend>,
         interface: &str,
@@ -74,17 +74,20 @@ impl LeaseGuard {
     /// after. A second call succeeds.
     ///
     /// # Errors
-    /// [`GuardError::InUse`] while there are peers, and [`GuardError::Interface`] when the
-    /// interface doesn't say; the table then stays. [`GuardError::Refused`],
-    /// [`GuardError::Unanswered`].
+    /// `lease-guard-in-use` while there are peers, and `interface-failed` when the
+    /// interface doesn't say; the table then stays. `lease-guard-refused`,
+    /// `lease-guard-unanswered`.
     pub async fn close(&self) -> Result<(), GuardError> {
         match self.inner.list().await {
             Err(InterfaceError::Down) => {}
             Ok(peers) if peers.is_empty() => {}
-            Ok(peers) => return Err(GuardError::InUse { peers: peers.len() }),
-            Err(unknown) => return Err(GuardError::Interface(unknown)),
+            Ok(peers) => return Err(GuardError(GuardFault::InUse { peers: peers.len() })),
+            Err(unknown) => return Err(GuardError(GuardFault::Interface(unknown))),
         }
-        self.worker.run(table::Table::unmake).await
+        self.worker
+            .run(table::Table::unmake)
+            .await
+            .map_err(GuardError)
     }
 
     /// Makes sure that the peers from before this guard are known, as their addresses may still
@@ -97,7 +100,7 @@ impl LeaseGuard {
     }
 
     /// Compares the interface with the sets: returns who is there and what passes,
-    /// and shuts out the addresses that are nobody's.
+    /// and shuts out the addresses that are no one's.
     async fn survey(&self) -> Result<(Vec<PeerConfig>, Live), InterfaceError> {
         let peers = self.inner.list().await?;
         lock(&self.registry).learn(&peers);
@@ -123,7 +126,7 @@ impl LeaseGuard {
         let now = SystemClock::new().now().instant;
         let mut until = Vec::with_capacity(peers.len());
         for peer in peers {
-            let lease = peer.lease.ok_or(GuardError::NoLease { peer: peer.key })?;
+            let lease = peer.lease.ok_or(GuardFault::NoLease { peer: peer.key })?;
             until.push((peer.key, now + lease));
         }
         self.learn().await?;
@@ -144,11 +147,11 @@ impl LeaseGuard {
         Ok(leases)
     }
 
-    async fn take(&self, networks: Vec<Interval>) -> Result<(), GuardError> {
+    async fn take(&self, networks: Vec<Interval>) -> Result<(), GuardFault> {
         self.worker.run(move |table| table.take(&networks)).await
     }
 
-    async fn put(&self, leases: Vec<(Interval, Instant)>) -> Result<(), GuardError> {
+    async fn put(&self, leases: Vec<(Interval, Instant)>) -> Result<(), GuardFault> {
         self.worker.run(move |table| table.put(&leases)).await
     }
 
@@ -176,7 +179,7 @@ impl InterfaceBackend for LeaseGuard {
 
     /// The leases first, as the peers are there already: a crash in between leaves a peer with
     /// its old preshared key, which the next start replaces. The other way round it would leave
-    /// an old lease that nobody notices until it ends.
+    /// an old lease that no one notices until it ends.
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
         let leases = self.claim(&peers).await?;
         self.put(leases).await?;
@@ -240,6 +243,26 @@ impl InterfaceBackend for LeaseGuard {
         let shut = self.worker.run(table::Table::fence).await;
         self.inner.fence().await?;
         Ok(shut?)
+    }
+
+    async fn keep_outside(&self, addresses: &[std::net::IpAddr]) -> Result<(), InterfaceError> {
+        self.inner.keep_outside(addresses).await
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.inner.outlives_process()
+    }
+
+    /// The kernel ends them, where there is an interface to go on without this process.
+    fn ends_leases(&self) -> bool {
+        self.inner.outlives_process()
+    }
+
+    async fn leave(&self) -> Result<(), InterfaceError> {
+        // Made again where someone has deleted the table, as reloading a firewall does before Linux
+        // 6.9: from here on nothing else ends these leases.
+        self.worker.run(table::Table::list).await?;
+        self.inner.leave().await
     }
 }
 

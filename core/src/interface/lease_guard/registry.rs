@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::error::GuardError;
+use super::error::GuardFault;
 use super::interval::Interval;
 use crate::interface::PeerConfig;
 use crate::key::PublicKey;
@@ -19,9 +19,9 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Gives each peer its networks in place of those it had, and says which of those nobody has
+    /// Gives each peer its networks in place of those it had, and says which of those no one has
     /// any more. Gives nothing to anybody if two would overlap.
-    pub(super) fn claim(&mut self, peers: &[PeerConfig]) -> Result<Vec<IpNet>, GuardError> {
+    pub(super) fn claim(&mut self, peers: &[PeerConfig]) -> Result<Vec<IpNet>, GuardFault> {
         let before: Vec<_> = peers
             .iter()
             .filter_map(|peer| Some((peer.key, self.release(peer.key)?)))
@@ -46,6 +46,10 @@ impl Registry {
     /// Takes in who was there before. One whose networks overlap another's is left out, and so
     /// not guarded.
     pub(super) fn learn(&mut self, peers: &[PeerConfig]) {
+        // Once is enough, and a later listing may have a peer that has been removed meanwhile.
+        if self.knows_all {
+            return;
+        }
         for peer in peers {
             if !self.peers.contains_key(&peer.key) {
                 let _left_out = self.add(peer);
@@ -73,11 +77,11 @@ impl Registry {
         self.networks.keys().copied().map(Interval::from).collect()
     }
 
-    fn add(&mut self, peer: &PeerConfig) -> Result<(), GuardError> {
+    fn add(&mut self, peer: &PeerConfig) -> Result<(), GuardFault> {
         let networks = IpNet::aggregate(&peer.allowed_ips);
         for network in &networks {
             if let Some((other_network, other)) = self.overlapping(network) {
-                return Err(GuardError::Overlap {
+                return Err(GuardFault::Overlap {
                     network: *network,
                     peer: peer.key,
                     other_network,
@@ -132,7 +136,7 @@ mod tests {
             let batch = if other == 1 { &batch[1..] } else { &batch[..] };
             let refused = registry.claim(batch).unwrap_err();
             assert!(
-                matches!(&refused, GuardError::Overlap { network, other: whose, .. }
+                matches!(&refused, GuardFault::Overlap { network, other: whose, .. }
                     if *network == inside.parse::<IpNet>().unwrap()
                     && *whose == peer(other, &[]).key),
                 "{refused}"

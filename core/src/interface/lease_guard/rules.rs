@@ -45,7 +45,7 @@ pub(super) const EXPRESSION_DATA: u16 = 2;
 pub(super) const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 
-/// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST` (Linux 6.9): nobody else changes or flushes the
+/// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST` (Linux 6.9): no one else changes or flushes the
 /// table while the socket that made it is open, and it stays when that is closed.
 pub(super) const OWNED: u32 = 2 | 4;
 /// A table that anyone with the capability may change.
@@ -56,7 +56,7 @@ const PRIORITY: i32 = -450;
 /// `NFT_SET_TIMEOUT`, `NFT_SET_INTERVAL`.
 const HAS_TIMEOUT: u32 = 0x10;
 const HAS_INTERVALS: u32 = 0x4;
-/// An element that comes without a lease, by an operator's hand, has an end all the same.
+/// An element that comes without a lease, by an operator's hand, has an end anyway.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
 
 /// `NFT_REG_VERDICT` and `NFT_REG_1`.
@@ -162,7 +162,7 @@ impl Way {
     }
 }
 
-/// Makes the table, or makes it anew around the sets of one that is there: their elements stay.
+/// Makes the table, or makes it again around the sets of one that is there: their elements stay.
 pub(super) fn make(messages: &mut Messages, table: &str, interface: &str, flags: u32) {
     messages.ask(Ask::NewTable, |new| {
         new.text(IN_TABLE, table);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::elements::{self, CHUNK};
-use super::error::GuardError;
+use super::error::GuardFault;
 use super::interval::Interval;
 use super::message::{Ask, Messages};
 use super::rules::{self, IN_TABLE, OWNED, PLAIN, Set};
 use super::socket::{Connection, Trouble};
-use crate::runtime::SystemClock;
-use crate::time::{Clock, Instant};
+use crate::log;
+use crate::time::{Clock, Instant, SystemClock};
 
 /// How often a transaction is tried again after what it was about changed under it.
 const TRIES: u32 = 5;
@@ -28,7 +28,7 @@ pub(super) struct Table {
     name: String,
     /// Whether the kernel keeps others away from the table.
     flags: u32,
-    /// What was put in and until when, should somebody delete the table.
+    /// What was put in and until when, should someone delete the table.
     held: BTreeMap<Interval, Instant>,
     state: State,
 }
@@ -54,10 +54,10 @@ enum State {
 impl Table {
     /// Makes the table, or takes over one that is left of an earlier process, with its elements.
     /// From now on only what is in the sets passes the interface.
-    pub(super) fn open(interface: &str) -> Result<Self, GuardError> {
+    pub(super) fn open(interface: &str) -> Result<Self, GuardFault> {
         let connection = Connection::open().map_err(|error| match error.raw_os_error() {
-            Some(code) if Errno::from_raw_os_error(code) == Errno::PERM => GuardError::NotPermitted,
-            _ => GuardError::Unsupported,
+            Some(code) if Errno::from_raw_os_error(code) == Errno::PERM => GuardFault::NotPermitted,
+            _ => GuardFault::Unsupported,
         })?;
         let mut table = Self {
             connection,
@@ -69,16 +69,16 @@ impl Table {
         };
         match table.connection.ask(Ask::GetGeneration, |_| ()) {
             Ok(()) => {}
-            Err(Trouble::Refused(Errno::PERM)) => return Err(GuardError::NotPermitted),
-            Err(Trouble::Refused(_)) => return Err(GuardError::Unsupported),
-            Err(Trouble::Unanswered) => return Err(GuardError::Unanswered),
+            Err(Trouble::Refused(Errno::PERM)) => return Err(GuardFault::NotPermitted),
+            Err(Trouble::Refused(_)) => return Err(GuardFault::Unsupported),
+            Err(Trouble::Unanswered) => return Err(GuardFault::Unanswered),
         }
         table.make()?;
         Ok(table)
     }
 
     /// Lets these networks pass until then, and not longer, whatever they had before.
-    pub(super) fn put(&mut self, leases: &[(Interval, Instant)]) -> Result<(), GuardError> {
+    pub(super) fn put(&mut self, leases: &[(Interval, Instant)]) -> Result<(), GuardFault> {
         self.is_open()?;
         for chunk in leases.chunks(CHUNK) {
             self.commit("add to the live addresses", |messages, table| {
@@ -90,7 +90,7 @@ impl Table {
     }
 
     /// Lets these networks pass no more.
-    pub(super) fn take(&mut self, networks: &[Interval]) -> Result<(), GuardError> {
+    pub(super) fn take(&mut self, networks: &[Interval]) -> Result<(), GuardFault> {
         if self.state == State::Unmade {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Table {
     }
 
     /// Which networks pass, in order.
-    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Pass)>, GuardError> {
+    pub(super) fn list(&mut self) -> Result<Vec<(Interval, Pass)>, GuardFault> {
         self.is_open()?;
         self.restore_if_missing()?;
         let mut live = Vec::new();
@@ -118,19 +118,19 @@ impl Table {
                 elements::of_set(list, &name, set);
             });
             let listing = listing.map_err(|trouble| self.explain("list them", trouble))?;
-            let read = elements::read(set, &listing).ok_or(GuardError::Unanswered)?;
+            let read = elements::read(set, &listing).ok_or(GuardFault::Unanswered)?;
             live.extend(read.into_iter().map(|(net, passing)| {
                 let (until, bytes) = (now + passing.left, passing.bytes);
                 (net, Pass { until, bytes })
             }));
         }
-        // Whoever looks something up in it counts on the order.
+        // Look-ups in it depend on the order.
         live.sort_unstable_by_key(|(net, _)| *net);
         Ok(live)
     }
 
     /// Lets nothing pass, now or later.
-    pub(super) fn fence(&mut self) -> Result<(), GuardError> {
+    pub(super) fn fence(&mut self) -> Result<(), GuardFault> {
         if self.state == State::Unmade {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Table {
     }
 
     /// Takes the table away. Whatever the interface lets through then passes.
-    pub(super) fn unmake(&mut self) -> Result<(), GuardError> {
+    pub(super) fn unmake(&mut self) -> Result<(), GuardFault> {
         let mut messages = self.connection.messages();
         messages.begin();
         rules::unmake(&mut messages, &self.name);
@@ -154,17 +154,17 @@ impl Table {
         }
     }
 
-    const fn is_open(&self) -> Result<(), GuardError> {
+    const fn is_open(&self) -> Result<(), GuardFault> {
         match self.state {
             State::Open => Ok(()),
-            State::Fenced | State::Unmade => Err(GuardError::Closed),
+            State::Fenced | State::Unmade => Err(GuardFault::Closed),
         }
     }
 
     /// Makes what is missing of the table. Where the kernel knows owners, it gets one.
     ///
     /// A process that was killed, or a guard that was dropped, holds the table a moment longer.
-    fn make(&mut self) -> Result<(), GuardError> {
+    fn make(&mut self) -> Result<(), GuardFault> {
         let mut made = self.make_with(OWNED);
         for _ in 0..HANDOVERS {
             if !matches!(made, Err(Trouble::Refused(Errno::PERM))) {
@@ -178,11 +178,11 @@ impl Table {
             Err(Trouble::Refused(Errno::OPNOTSUPP | Errno::INVAL)) => match self.make_with(PLAIN) {
                 Ok(()) => Ok(()),
                 Err(Trouble::Refused(Errno::OPNOTSUPP | Errno::AFNOSUPPORT)) => {
-                    Err(GuardError::Unsupported)
+                    Err(GuardFault::Unsupported)
                 }
                 Err(trouble) => Err(self.explain("make the table", trouble)),
             },
-            Err(Trouble::Refused(Errno::PERM)) => Err(GuardError::Taken {
+            Err(Trouble::Refused(Errno::PERM)) => Err(GuardFault::Taken {
                 table: self.name.clone(),
             }),
             Err(trouble) => Err(self.explain("make the table", trouble)),
@@ -199,13 +199,13 @@ impl Table {
         Ok(())
     }
 
-    /// One transaction. An element that runs out, or a table that somebody deletes, between two
+    /// One transaction. An element that runs out, or a table that someone deletes, between two
     /// of its messages makes it fail as a whole; then it is tried again.
     fn commit(
         &mut self,
         doing: &'static str,
         build: impl Fn(&mut Messages, &str),
-    ) -> Result<(), GuardError> {
+    ) -> Result<(), GuardFault> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -223,8 +223,8 @@ impl Table {
         }
     }
 
-    /// Makes the table again if somebody deleted it, with what it held and still may.
-    fn restore_if_missing(&mut self) -> Result<(), GuardError> {
+    /// Makes the table again if someone deleted it, with what it held and still may.
+    fn restore_if_missing(&mut self) -> Result<(), GuardFault> {
         let name = &self.name;
         match self
             .connection
@@ -234,10 +234,13 @@ impl Table {
             Err(Trouble::Refused(Errno::NOENT)) => {}
             Err(trouble) => return Err(self.explain("show the table", trouble)),
         }
-        tracing::warn!(
-            table = self.name,
-            "somebody deleted the lease guard's table, and leases were not guarded meanwhile; it is made again"
-        );
+        let table = self.name.clone();
+        log::later(move || {
+            tracing::warn!(
+                table,
+                "someone deleted the lease guard's table, and leases were not guarded meanwhile; it is made again"
+            );
+        });
         self.make()?;
         let held: Vec<_> = self
             .held
@@ -255,10 +258,10 @@ impl Table {
         Ok(())
     }
 
-    fn explain(&self, doing: &'static str, trouble: Trouble) -> GuardError {
+    fn explain(&self, doing: &'static str, trouble: Trouble) -> GuardFault {
         match trouble {
-            Trouble::Unanswered => GuardError::Unanswered,
-            Trouble::Refused(code) => GuardError::Refused {
+            Trouble::Unanswered => GuardFault::Unanswered,
+            Trouble::Refused(code) => GuardFault::Refused {
                 doing,
                 table: self.name.clone(),
                 source: code.into(),
@@ -268,13 +271,13 @@ impl Table {
 }
 
 /// The table of an interface.
-pub(super) fn table_name(interface: &str) -> Result<String, GuardError> {
+pub(super) fn table_name(interface: &str) -> Result<String, GuardFault> {
     let is_name = (1..=15).contains(&interface.len())
         && !interface.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
         && interface != "."
         && interface != "..";
     if !is_name {
-        return Err(GuardError::InterfaceName {
+        return Err(GuardFault::InterfaceName {
             name: interface.to_owned(),
         });
     }

@@ -1,11 +1,11 @@
 //! The thread that the table lives on, as its socket blocks. It works off what it is given in
-//! the order in which it was given, also what nobody waits for any more.
+//! the order in which it was given, also what no one waits for any more.
 
 use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
-use super::error::GuardError;
+use super::error::GuardFault;
 use super::table::Table;
 
 type Job = Box<dyn FnOnce(&mut Table) + Send>;
@@ -18,7 +18,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread and opens the table of an interface on it.
-    pub(super) async fn start(interface: &str) -> Result<Self, GuardError> {
+    pub(super) async fn start(interface: &str) -> Result<Self, GuardFault> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (opened, is_open) = oneshot::channel();
         let interface = interface.to_owned();
@@ -38,8 +38,8 @@ impl Worker {
         let started = std::thread::Builder::new()
             .name("mfagate-guard".to_owned())
             .spawn(run);
-        started.map_err(|_| GuardError::Unanswered)?;
-        is_open.await.map_err(|_| GuardError::Unanswered)??;
+        started.map_err(|_| GuardFault::Unanswered)?;
+        is_open.await.map_err(|_| GuardFault::Unanswered)??;
         Ok(Self { jobs })
     }
 
@@ -47,13 +47,13 @@ impl Worker {
     /// the future is polled to its end.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Table) -> Result<T, GuardError> + Send + 'static,
-    ) -> Result<T, GuardError> {
+        job: impl FnOnce(&mut Table) -> Result<T, GuardFault> + Send + 'static,
+    ) -> Result<T, GuardFault> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |table| {
             let _awaited = answer.send(job(table));
         });
-        self.jobs.send(job).map_err(|_| GuardError::Unanswered)?;
-        answered.await.map_err(|_| GuardError::Unanswered)?
+        self.jobs.send(job).map_err(|_| GuardFault::Unanswered)?;
+        answered.await.map_err(|_| GuardFault::Unanswered)?
     }
 }

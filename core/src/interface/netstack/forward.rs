@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NetListener, Netstack, NetstackError};
+use crate::log;
 
 /// How long a target may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +64,9 @@ pub(super) fn into_host(mut listener: NetListener, target: SocketAddr) -> Forwar
                 match connected.await {
                     Ok(Ok(host)) => relay(stream, host).await,
                     Ok(Err(_)) | Err(_) => {
-                        tracing::debug!(%target, "a forward's target does not answer")
+                        log::later(move || {
+                            tracing::debug!(%target, "a forward's target does not answer");
+                        });
                     }
                 }
             }));
@@ -85,7 +88,9 @@ pub(super) fn into_tunnel(
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match netstack.connect(target).await {
                     Ok(stream) => relay(stream, host).await,
-                    Err(error) => tracing::debug!(%target, %error, "a forward has no way"),
+                    Err(error) => log::later(move || {
+                        tracing::debug!(%target, %error, "a forward has no way");
+                    }),
                 }
             }));
         }

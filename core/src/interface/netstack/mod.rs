@@ -19,8 +19,9 @@ pub use forward::Forward;
 pub use socket::NetSocket;
 pub use stream::{NetListener, NetStream};
 
-use super::wireguard::{MTU, WireGuard};
-use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
+use super::mtu::{self, MTU};
+use super::wireguard::{Listen, WireGuard};
+use super::{Activity, InterfaceBackend, InterfaceError, MtuError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use stack::Stack;
 
@@ -35,19 +36,20 @@ pub struct Netstack {
 
 /// What a [`Netstack`] is made of.
 #[derive(Debug)]
-pub struct Builder {
+pub struct NetstackBuilder {
     key: PrivateKey,
-    listen: SocketAddr,
+    listen: Listen,
+    mtu: u16,
     addresses: Vec<IpNet>,
 }
 
 impl Netstack {
     /// Begins with the interface's private key.
-    pub const fn builder(key: PrivateKey) -> Builder {
-        let any = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-        Builder {
+    pub const fn builder(key: PrivateKey) -> NetstackBuilder {
+        NetstackBuilder {
             key,
-            listen: SocketAddr::new(any, 0),
+            listen: Listen::anywhere(),
+            mtu: MTU,
             addresses: Vec::new(),
         }
     }
@@ -177,11 +179,20 @@ impl std::fmt::Debug for Netstack {
     }
 }
 
-impl Builder {
-    /// The UDP address to listen on. Without it: any address, a port of the system's choice.
+impl NetstackBuilder {
+    /// The UDP address to listen on. `[::]` is every address of the machine, IPv4 and IPv6, and
+    /// `0.0.0.0` every one of IPv4. Without it: every address, a port of the system's choice.
     #[must_use]
     pub const fn listen(mut self, at: SocketAddr) -> Self {
-        self.listen = at;
+        self.listen.at = at;
+        self
+    }
+
+    /// The largest packet inside the tunnel, in bytes: 576 to 65475, and 1280 at least with an
+    /// IPv6 address. Without it: 1420, which fits a path of 1500.
+    #[must_use]
+    pub const fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -195,17 +206,24 @@ impl Builder {
     /// Brings the interface up, with no peers on it. Within a tokio runtime.
     ///
     /// # Errors
-    /// [`NetstackError::AddressInUse`]; [`NetstackError::Addresses`]; [`NetstackError::Device`].
+    /// [`NetstackError::AddressInUse`]; [`NetstackError::Addresses`]; [`NetstackError::Mtu`];
+    /// [`NetstackError::Device`].
+    #[expect(
+        clippy::unused_async,
+        reason = "it needs a tokio runtime, and may wait one day"
+    )]
     pub async fn build(self) -> Result<Netstack, NetstackError> {
         let Self {
             key,
             listen,
+            mtu,
             addresses,
         } = self;
-        let (stack, outgoing) = Stack::start(&addresses, MTU)?;
-        let wireguard = WireGuard::start(&key, listen, MTU, stack.clone(), outgoing)
-            .await
-            .map_err(|source| NetstackError::AddressInUse { at: listen, source })?;
+        mtu::check(mtu.into(), &addresses)?;
+        let (stack, outgoing) = Stack::start(&addresses, mtu)?;
+        let at = listen.at;
+        let wireguard = WireGuard::start(&key, listen, mtu, stack.clone(), outgoing)
+            .map_err(|source| NetstackError::AddressInUse { at, source })?;
         Ok(Netstack {
             wireguard: Arc::new(wireguard),
             stack,
@@ -230,7 +248,7 @@ pub enum NetstackError {
     },
     /// A local listener would be open to the network, and with it the tunnel.
     #[error(
-        "{at} is not a loopback address: whoever reaches it could use the tunnel without MFA; listen on 127.0.0.1 or ::1"
+        "{at} is not a loopback address: anyone who reaches it could use the tunnel without MFA; listen on 127.0.0.1 or ::1"
     )]
     Exposed {
         /// The address.
@@ -245,6 +263,9 @@ pub enum NetstackError {
     /// More than one address of a family, or none at all.
     #[error("give the interface one IPv4 address, one IPv6 address, or one of each")]
     Addresses,
+    /// The MTU can't be.
+    #[error(transparent)]
+    Mtu(#[from] MtuError),
     /// The other end refused or broke off the connection.
     #[error("{to} refused the connection: see whether the service is up, and its port")]
     Refused {

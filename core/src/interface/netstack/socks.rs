@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::forward::{Forward, local_addr, relay};
 use super::{Netstack, NetstackError};
+use crate::log;
 
 /// How long a program may take to say what it wants.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +22,8 @@ pub(super) fn serve(netstack: Netstack, listener: TcpListener) -> Result<Forward
             let netstack = netstack.clone();
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 if let Err(error) = handle(&netstack, host).await {
-                    tracing::debug!(%error, "a SOCKS connection ended");
+                    let error = error.to_string();
+                    log::later(move || tracing::debug!(error, "a SOCKS connection ended"));
                 }
             }));
         }
@@ -72,6 +74,7 @@ async fn handle(
                 | NetstackError::Exposed { .. }
                 | NetstackError::Listening { .. }
                 | NetstackError::Addresses
+                | NetstackError::Mtu(_)
                 | NetstackError::Device(_) => ReplyError::GeneralFailure,
             };
             protocol.reply_error(&reply).await?;

@@ -17,9 +17,8 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use tokio::sync::{Notify, mpsc};
 
 use super::NetstackError;
-use crate::interface::wireguard::Inside;
-use crate::runtime::SystemClock;
-use crate::time::Clock;
+use crate::interface::wireguard::{Inside, Opened};
+use crate::time::{Clock, SystemClock};
 
 /// Bytes that one connection may have under way in each direction.
 const SOCKET_BUFFER: usize = 128 * 1024;
@@ -127,7 +126,7 @@ impl Stack {
         net.is_down = true;
         net.abort(|_| true);
         net.drop_datagrams();
-        net.listeners.clear(); // whoever waits to accept learns of it
+        net.listeners.clear(); // anyone who waits to accept learns of it
         drop(net);
         self.poke();
     }
@@ -153,11 +152,11 @@ impl Stack {
 }
 
 impl Inside for Stack {
-    fn deliver(&self, packet: &[u8]) {
+    fn deliver(&self, packets: &Opened) {
         let mut net = self.net();
-        if net.device.incoming.len() < QUEUE {
-            net.device.incoming.push_back(packet.to_vec());
-        }
+        let room = QUEUE.saturating_sub(net.device.incoming.len());
+        let packets = packets.packets().take(room).map(<[u8]>::to_vec);
+        net.device.incoming.extend(packets);
         drop(net);
         self.poke();
     }
@@ -267,7 +266,7 @@ impl Net {
         }
     }
 
-    /// Hands connections that were made to whoever accepts them, and listens for the next ones.
+    /// Hands connections that were made to the person who accepts them, and listens for the next ones.
     fn hand_over(&mut self) {
         let mut listeners = std::mem::take(&mut self.listeners);
         for listener in &mut listeners {
@@ -289,7 +288,7 @@ impl Net {
                     | tcp::State::Closing
                     | tcp::State::LastAck
                     | tcp::State::TimeWait => {
-                        // Nobody has room to accept it: the client may try again.
+                        // No one has room to accept it: the client may try again.
                         if listener.accepted.try_send(handle).is_err() {
                             self.tcp(handle).abort();
                             self.orphans.push(handle);
@@ -324,12 +323,12 @@ impl Net {
         self.orphans.push(handle);
     }
 
-    /// Removes connections that nobody holds once they have closed.
+    /// Removes connections that no one holds once they have closed.
     fn sweep(&mut self) {
         for handle in std::mem::take(&mut self.orphans) {
             let socket = self.tcp(handle);
             if socket.can_recv() {
-                socket.abort(); // still sending to nobody
+                socket.abort(); // still sending to no one
             }
             match socket.state() {
                 // The reset that an abort owes has not gone out yet.
@@ -365,7 +364,7 @@ impl Net {
                 .remote_endpoint()
                 .is_some_and(|remote| is_meant(remote.addr.into()))
             {
-                // What it sent and nobody read yet doesn't pass either.
+                // What it sent and no one read yet doesn't pass either.
                 while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
                 socket.abort();
             }

@@ -69,6 +69,10 @@ struct Client(Netstack);
 impl InterfaceHarness for Harness {
     type Client = Client;
 
+    fn ends_leases(&self) -> bool {
+        true
+    }
+
     fn backend(&self) -> &dyn InterfaceBackend {
         &self.0
     }
@@ -194,8 +198,8 @@ async fn why_a_connection_fails_is_told_apart() {
     let refused = client.connect("10.9.0.1:9".parse().unwrap()).await;
     assert!(matches!(refused, Err(NetstackError::Refused { .. })));
     let soon = Duration::from_millis(200);
-    let nobody = "10.8.0.1:9".parse().unwrap();
-    let late = client.connect_within(nobody, soon).await;
+    let unknown = "10.8.0.1:9".parse().unwrap();
+    let late = client.connect_within(unknown, soon).await;
     assert!(matches!(late, Err(NetstackError::TimedOut { .. })));
     let no_way = client.connect("[fd00::1]:9".parse().unwrap()).await;
     assert!(matches!(no_way, Err(NetstackError::Unroutable { .. })));

@@ -6,7 +6,7 @@ mod peer;
 use async_trait::async_trait;
 use ipnet::IpNet;
 
-use super::turns::{NotDone, Turns};
+use super::serial_device::{NotDone, Turns};
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
 use device::Device;
@@ -21,7 +21,7 @@ pub struct PortableInterface {
 }
 
 /// What a [`PortableInterface`] is made of.
-pub struct Builder {
+pub struct PortableBuilder {
     name: String,
     key: PrivateKey,
     listen_port: u16,
@@ -31,8 +31,8 @@ pub struct Builder {
 
 impl PortableInterface {
     /// Begins with the interface's name, such as `wg0` (on macOS `utun7`), and its private key.
-    pub fn builder(name: impl Into<String>, key: PrivateKey) -> Builder {
-        Builder {
+    pub fn builder(name: impl Into<String>, key: PrivateKey) -> PortableBuilder {
+        PortableBuilder {
             name: name.into(),
             key,
             listen_port: 0,
@@ -69,16 +69,16 @@ impl PortableInterface {
     }
 }
 
-fn fault(fault: NotDone<PortableError>) -> InterfaceError {
+fn fault(fault: NotDone<PortableFault>) -> InterfaceError {
     match fault {
-        NotDone::Down | NotDone::Failed(PortableError::Closed) => InterfaceError::Down,
-        NotDone::Failed(error) => InterfaceError::Backend(Box::new(error)),
+        NotDone::Down | NotDone::Failed(PortableFault::Closed) => InterfaceError::Down,
+        NotDone::Failed(error) => InterfaceError::Backend(Box::new(PortableError(error))),
         // The crate may panic.
         NotDone::Panicked(panic) => InterfaceError::Backend(Box::new(panic)),
     }
 }
 
-impl Builder {
+impl PortableBuilder {
     /// The UDP port to listen on. Without it, or with 0: one of the system's choice.
     #[must_use]
     pub const fn listen_port(mut self, port: u16) -> Self {
@@ -93,7 +93,8 @@ impl Builder {
         self
     }
 
-    /// The longest packet inside the tunnel, in bytes. Without it: the system's own figure.
+    /// The longest packet inside the tunnel, in bytes: 576 to 65475, and 1280 at least with an IPv6
+    /// address. Without it: the system's own figure.
     #[must_use]
     pub const fn mtu(mut self, bytes: u32) -> Self {
         self.mtu = Some(bytes);
@@ -102,14 +103,17 @@ impl Builder {
 
     /// Makes the interface, with no peers on it. Within a tokio runtime.
     ///
-    /// Cancel safe: an interface that nobody waits for any more is removed, as after an error.
+    /// Cancel safe: an interface that no one waits for any more is removed, as after an error.
     ///
     /// # Errors
     /// [`PortableError`]; the interface is then not there.
     pub async fn create(self) -> Result<PortableInterface, PortableError> {
+        if let Some(mtu) = self.mtu {
+            super::mtu::check(mtu, &self.addresses)?;
+        }
         let (name, key) = (self.name.clone(), self.key.public_key());
         let made = tokio::task::spawn_blocking(move || Device::create(&self)).await;
-        let device = made.map_err(|panic| PortableError::System {
+        let device = made.map_err(|panic| PortableFault::System {
             doing: "make",
             source: Box::new(panic),
         })??;
@@ -124,19 +128,19 @@ impl Builder {
 #[async_trait]
 impl InterfaceBackend for PortableInterface {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        let installed = self.device.add(move |device| device.install(&peers));
-        installed.await.map_err(fault)
+        let installed = self.device.add(move |device| device.install(&peers)).await;
+        installed.map_err(fault)
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        let renewed = self.device.add(move |device| device.renew(&peers));
-        renewed.await.map_err(fault)
+        let renewed = self.device.add(move |device| device.renew(&peers)).await;
+        renewed.map_err(fault)
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
         let peers = peers.to_vec();
-        let removed = self.device.ask(move |device| device.remove(&peers));
-        match removed.await.map_err(fault) {
+        let removed = self.device.ask(move |device| device.remove(&peers)).await;
+        match removed.map_err(fault) {
             // What was taken down has no peers.
             Err(InterfaceError::Down) => Ok(()),
             done => done,
@@ -144,13 +148,18 @@ impl InterfaceBackend for PortableInterface {
     }
 
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        self.device.ask(|device| device.list()).await.map_err(fault)
+        let listed = self.device.ask(|device| device.list()).await;
+        listed.map_err(|why| match why {
+            // What is there under the name, if anything, is another's.
+            NotDone::Failed(PortableFault::Lost) => InterfaceError::Down,
+            NotDone::Down | NotDone::Failed(_) | NotDone::Panicked(_) => fault(why),
+        })
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         let peers = peers.iter().copied().collect();
-        let told = self.device.ask(move |device| device.activity(&peers));
-        told.await.map_err(fault)
+        let told = self.device.ask(move |device| device.activity(&peers)).await;
+        told.map_err(fault)
     }
 
     async fn fence(&self) -> Result<(), InterfaceError> {
@@ -166,9 +175,9 @@ impl std::fmt::Debug for PortableInterface {
     }
 }
 
-impl std::fmt::Debug for Builder {
+impl std::fmt::Debug for PortableBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("PortableBuilder")
             .field("name", &self.name)
             .field("listen_port", &self.listen_port)
             .field("addresses", &self.addresses)
@@ -176,10 +185,18 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-/// Why there is no interface, or why it did not do as told; and what to do.
+crate::error_code::opaque! {
+    /// Why there is no interface, or why it did not do as told; and what to do.
+    pub struct PortableError(PortableFault);
+    from super::MtuError;
+}
+
+/// What is behind [`PortableError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PortableError {
+pub(crate) enum PortableFault {
+    /// The MTU can't be.
+    #[error(transparent)]
+    Mtu(#[from] super::MtuError),
     /// There is an interface of that name.
     #[error(
         "there is a WireGuard interface `{name}` already: pick another name, or remove that one"

@@ -109,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn what_makes_no_sense_of_a_peers_traffic_keeps_it_on_the_list() {
+        let mut odd = foreign(&peer(None));
+        odd.last_handshake = UNIX_EPOCH.checked_sub(Duration::from_secs(1));
+        (odd.rx_bytes, odd.persistent_keepalive_interval) = (u64::MAX, Some(u16::MAX));
+        let (key, (read, activity)) = own(&odd);
+        assert_eq!(key, peer(None).key);
+        assert!(is_as_told(&read, &peer(None)));
+        assert_eq!(activity.last_handshake, None);
+    }
+
+    #[test]
     fn another_key_or_other_networks_are_not_as_told() {
         let told = peer(Some(PresharedKey::from_bytes([3; 32])));
         assert!(!is_as_told(&peer(None), &told));

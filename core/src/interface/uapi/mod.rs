@@ -3,6 +3,8 @@
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod protocol;
+mod reserve;
+mod served_link;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,16 +12,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::stage::Stage;
+use super::shutdown_state::ShutdownState;
 use super::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
-use crate::runtime::SystemClock;
-use crate::time::Clock;
+use crate::time::{Clock, SystemClock};
 use protocol::Device;
+use reserve::Reserve;
+use served_link::{Found, ServedLink, is_link_there, is_served, take_down, take_up};
 
 /// Where WireGuard programs put their sockets.
 const FOLDER: &str = "/var/run/wireguard";
@@ -46,47 +48,53 @@ struct Shared {
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
-    /// The number of the network interface, if this process saw it at the start: sockets are the
-    /// whole machine's, but interfaces are a network namespace's.
-    link: Option<u32>,
+    /// Where the network interface is, if this process saw it at the start: sockets are the whole
+    /// machine's, but interfaces are a network namespace's.
+    place: Option<ServedLink>,
+    /// For requests that must be sent when the process has no file descriptors left.
+    reserve: Reserve,
+    /// What the program must say that it has: one that was started again may have none, or another.
+    key: PublicKey,
     patience: Duration,
     /// Held by the exchange that is under way.
     turn: Arc<Mutex<()>>,
-    stage: Stage,
+    stage: ShutdownState,
 }
 
 /// Which interface, and what is known of the program behind it.
 #[derive(Debug)]
-pub struct Builder {
+pub struct UapiBuilder {
     name: String,
     socket: PathBuf,
     renews_in_place: bool,
     believes_removals: bool,
+    stays_down: bool,
     patience: Duration,
 }
 
 impl Uapi {
     /// Begins with the interface's name. Its socket is looked for where WireGuard programs put
     /// them: `/var/run/wireguard/<name>.sock`.
-    pub fn builder(name: impl Into<String>) -> Builder {
+    pub fn builder(name: impl Into<String>) -> UapiBuilder {
         let name = name.into();
-        Builder {
+        UapiBuilder {
             socket: Path::new(FOLDER).join(format!("{name}.sock")),
             name,
             renews_in_place: false,
             believes_removals: false,
+            stays_down: false,
             patience: PATIENCE,
         }
     }
 
     /// Sends one request over a connection of its own; gives the response. Requests are sent one
-    /// after the other, in the order in which they were asked for, even when whoever asked has
+    /// after the other, in the order in which they were asked for, even when the caller has
     /// given up: what a dropped call still does, the program has answered before the next is sent.
     async fn ask(
         &self,
         request: Zeroizing<String>,
-        check: fn(&Stage) -> Result<(), InterfaceError>,
-    ) -> Result<Zeroizing<String>, InterfaceError> {
+        check: fn(&ShutdownState) -> Result<(), InterfaceError>,
+    ) -> Result<Zeroizing<Vec<u8>>, InterfaceError> {
         let Shared {
             socket, patience, ..
         } = &*self.shared;
@@ -97,13 +105,13 @@ impl Uapi {
     async fn take_turn(
         &self,
         request: Zeroizing<String>,
-        check: fn(&Stage) -> Result<(), InterfaceError>,
-    ) -> Result<Zeroizing<String>, InterfaceError> {
+        check: fn(&ShutdownState) -> Result<(), InterfaceError>,
+    ) -> Result<Zeroizing<Vec<u8>>, InterfaceError> {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         check(&self.shared.stage)?;
         let shared = Arc::clone(&self.shared);
         let exchange = tokio::spawn(async move {
-            let response = exchange(&shared.socket, &request).await;
+            let response = exchange(&shared.socket, &shared.reserve, &request).await;
             drop(turn);
             response
         });
@@ -111,31 +119,71 @@ impl Uapi {
     }
 
     async fn device(&self) -> Result<Device, InterfaceError> {
-        let response = self.ask(fixed(protocol::GET), Stage::check_up).await?;
+        let response = self
+            .ask(fixed(protocol::GET), ShutdownState::check_up)
+            .await?;
         protocol::parse(&response).map_err(backend)
     }
 
     /// Lets a peer on, or changes it. Requests hold one peer each: some programs let the next peer
     /// of a request inherit from the one before.
     async fn put(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
-        let response = self.ask(request, Stage::check_open).await?;
+        let response = self.ask(request, ShutdownState::check_open).await?;
         protocol::check(&response).map_err(backend)
     }
 
     /// Takes peers off.
     async fn take(&self, request: Zeroizing<String>) -> Result<(), InterfaceError> {
-        let response = self.ask(request, Stage::check_up).await?;
+        let response = self.ask(request, ShutdownState::check_up).await?;
         protocol::check(&response).map_err(backend)
+    }
+
+    /// Who is there. Nothing else that the program says of a peer makes this fail.
+    async fn keys(&self) -> Result<Vec<PublicKey>, InterfaceError> {
+        let response = self
+            .ask(fixed(protocol::GET), ShutdownState::check_up)
+            .await?;
+        protocol::parse_keys(&response).map_err(backend)
     }
 
     /// Removes every peer, and reads back that none is left.
     async fn empty(&self) -> Result<(), InterfaceError> {
         self.take(fixed(protocol::EMPTY)).await?;
-        if self.device().await?.peers.is_empty() {
+        if self.keys().await?.is_empty() {
             Ok(())
         } else {
-            Err(backend(UapiError::Unremoved))
+            Err(backend(UapiFault::Unremoved))
         }
+    }
+
+    /// Takes an interface up that is down. From one that is down everybody goes first.
+    async fn come_up(&self) -> Result<(), UapiFault> {
+        let failed = |source| UapiFault::Down {
+            name: self.shared.name.clone(),
+            source,
+        };
+        if served_link::is_down(&self.shared).await {
+            self.empty().await.map_err(failed)?;
+            take_up(&self.shared).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing that a packet could pass: a program's interface goes with it, and
+    /// its socket no longer answers.
+    async fn is_nothing(&self) -> bool {
+        self.shared.place.is_some()
+            && matches!(is_link_there(&self.shared).await, Ok(false))
+            && !is_served(&self.shared.socket, &self.shared.reserve).await
+    }
+
+    /// What an interface says that was there, and can't be read: it may be away.
+    async fn unless_away(&self, error: InterfaceError) -> InterfaceError {
+        let is_failure = matches!(error, InterfaceError::Backend(_));
+        if is_failure && !is_served(&self.shared.socket, &self.shared.reserve).await {
+            return InterfaceError::Away;
+        }
+        error
     }
 
     async fn remove_one(&self, peer: &PublicKey) -> Result<(), InterfaceError> {
@@ -143,7 +191,7 @@ impl Uapi {
     }
 }
 
-impl Builder {
+impl UapiBuilder {
     /// The socket, where it is elsewhere.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
@@ -180,30 +228,47 @@ impl Builder {
         self
     }
 
-    /// Reaches the interface, and checks that it has this private key.
+    /// Leaves an interface that is down as it is: so that its peers can be taken off, and not
+    /// to serve it.
+    #[must_use]
+    pub const fn stays_down(mut self) -> Self {
+        self.stays_down = true;
+        self
+    }
+
+    /// Reaches the interface, and checks that it has this private key. One that is down, as a
+    /// [`fence`](InterfaceBackend::fence) leaves it, comes up without its peers, where it is in
+    /// this network namespace: it may have been taken down to shut them out.
     ///
     /// # Errors
     /// [`UapiError`].
     pub async fn build(self, key: &PrivateKey) -> Result<Uapi, UapiError> {
-        let response = exchange(&self.socket, protocol::GET);
+        let reserve = Reserve::new();
+        let response = exchange(&self.socket, &reserve, protocol::GET);
         let response = tokio::time::timeout(self.patience, response).await;
         let response = response.map_err(|_| unanswered(&self.socket, self.patience))??;
         let device = protocol::parse(&response)?;
         if device.public_key != Some(key.public_key()) {
-            return Err(UapiError::OtherKey { name: self.name });
+            return Err(UapiError(UapiFault::OtherKey { name: self.name }));
         }
-        Ok(Uapi {
+        let uapi = Uapi {
             shared: Arc::new(Shared {
-                link: find_link(&self.name, &self.socket).await,
+                place: ServedLink::find(&self.name, &self.socket).await,
+                reserve,
+                key: key.public_key(),
                 name: self.name,
                 socket: self.socket,
                 renews_in_place: self.renews_in_place,
                 believes_removals: self.believes_removals,
                 patience: self.patience,
                 turn: Arc::default(),
-                stage: Stage::default(),
+                stage: ShutdownState::default(),
             }),
-        })
+        };
+        if !self.stays_down {
+            uapi.come_up().await?;
+        }
+        Ok(uapi)
     }
 }
 
@@ -245,21 +310,26 @@ impl InterfaceBackend for Uapi {
         if self.shared.stage.is_down() {
             return Ok(());
         }
-        for peer in peers {
-            self.remove_one(peer).await?;
-        }
-        if self.shared.believes_removals {
+        let removed = self.remove_all(peers).await;
+        if removed.is_err() && self.is_nothing().await {
             return Ok(());
         }
-        let device = self.device().await?;
-        if peers.iter().any(|peer| device.find(peer).is_some()) {
-            return Err(backend(UapiError::Unremoved));
-        }
-        Ok(())
+        removed
     }
 
+    /// Of a program that was started again, the interface is away until it has the gate's key again.
     async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        let device = self.device().await?;
+        let device = match self.device().await {
+            Ok(device) => device,
+            Err(error) => return Err(self.unless_away(error).await),
+        };
+        let is_ours = device.public_key == Some(self.shared.key);
+        // It may have been moved to another namespace, or deleted under a program that goes on.
+        let was_here = self.shared.place.is_some();
+        let is_taken = was_here && matches!(is_link_there(&self.shared).await, Ok(false));
+        if !is_ours || is_taken {
+            return Err(InterfaceError::Away);
+        }
         Ok(device.peers.into_iter().map(|peer| peer.config).collect())
     }
 
@@ -271,7 +341,7 @@ impl InterfaceBackend for Uapi {
     }
 
     /// Removes every peer and, where this process may, takes the interface down. Neither waits for
-    /// the other: a program that hangs, or whose socket is gone, may pass packets all the same.
+    /// the other: a program that hangs, or whose socket is gone, may pass packets anyway.
     ///
     /// An interface that this process did not see when it was built, as one of another network
     /// namespace, can't be taken down: the program must then do its part.
@@ -280,6 +350,7 @@ impl InterfaceBackend for Uapi {
             stage,
             socket,
             name,
+            reserve,
             ..
         } = &*self.shared;
         if stage.is_down() {
@@ -292,12 +363,32 @@ impl InterfaceBackend for Uapi {
         if !matches!(emptied, Ok(Ok(()))) {
             let found = downed?;
             // One that is in no place here may have been moved to another, by a program that lives.
-            if found == Found::Nothing && is_served(socket).await {
+            if found == Found::Nothing && is_served(socket, reserve).await {
                 let name = name.clone();
-                return Err(backend(UapiError::Elsewhere { name }));
+                return Err(backend(UapiFault::Elsewhere { name }));
             }
         }
         stage.go_down();
+        Ok(())
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+impl Uapi {
+    async fn remove_all(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        for peer in peers {
+            self.remove_one(peer).await?;
+        }
+        if self.shared.believes_removals {
+            return Ok(());
+        }
+        let left = self.keys().await?;
+        if peers.iter().any(|peer| left.contains(peer)) {
+            return Err(backend(UapiFault::Unremoved));
+        }
         Ok(())
     }
 }
@@ -309,91 +400,13 @@ fn is_changed(there: &PeerConfig, to: &PeerConfig) -> bool {
         || to.keepalive.is_some() && to.keepalive != there.keepalive
 }
 
-/// What there was to be taken down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// The interface, which is down now.
-    Interface,
-    /// No interface any more.
-    Nothing,
-}
-
-/// Whether a program is behind the socket, be it one that hangs. Where that can't be known, there
-/// is.
-async fn is_served(socket: &Path) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, NotFound};
-
-    let connected = UnixStream::connect(socket).await;
-    !connected.is_err_and(|error| matches!(error.kind(), ConnectionRefused | NotFound))
-}
-
-/// The number of the interface that the program made in this network namespace, if that is where it
-/// is. Where the system does not say, it is as if there were none.
-#[cfg(target_os = "linux")]
-async fn find_link(name: &str, socket: &Path) -> Option<u32> {
-    if !is_here(socket).await {
-        return None;
-    }
-    let found = super::link::Link::find(name).await.ok().flatten();
-    // Another program's interface may have the name.
-    let found = found.filter(super::link::Link::is_tun);
-    found.map(|link| link.index())
-}
-
-#[cfg(not(target_os = "linux"))]
-async fn find_link(_: &str, _: &Path) -> Option<u32> {
-    std::future::ready(None).await
-}
-
-/// Whether the program behind the socket is in the network namespace of this thread. Where the
-/// system does not say, as it does not of another user's program, it is.
-#[cfg(target_os = "linux")]
-async fn is_here(socket: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    let namespace = |of: &str| {
-        let metadata = std::fs::metadata(format!("/proc/{of}/ns/net")).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    let connected = UnixStream::connect(socket).await.ok();
-    let program = connected.and_then(|stream| stream.peer_cred().ok()?.pid());
-    let theirs = program.and_then(|program| namespace(&program.to_string()));
-    let ours = namespace("thread-self");
-    theirs.is_none_or(|theirs| Some(theirs) == ours)
-}
-
-#[cfg(target_os = "linux")]
-async fn take_down(shared: &Shared) -> Result<Found, InterfaceError> {
-    use super::link::Link;
-
-    let Some(index) = shared.link else {
-        let name = shared.name.clone();
-        return Err(backend(UapiError::Elsewhere { name }));
-    };
-    let same = Link::numbered(index).await.map_err(backend)?;
-    // The program may have been started anew.
-    let again = Link::find(&shared.name).await.map_err(backend)?;
-    let mut found = Found::Nothing;
-    for link in [same, again].into_iter().flatten().filter(Link::is_tun) {
-        link.set_down().await.map_err(backend)?;
-        found = Found::Interface;
-    }
-    Ok(found)
-}
-
-#[cfg(not(target_os = "linux"))]
-async fn take_down(shared: &Shared) -> Result<Found, InterfaceError> {
-    let name = shared.name.clone();
-    std::future::ready(Err(backend(UapiError::Elsewhere { name }))).await
-}
-
 /// A request without a secret.
 fn fixed(request: &str) -> Zeroizing<String> {
     Zeroizing::new(request.to_owned())
 }
 
-fn unanswered(socket: &Path, limit: Duration) -> UapiError {
-    UapiError::Unanswered {
+fn unanswered(socket: &Path, limit: Duration) -> UapiFault {
+    UapiFault::Unanswered {
         socket: socket.to_owned(),
         limit,
     }
@@ -405,12 +418,27 @@ fn backend(error: impl std::error::Error + Send + Sync + 'static) -> InterfaceEr
 
 /// One request and its response, which ends with an empty line. A connection that ends before is
 /// an error: nothing was read, and nothing may be concluded.
-async fn exchange(socket: &Path, request: &str) -> Result<Zeroizing<String>, UapiError> {
-    let failed = |source| UapiError::Socket {
+async fn exchange(
+    socket: &Path,
+    reserve: &Reserve,
+    request: &str,
+) -> Result<Zeroizing<Vec<u8>>, UapiFault> {
+    let response = converse(socket, reserve, request).await;
+    // At once, before another part of the process has the descriptor that has become free.
+    reserve.fill();
+    response
+}
+
+async fn converse(
+    socket: &Path,
+    reserve: &Reserve,
+    request: &str,
+) -> Result<Zeroizing<Vec<u8>>, UapiFault> {
+    let failed = |source| UapiFault::Socket {
         socket: socket.to_owned(),
         source,
     };
-    let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
+    let mut stream = reserve.connect(socket).await.map_err(failed)?;
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut response = Zeroizing::new(Vec::with_capacity(protocol::ROOM));
     while !response.ends_with(b"\n\n") {
@@ -418,20 +446,21 @@ async fn exchange(socket: &Path, request: &str) -> Result<Zeroizing<String>, Uap
         let mut chunk = Zeroizing::new([0; 4096]);
         let len = stream.read(&mut *chunk).await.map_err(failed)?;
         if len == 0 {
-            return Err(UapiError::BrokenOff);
+            return Err(UapiFault::BrokenOff);
         }
         protocol::append(&mut response, chunk.get(..len).unwrap_or_default());
     }
-    match std::str::from_utf8(&response) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(UapiError::Malformed),
-    }
+    Ok(response)
 }
 
-/// Why an interface behind a socket did not do as it was told.
+crate::error_code::opaque! {
+    /// Why an interface behind a socket did not do as it was told.
+    pub struct UapiError(UapiFault);
+}
+
+/// What is behind [`UapiError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UapiError {
+pub(crate) enum UapiFault {
     /// The socket can't be reached.
     #[error(
         "the WireGuard socket {} can't be reached: start the program that serves it (such as `wireguard-go wg0`), and run as a user who may open the socket", socket.display()
@@ -466,7 +495,7 @@ pub enum UapiError {
     BrokenOff,
     /// No answer came in time.
     #[error(
-        "the program behind the WireGuard socket {} did not answer within {} ms: see whether it hangs, and start it anew; where it is only slow, raise the limit (`patience`)", socket.display(), limit.as_millis()
+        "the program behind the WireGuard socket {} did not answer within {} ms: see whether it hangs, and start it again; where it is only slow, raise the limit (`patience`)", socket.display(), limit.as_millis()
     )]
     Unanswered {
         /// The socket.
@@ -482,6 +511,17 @@ pub enum UapiError {
     Refused {
         /// Its error number, as of errno(3).
         errno: i32,
+    },
+    /// The interface is down, and can't be taken up from here.
+    #[error(
+        "the WireGuard interface {name} is down, so that nothing passes it, and this process can't take it up: run `ip link set {name} up`, or run as root or with the capability CAP_NET_ADMIN"
+    )]
+    Down {
+        /// The interface.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: InterfaceError,
     },
     /// A removed peer is still there.
     #[error("the program behind the WireGuard socket did not remove a peer, although it said so")]

@@ -1,7 +1,6 @@
 //! The text of WireGuard's cross-platform configuration protocol
 //! (<https://www.wireguard.com/xplatform/>): requests as they are sent, responses as they are read.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::UapiError;
+use super::UapiFault;
 use crate::interface::{Activity, PeerConfig};
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::time::Timestamp;
@@ -44,7 +43,7 @@ impl Device {
         self.peers.iter().find(|peer| peer.config.key == *key)
     }
 
-    /// What is told of a peer's traffic, by somebody who knows what time it is.
+    /// What is told of a peer's traffic, by someone who knows what time it is.
     pub(super) fn activity(&self, key: &PublicKey, now: Timestamp) -> Option<Activity> {
         let Peer {
             mut activity,
@@ -70,37 +69,19 @@ pub(super) fn remove(peer: &PublicKey) -> String {
 
 /// Adds a peer that is not there. Everything is said, so that nothing is inherited.
 pub(super) fn add(peer: &PeerConfig) -> Zeroizing<String> {
-    request(peer, "replace_allowed_ips=true\n")
+    request(peer, "")
 }
 
 /// Changes a peer, if it is there.
 pub(super) fn update(peer: &PeerConfig) -> Zeroizing<String> {
-    request(peer, "update_only=true\nreplace_allowed_ips=true\n")
+    request(peer, "update_only=true\n")
 }
 
 fn request(peer: &PeerConfig, how: &str) -> Zeroizing<String> {
-    let room = 512 + 64 * peer.allowed_ips.len();
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    let psk = peer
-        .psk
-        .as_ref()
-        .map_or([0; 32], |psk| *psk.expose_secret());
-    let (key, psk) = (hex(peer.key.as_bytes()), hex(&Zeroizing::new(psk)[..]));
-    let keepalive = peer.keepalive.map_or(0, |every| every.as_secs().max(1));
-    text.push_str("set=1\npublic_key=");
-    text.push_str(&key);
-    text.push_str("\npreshared_key=");
-    text.push_str(&psk);
-    text.push('\n');
-    text.push_str(how);
-    // Writing to a string does not fail.
-    _ = writeln!(text, "persistent_keepalive_interval={keepalive}");
-    if let Some(endpoint) = peer.endpoint {
-        _ = writeln!(text, "endpoint={endpoint}");
-    }
-    for network in &peer.allowed_ips {
-        _ = writeln!(text, "allowed_ip={network}");
-    }
+    let lines = peer.uapi_lines(how);
+    let mut text = Zeroizing::new(String::with_capacity(lines.len() + 16));
+    text.push_str("set=1\n");
+    text.push_str(&lines);
     text.push('\n');
     text
 }
@@ -121,44 +102,79 @@ pub(super) fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
 }
 
 /// Whether a response says that all went well.
-pub(super) fn check(response: &str) -> Result<(), UapiError> {
+pub(super) fn check(response: &[u8]) -> Result<(), UapiFault> {
     parse(response).map(drop)
 }
 
 /// Reads a response. Without `errno=0` at its end it says nothing.
-pub(super) fn parse(response: &str) -> Result<Device, UapiError> {
+pub(super) fn parse(response: &[u8]) -> Result<Device, UapiFault> {
     let mut device = Device::default();
+    each_line(response, |name, value| device.take(name, value))?;
+    Ok(device)
+}
+
+/// Reads from a response who is there, and nothing else. A removal needs to know no more, and so
+/// nothing else that a program says of a peer can stand in its way.
+pub(super) fn parse_keys(response: &[u8]) -> Result<Vec<PublicKey>, UapiFault> {
+    let mut keys = Vec::new();
+    each_line(response, |name, value| {
+        if name == "public_key" {
+            keys.push(PublicKey::from_bytes(*key(value)?));
+        }
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
+/// Hands on the lines of a response before its last, which must be `errno=0`. The text is not
+/// always UTF-8: the zone of an endpoint is the name of a network interface, of any bytes.
+fn each_line(
+    response: &[u8],
+    mut each: impl FnMut(&str, &[u8]) -> Result<(), UapiFault>,
+) -> Result<(), UapiFault> {
     let mut errno = None;
-    for line in response.lines().take_while(|line| !line.is_empty()) {
-        let (name, value) = line.split_once('=').ok_or(UapiError::Malformed)?;
+    let lines = response.split(|byte| *byte == b'\n');
+    for line in lines.take_while(|line| !line.is_empty()) {
         // It is the last line. What comes after could take back what was said before.
         if errno.is_some() {
-            return Err(UapiError::Malformed);
+            return Err(UapiFault::Malformed);
         }
-        match (name, device.peers.last_mut()) {
-            ("errno", _) => errno = Some(number(value)?),
+        let middle = line.iter().position(|byte| *byte == b'=');
+        let (name, value) = line.split_at(middle.ok_or(UapiFault::Malformed)?);
+        let name = std::str::from_utf8(name).map_err(|_| UapiFault::Malformed)?;
+        let value = value.get(1..).unwrap_or_default();
+        if name == "errno" {
+            errno = Some(read(value).ok_or(UapiFault::Malformed)?);
+        } else {
+            each(name, value)?;
+        }
+    }
+    match errno {
+        Some(0) => Ok(()),
+        Some(errno) => Err(UapiFault::Refused { errno }),
+        None => Err(UapiFault::Malformed),
+    }
+}
+
+impl Device {
+    fn take(&mut self, name: &str, value: &[u8]) -> Result<(), UapiFault> {
+        match (name, self.peers.last_mut()) {
             // Programs keep a private key clamped (RFC 7748, section 5): the public half is the same.
             ("private_key", None) => {
                 let private = PrivateKey::from_bytes(*key(value)?);
-                device.public_key = Some(private.public_key());
+                self.public_key = Some(private.public_key());
             }
             // boringtun says no more than this of its key, and tells ages.
             ("own_public_key", None) => {
-                device.public_key = Some(PublicKey::from_bytes(*key(value)?));
-                device.tells_ages = true;
+                self.public_key = Some(PublicKey::from_bytes(*key(value)?));
+                self.tells_ages = true;
             }
-            ("public_key", _) => device
-                .peers
-                .push(silent(PublicKey::from_bytes(*key(value)?))),
+            ("public_key", _) => self.peers.push(silent(PublicKey::from_bytes(*key(value)?))),
             (_, Some(peer)) => peer.take(name, value)?,
             // The port, the mark, and what later versions may say of the interface.
             (_, None) => {}
         }
-    }
-    match errno {
-        Some(0) => Ok(device),
-        Some(errno) => Err(UapiError::Refused { errno }),
-        None => Err(UapiError::Malformed),
+        Ok(())
     }
 }
 
@@ -171,7 +187,11 @@ fn silent(key: PublicKey) -> Peer {
 }
 
 impl Peer {
-    fn take(&mut self, name: &str, value: &str) -> Result<(), UapiError> {
+    /// Takes what a line says of the peer. What decides who may pass, and where, must be readable.
+    /// What is only known of its traffic need not be: anyone who has the peer's private key has a say
+    /// in it, and could otherwise keep this peer and all others from being seen and removed. What
+    /// can't be read of that is not known.
+    fn take(&mut self, name: &str, value: &[u8]) -> Result<(), UapiFault> {
         let Self {
             config,
             activity,
@@ -180,25 +200,24 @@ impl Peer {
         match name {
             "preshared_key" => {
                 let psk = key(value)?;
-                config.psk = (*psk != [0; 32]).then(|| PresharedKey::from_bytes(*psk));
+                config.psk = PresharedKey::from_slice(psk.as_slice())
+                    .filter(|psk| *psk.expose_secret() != [0; 32]);
             }
             "allowed_ip" => {
-                let network: IpNet = value.parse().map_err(|_| UapiError::Malformed)?;
+                let network: IpNet = read(value).ok_or(UapiFault::Malformed)?;
                 config.allowed_ips.push(network);
             }
             "endpoint" => {
-                let endpoint: SocketAddr = value.parse().map_err(|_| UapiError::Malformed)?;
-                activity.endpoint = Some(endpoint);
-                config.endpoint = Some(endpoint);
+                config.endpoint = read(value);
+                activity.endpoint = config.endpoint.or_else(|| without_zone(value));
             }
-            "last_handshake_time_sec" => *handshake_secs = Some(number(value)?),
+            "last_handshake_time_sec" => *handshake_secs = read(value),
             "persistent_keepalive_interval" => {
-                let secs: u64 = number(value)?;
-                let every = Duration::from_secs(secs);
-                config.keepalive = (secs > 0).then_some(every);
+                let secs = read(value).filter(|secs: &u16| *secs > 0);
+                config.keepalive = secs.map(|secs| Duration::from_secs(secs.into()));
             }
-            "rx_bytes" => activity.received = number(value)?,
-            "tx_bytes" => activity.sent = number(value)?,
+            "rx_bytes" => activity.received = read(value).unwrap_or_default(),
+            "tx_bytes" => activity.sent = read(value).unwrap_or_default(),
             // The protocol's version, nanoseconds, and what later versions may say of a peer.
             _ => {}
         }
@@ -206,18 +225,28 @@ impl Peer {
     }
 }
 
-fn number<T: std::str::FromStr>(value: &str) -> Result<T, UapiError> {
-    value.parse().map_err(|_| UapiError::Malformed)
+/// The endpoint in a text like `[fe80::1%eth0]:51820`, whose zone has a name (RFC 4007, section
+/// 11). It tells where a peer is. It is no address to send to without its zone.
+fn without_zone(value: &[u8]) -> Option<SocketAddr> {
+    let begins = value.iter().position(|byte| *byte == b'%')?;
+    let ends = value.iter().rposition(|byte| *byte == b']')?;
+    let plain = [value.get(..begins)?, value.get(ends..)?].concat();
+    read(&plain)
 }
 
-fn key(value: &str) -> Result<Zeroizing<[u8; 32]>, UapiError> {
+/// What is written as text, if it can be read.
+fn read<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn key(value: &[u8]) -> Result<Zeroizing<[u8; 32]>, UapiFault> {
     let mut key = Zeroizing::new([0; 32]);
     let is_long_enough = HEXLOWER.decode_len(value.len()) == Ok(key.len());
     if !is_long_enough {
-        return Err(UapiError::Malformed);
+        return Err(UapiFault::Malformed);
     }
-    let decoded = HEXLOWER.decode_mut(value.as_bytes(), &mut key[..]);
-    decoded.map_err(|_| UapiError::Malformed)?;
+    let decoded = HEXLOWER.decode_mut(value, &mut key[..]);
+    decoded.map_err(|_| UapiFault::Malformed)?;
     Ok(key)
 }
 
@@ -241,7 +270,7 @@ mod tests {
             .with_keepalive(Duration::from_secs(25));
         let asked = add(&peer);
         let asked = asked.trim_start_matches("set=1\n").trim_end();
-        let read = parse(&response(&format!("{asked}\n"))).unwrap();
+        let read = parse(response(&format!("{asked}\n")).as_bytes()).unwrap();
         let key = PrivateKey::from_bytes([7; 32]).public_key();
         assert_eq!(read.public_key, Some(key));
         assert_eq!(read.peers.len(), 1);
@@ -255,7 +284,7 @@ mod tests {
             "02".repeat(32),
             "00".repeat(32)
         );
-        let read = parse(&response(&text)).unwrap();
+        let read = parse(response(&text).as_bytes()).unwrap();
         assert_eq!(read.peers[0].config.psk, None);
         let now = Timestamp::from_millis(9000);
         let activity = read.activity(&PublicKey::from_bytes([2; 32]), now).unwrap();
@@ -264,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_tells_its_public_key_alone_tells_how_long_ago_a_handshake_was() {
+    fn a_program_without_a_private_key_tells_handshakes_by_age() {
         let own = PrivateKey::from_bytes([7; 32]).public_key();
         let peer = PublicKey::from_bytes([2; 32]);
         let now = Timestamp::from_millis(9000);
@@ -272,7 +301,7 @@ mod tests {
             let (own, peer) = (hex(own.as_bytes()), hex(peer.as_bytes()));
             let (own, peer) = (own.as_str(), peer.as_str());
             let text = format!("own_public_key={own}\npublic_key={peer}\n{handshake}errno=0\n\n");
-            parse(&text).unwrap()
+            parse(text.as_bytes()).unwrap()
         };
         for (ago, at) in [(5, 4000), (0, 9000)] {
             let read = read(&format!("last_handshake_time_sec={ago}\n"));
@@ -285,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_concluded_from_a_response_that_is_not_whole_or_not_good() {
+    fn nothing_is_concluded_from_a_partial_or_bad_response() {
         for bad in [
             "",
             "errno=1\n\n",
@@ -296,13 +325,89 @@ mod tests {
             "errno=0\nerrno=0\n\n",
             "errno=0\nlisten_port=1\n\n",
         ] {
-            assert!(check(bad).is_err(), "{bad:?}");
+            assert!(check(bad.as_bytes()).is_err(), "{bad:?}");
+            // Of who is there, the interface's own key says nothing.
+            let keys = parse_keys(bad.as_bytes());
+            assert!(keys.is_err() || bad.starts_with("private_key"), "{bad:?}");
         }
         let cut = response("").replace("errno=0\n", "");
-        assert!(matches!(parse(&cut), Err(UapiError::Malformed)));
+        assert!(matches!(parse(cut.as_bytes()), Err(UapiFault::Malformed)));
         assert!(matches!(
-            check("errno=-22\n\n"),
-            Err(UapiError::Refused { errno: -22 })
+            check(b"errno=-22\n\n"),
+            Err(UapiFault::Refused { errno: -22 })
         ));
+    }
+    /// The example is an endpoint with a zone, as newer versions of wireguard-go print it.
+    #[test]
+    fn unreadable_traffic_keeps_no_peer_off_the_list() {
+        let key = |n: u8| PublicKey::from_bytes([n; 32]);
+        let psk = "07".repeat(32);
+        for odd in [
+            &b"endpoint=[fe80::1%eth0]:51820"[..],
+            b"endpoint=[fe80::1%\xff=]:51820",
+            b"endpoint=(none)",
+            b"endpoint=",
+            b"last_handshake_time_sec=-1",
+            b"last_handshake_time_sec=18446744073709551616",
+            b"last_handshake_time_nsec=x",
+            b"rx_bytes=many",
+            b"tx_bytes=-1",
+            b"persistent_keepalive_interval=off",
+            b"persistent_keepalive_interval=65536",
+            b"something_new=\xff\xfe",
+        ] {
+            let shown = odd.escape_ascii().to_string();
+            let peer = |n: u8, more: &[u8]| {
+                let named = format!("public_key={}\n", hex(key(n).as_bytes()).as_str());
+                let rest = format!("\npreshared_key={psk}\nallowed_ip=10.9.0.{n}/32\n");
+                [named.as_bytes(), more, rest.as_bytes()].concat()
+            };
+            let peers = [peer(1, odd), peer(2, b"endpoint=192.0.2.1:9")].concat();
+            let text = [&peers, &b"errno=0\n\n"[..]].concat();
+
+            let read = parse(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
+            assert_eq!(read.peers.len(), 2, "{shown}");
+            for (n, peer) in (1..).zip(&read.peers) {
+                let networks = vec![format!("10.9.0.{n}/32").parse().unwrap()];
+                let psk = Some(PresharedKey::from_bytes([7; 32]));
+                let expected = PeerConfig::new(key(n), psk, networks);
+                assert!(peer.config.admits_as(&expected), "{shown}");
+                assert_eq!(peer.config.keepalive, None, "{shown}");
+            }
+            assert_eq!(parse_keys(&text).unwrap(), [key(1), key(2)], "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_with_a_zone_shows_the_peers_address() {
+        let read = |endpoint: &str| {
+            let peer = hex(&[2; 32]);
+            let peer = peer.as_str();
+            let text = format!("public_key={peer}\nendpoint={endpoint}\nerrno=0\n\n");
+            let peer = parse(text.as_bytes()).unwrap().peers.remove(0);
+            (peer.activity.endpoint, peer.config.endpoint)
+        };
+        let at = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(read("[fe80::1%eth0]:9"), (at("[fe80::1]:9"), None));
+        let numbered = at("[fe80::1%3]:9");
+        assert_eq!(read("[fe80::1%3]:9"), (numbered, numbered));
+        assert_eq!(read("fe80::1%eth0"), (None, None));
+    }
+
+    #[test]
+    fn who_is_there_is_read_where_networks_can_not_be() {
+        let peer = hex(&[2; 32]);
+        let peer = peer.as_str();
+        let text = format!("public_key={peer}\nallowed_ip=everywhere\nerrno=0\n\n");
+        assert!(
+            parse(text.as_bytes()).is_err(),
+            "where it may go is not known"
+        );
+        let keys = parse_keys(text.as_bytes()).unwrap();
+        assert_eq!(keys, [PublicKey::from_bytes([2; 32])]);
+        let cut = text.replace("errno=0\n", "");
+        assert!(parse_keys(cut.as_bytes()).is_err());
+        let other = text.replace("public_key=02", "public_key=0x");
+        assert!(parse_keys(other.as_bytes()).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use ipnet::IpNet;
 
@@ -52,17 +52,43 @@ impl Admitted {
         networks.iter().filter_map(owner).collect()
     }
 
+    /// To look up the addresses of a batch. Nothing is installed or removed while it is held.
+    pub(super) fn read(&self) -> Reader<'_> {
+        Reader {
+            networks: self.0.read().unwrap_or_else(PoisonError::into_inner),
+            last: None,
+        }
+    }
+}
+
+/// Looks addresses up, the same one many times in a row as a rule.
+pub(super) struct Reader<'a> {
+    networks: RwLockReadGuard<'a, Networks>,
+    last: Option<(IpAddr, Option<PublicKey>)>,
+}
+
+impl Reader<'_> {
     /// The installed peer that holds the address, by the longest prefix.
-    pub(super) fn holder(&self, address: IpAddr) -> Option<PublicKey> {
-        let admitted = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        admitted.lengths.iter().rev().find_map(|length| {
-            let network = IpNet::new(address, *length).ok()?;
-            admitted.owners.get(&network.trunc()).copied()
-        })
+    pub(super) fn holder(&mut self, address: IpAddr) -> Option<PublicKey> {
+        match self.last {
+            Some((known, holder)) if known == address => holder,
+            _ => {
+                let holder = self.networks.holder(address);
+                self.last = Some((address, holder));
+                holder
+            }
+        }
     }
 }
 
 impl Networks {
+    fn holder(&self, address: IpAddr) -> Option<PublicKey> {
+        self.lengths.iter().rev().find_map(|length| {
+            let network = IpNet::new(address, *length).ok()?;
+            self.owners.get(&network.trunc()).copied()
+        })
+    }
+
     fn remove(&mut self, peer: &PublicKey) -> Vec<IpNet> {
         let networks = self.by_peer.remove(peer).unwrap_or_default();
         for network in &networks {

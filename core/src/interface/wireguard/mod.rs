@@ -6,6 +6,9 @@
 //! own device: `docs/adr/0005-wireguard-behind-one-lock.md`. None of its types leave this module.
 
 mod admitted;
+mod batch;
+mod run;
+mod socket;
 #[cfg(test)]
 #[cfg(feature = "netstack")]
 mod tests;
@@ -23,18 +26,21 @@ use async_trait::async_trait;
 use gotatun::noise::TunnResult;
 use gotatun::noise::handshake::parse_handshake_anon;
 use gotatun::noise::rate_limiter::RateLimiter;
-use gotatun::packet::{Packet, PacketBufPool, WgKind};
+use gotatun::packet::{Packet, WgKind};
 use gotatun::x25519;
-use tokio::net::UdpSocket;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
 use crate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use crate::key::{PrivateKey, PublicKey};
-use crate::runtime::SystemClock;
-use crate::time::{Clock, Now};
+use crate::log;
+use crate::time::{Clock, Instant, Now, SystemClock};
 use admitted::Admitted;
+pub(super) use batch::{Batch, Opened, Outgoing};
+use batch::{MOST, Pool, pooled};
 use ipnet::IpNet;
+pub(super) use socket::Listen;
+use socket::{Path, Received, Socket};
 use tunnel::Tunnel;
 use tunnels::{Makings, Tunnels};
 
@@ -42,21 +48,15 @@ use tunnels::{Makings, Tunnels};
 const HANDSHAKES_PER_SECOND: u64 = 100;
 /// How often the protocol's timers are looked at, while there are peers.
 const TICK: Duration = Duration::from_millis(250);
-/// Bytes that the UDP socket may hold in each direction: a burst of all that TCP has under way.
-const SOCKET_BUFFER: usize = 4 << 20;
-/// How many packets are worked on before others get a turn.
-const BATCH: usize = 64;
 /// How many peers of a batch come or go before packets get a turn.
 const TURN: usize = 32;
-
-/// Room for WireGuard's own header on a path of 1500 bytes, IPv6 included.
-pub(super) const MTU: u16 = 1420;
 
 /// What is on the inner side of the tunnels: a TCP/IP stack, or a TUN device. It is called with
 /// the tunnels locked, and never waits.
 pub(super) trait Inside: Send + Sync + 'static {
-    /// Takes in a packet that came through a tunnel.
-    fn deliver(&self, packet: &[u8]);
+    /// Takes in packets that came through tunnels. Nothing of them is held back for later: once
+    /// this returns, they are the other side's.
+    fn deliver(&self, packets: &Opened);
 
     /// These networks have lost their peer: what is under way of theirs goes no further.
     fn break_off(&self, networks: &[IpNet]);
@@ -84,21 +84,20 @@ struct Shared {
 }
 
 impl WireGuard {
-    pub(super) async fn start(
+    pub(super) fn start(
         key: &PrivateKey,
-        listen: SocketAddr,
+        listen: Listen,
         mtu: u16,
         inside: Arc<dyn Inside>,
-        outgoing: mpsc::Receiver<Vec<u8>>,
+        outgoing: impl Outgoing,
     ) -> io::Result<Self> {
-        let socket = Arc::new(UdpSocket::bind(listen).await?);
-        let bound = socket.local_addr()?;
-        make_room(&socket);
+        let socket = Arc::new(Socket::bind(listen)?);
+        let bound = socket.local_addr();
         let secret = x25519::StaticSecret::from(*key.expose_secret());
         let public = x25519::PublicKey::from(&secret);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
         let makings = Makings::new(secret.clone(), Arc::clone(&limiter));
-        let tunnels = Tunnels::new(Arc::clone(&socket), makings.indices(), mtu);
+        let tunnels = Tunnels::new(Arc::clone(&socket), makings.indices(), mtu, now);
         let shared = Arc::new(Shared {
             tunnels: Mutex::new(tunnels),
             makings,
@@ -142,9 +141,10 @@ impl WireGuard {
 
     /// Puts a batch in place: each peer with no packet in between, and all of them in turns, as
     /// those who send meanwhile wait for a turn to end.
-    async fn place(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+    /// Leases count from `asked`.
+    async fn place(&self, peers: Vec<PeerConfig>, asked: Instant) -> Result<(), InterfaceError> {
         if peers.len() <= TURN {
-            return self.put(self.shared.makings.tunnels(peers));
+            return self.put(self.shared.makings.tunnels(peers, asked));
         }
         // A share for each processor, made while packets go on and the share before is put in
         // place.
@@ -153,7 +153,7 @@ impl WireGuard {
         let shares: Vec<_> = shares
             .map(|share| {
                 let (makings, share) = (self.shared.makings.clone(), share.to_vec());
-                spawn_blocking(move || makings.tunnels(share))
+                spawn_blocking(move || makings.tunnels(share, asked))
             })
             .collect();
         for share in shares {
@@ -173,9 +173,7 @@ impl WireGuard {
         let shared = &self.shared;
         let mut tunnels = shared.open_tunnels()?;
         for tunnel in turn {
-            let PeerConfig {
-                key, allowed_ips, ..
-            } = &tunnel.config();
+            let (key, allowed_ips) = tunnel.holds();
             tunnels.remove(key);
             shared.shut_out(key);
             // An address moves with all that belongs to it: its earlier holder's connections break.
@@ -185,7 +183,7 @@ impl WireGuard {
                 shared.admitted.insert(holder, &left.unwrap_or_default());
             }
             shared.admitted.insert(*key, allowed_ips);
-            tunnels.insert(*key, tunnel);
+            tunnels.insert(tunnel);
         }
         drop(tunnels);
         shared.peopled.notify_one();
@@ -193,9 +191,13 @@ impl WireGuard {
     }
 
     /// Renews peers in place; gives those that have to be placed instead.
-    fn renew_some(&self, peers: &[PeerConfig]) -> Result<Vec<PeerConfig>, InterfaceError> {
+    fn renew_some(
+        &self,
+        peers: &[PeerConfig],
+        asked: Instant,
+    ) -> Result<Vec<PeerConfig>, InterfaceError> {
         let mut tunnels = self.shared.open_tunnels()?;
-        let others = peers.iter().filter(|peer| !tunnels.renew(peer));
+        let others = peers.iter().filter(|peer| !tunnels.renew(peer, asked));
         Ok(others.cloned().collect())
     }
 
@@ -217,16 +219,17 @@ impl Drop for WireGuard {
 #[async_trait]
 impl InterfaceBackend for WireGuard {
     async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.place(peers).await
+        self.place(peers, now().instant).await
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
+        let asked = now().instant;
         let mut others = Vec::new();
         for turn in peers.chunks(TURN) {
-            others.extend(self.renew_some(turn)?);
+            others.extend(self.renew_some(turn, asked)?);
             yield_now().await;
         }
-        self.place(others).await
+        self.place(others, asked).await
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
@@ -242,7 +245,7 @@ impl InterfaceBackend for WireGuard {
         if tunnels.is_closed() {
             return Err(InterfaceError::Down);
         }
-        Ok(tunnels.list())
+        Ok(tunnels.list(now().instant))
     }
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
@@ -283,84 +286,134 @@ impl Shared {
         }
     }
 
-    /// Takes one datagram in. Finding out whose handshake it is needs no lock.
-    fn take_in(&self, datagram: Packet, from: SocketAddr) {
-        let message = match self.limiter.verify_packet(from, datagram) {
+    /// Looks at a datagram. Finding out whose handshake it is needs no lock.
+    fn verify(&self, datagram: Packet, from: Path) -> Option<Verified> {
+        let message = match self.limiter.verify_packet(from.remote, datagram) {
             Ok(message) => message,
             Err(TunnResult::WriteToNetwork(cookie)) => {
-                return self.tunnels().reply(cookie, from);
+                return Some(Verified::Unknown(cookie, from));
             }
-            Err(TunnResult::Done | TunnResult::Err(_) | TunnResult::WriteToTunnel(_)) => return,
+            Err(TunnResult::Done | TunnResult::Err(_) | TunnResult::WriteToTunnel(_)) => {
+                return None;
+            }
         };
         let initiator = match &message {
             WgKind::HandshakeInit(init) => {
-                let Ok(half) = parse_handshake_anon(&self.secret, &self.public, init) else {
-                    return;
-                };
+                let half = parse_handshake_anon(&self.secret, &self.public, init).ok()?;
                 Some(PublicKey::from_bytes(half.peer_static_public))
             }
             WgKind::HandshakeResp(_) | WgKind::CookieReply(_) | WgKind::Data(_) => None,
         };
+        Some(Verified::Message(message, initiator, from))
+    }
+
+    /// Takes datagrams in, with the tunnels locked once: decrypts them, and gives what they carry to
+    /// the inside, before a removal can begin.
+    fn take_in(&self, datagrams: &mut Vec<Verified>, opened: &mut Opened) {
         let mut tunnels = self.tunnels();
-        if let Some((peer, packet)) = tunnels.take_in(message, initiator, from, now()) {
-            // Only from an address that leads back to the same peer.
-            let sender = packet.source();
-            if sender.and_then(|source| self.admitted.holder(source)) == Some(peer) {
-                self.inside.deliver(&packet.into_bytes());
+        // The time is read with the lock held: the process may have been stopped for any time since
+        // these were received.
+        let begun = now();
+        let mut admitted = self.admitted.read();
+        for verified in datagrams.drain(..) {
+            let (message, initiator, from) = match verified {
+                Verified::Message(message, initiator, from) => (message, initiator, from),
+                Verified::Unknown(cookie, from) => {
+                    tunnels.reply(cookie, from);
+                    continue;
+                }
+            };
+            if let Some((peer, packet)) = tunnels.take_in(message, initiator, from, begun) {
+                // Only from an address that leads back to the same peer.
+                let sender = packet.source();
+                if sender.and_then(|source| admitted.holder(source)) == Some(peer) {
+                    opened.push(peer, packet.into_bytes());
+                }
             }
+        }
+        tunnels.settle();
+        if !opened.is_empty() {
+            // And once more, as it may have been stopped while these were decrypted.
+            let now = now();
+            opened.keep(|peer| tunnels.is_leased(peer, now));
+            self.inside.deliver(opened);
+            opened.clear();
         }
         if tunnels.is_blocked() {
             self.blocked.notify_one();
         }
     }
 
-    fn send_out(&self, packets: impl Iterator<Item = Vec<u8>>, pool: &PacketBufPool) {
-        let mut tunnels = self.tunnels();
-        let now = now();
-        for bytes in packets {
-            let mut packet = pool.get();
-            let Some(room) = packet.get_mut(..bytes.len()) else {
-                continue;
-            };
-            room.copy_from_slice(&bytes);
-            packet.truncate(bytes.len());
-            let Ok(packet) = packet.try_into_ip() else {
-                continue;
-            };
-            let holder = packet.destination().and_then(|to| self.admitted.holder(to));
-            if let Some(peer) = holder {
-                tunnels.send(&peer, packet.into_bytes(), now);
+    /// Encrypts and sends packets, with the tunnels locked once for each share of them.
+    fn send_out(&self, batch: &mut Batch) {
+        while !batch.is_empty() {
+            let mut tunnels = self.tunnels();
+            let mut admitted = self.admitted.read();
+            let now = now();
+            for packet in batch.share() {
+                let Ok(packet) = packet.try_into_ip() else {
+                    continue;
+                };
+                let holder = packet.destination().and_then(|to| admitted.holder(to));
+                if let Some(peer) = holder {
+                    tunnels.send(&peer, packet.into_bytes(), now);
+                }
             }
+            tunnels.settle();
         }
     }
 }
 
-async fn receive(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
-    let pool: PacketBufPool = PacketBufPool::new(BATCH);
+/// A datagram that may be a peer's.
+enum Verified {
+    /// A message, and who begins a handshake by it.
+    Message(WgKind, Option<PublicKey>, Path),
+    /// The cookie that someone has to come back with, who sends too many handshakes.
+    Unknown(WgKind, Path),
+}
+
+impl Verified {
+    /// Whether keys have to be agreed for it.
+    const fn is_slow(&self) -> bool {
+        matches!(
+            self,
+            Self::Message(WgKind::HandshakeInit(_) | WgKind::HandshakeResp(_), ..)
+        )
+    }
+}
+
+async fn receive(shared: Arc<Shared>, socket: Arc<Socket>) {
+    let pool = Pool::new(MOST);
+    let mut received = Received::new();
+    let mut verified = Vec::with_capacity(MOST);
+    let mut opened = Opened::default();
     while socket.readable().await.is_ok() {
-        for _ in 0..BATCH {
-            let mut datagram = pool.get();
-            match socket.try_recv_from(&mut datagram) {
-                Ok((len, from)) => {
-                    datagram.truncate(len);
-                    shared.take_in(datagram, from);
+        match socket.try_receive(&mut received) {
+            Ok(()) => {
+                for (datagram, from) in received.datagrams() {
+                    verified.extend(shared.verify(pooled(&pool, &[datagram]), from));
+                    // A handshake takes as long as a batch, so a removal waits for one of either.
+                    if verified.len() == MOST || verified.last().is_some_and(Verified::is_slow) {
+                        shared.take_in(&mut verified, &mut opened);
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    // What one peer's host refuses must not end the others' reception.
-                    tracing::debug!(%error, "a datagram was not received");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    break;
+                if !verified.is_empty() {
+                    shared.take_in(&mut verified, &mut opened);
                 }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                // What one peer's host refuses must not end the others' reception.
+                log::later(move || tracing::debug!(%error, "a datagram was not received"));
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
         yield_now().await;
     }
 }
 
-async fn send(shared: Arc<Shared>, socket: Arc<UdpSocket>, mut outgoing: mpsc::Receiver<Vec<u8>>) {
-    let pool: PacketBufPool = PacketBufPool::new(BATCH);
-    let mut batch = Vec::with_capacity(BATCH);
+async fn send(shared: Arc<Shared>, socket: Arc<Socket>, mut outgoing: impl Outgoing) {
+    let mut batch = Batch::new();
     loop {
         if shared.tunnels().is_blocked() {
             if socket.writable().await.is_err() {
@@ -370,11 +423,12 @@ async fn send(shared: Arc<Shared>, socket: Arc<UdpSocket>, mut outgoing: mpsc::R
             continue;
         }
         tokio::select! {
-            count = outgoing.recv_many(&mut batch, BATCH) => {
-                if count == 0 {
+            is_open = outgoing.fill(&mut batch) => {
+                if !is_open {
                     return; // what was inside is gone
                 }
-                shared.send_out(batch.drain(..), &pool);
+                shared.send_out(&mut batch);
+                yield_now().await;
             }
             () = shared.blocked.notified() => {}
         }
@@ -385,7 +439,7 @@ async fn keep_time(shared: Arc<Shared>) {
     loop {
         let is_idle = {
             let mut tunnels = shared.tunnels();
-            tunnels.tick();
+            tunnels.tick(now());
             tunnels.is_empty()
         };
         if is_idle {
@@ -393,17 +447,6 @@ async fn keep_time(shared: Arc<Shared>) {
         } else {
             tokio::time::sleep(TICK).await;
         }
-    }
-}
-
-/// Asks for room for a burst in each direction; the system gives what it allows.
-fn make_room(socket: &UdpSocket) {
-    let socket = socket2::SockRef::from(socket);
-    let given = socket
-        .set_recv_buffer_size(SOCKET_BUFFER)
-        .and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
-    if let Err(error) = given {
-        tracing::debug!(%error, "the UDP socket keeps its usual buffers");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a peer's private key alone gets: nothing, and nobody's session in its way. And what goes
+//! What a peer's private key alone gets: nothing, and no one's session in its way. And what goes
 //! with an address when it moves or its holder is removed.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::key::{PresharedKey, PrivateKey, PublicKey};
 const GATE: [u8; 32] = [9; 32];
 const OWNER: [u8; 32] = [1; 32];
 const OTHER: [u8; 32] = [2; 32];
-/// Long for a slow machine, and shorter than the 15 s after which WireGuard begins anew by itself.
+/// Long for a slow machine, and shorter than the 15 s after which WireGuard begins again by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn echo_at() -> SocketAddr {
@@ -81,7 +81,7 @@ async fn echoes(stream: &mut NetStream) -> bool {
 }
 
 #[tokio::test]
-async fn the_private_key_alone_completes_no_handshake_and_moves_no_endpoint() {
+async fn the_private_key_alone_completes_no_handshake() {
     let gate = gate().await;
 
     let thief = device(&gate, OWNER, 66).await;
@@ -227,4 +227,161 @@ async fn a_port_that_is_taken_is_named() {
         panic!("the port was given twice");
     };
     assert_eq!(named, at);
+}
+
+/// A device, on a thread of its own, that goes on sending datagrams of four bytes to the gate.
+fn sends_beside(gate: SocketAddr) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let owner = netstack(OWNER, "10.9.0.2/32").await;
+            let to = PeerConfig::new(public(GATE), psk(1), vec!["10.9.0.0/24".parse().unwrap()])
+                .with_endpoint(gate);
+            owner.install(vec![to]).await.unwrap();
+            let socket = owner.bind_udp("10.9.0.2:0".parse().unwrap()).unwrap();
+            for _ in 0..400 {
+                _ = socket.send_to(b"ping", "10.9.0.1:9".parse().unwrap());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    })
+}
+
+#[tokio::test]
+async fn packets_queued_past_a_lease_by_a_stopped_process_do_not_pass() {
+    let gate = gate().await;
+    let mut leased = peer(OWNER, 1);
+    leased.lease = Some(Duration::from_millis(1500));
+    gate.install(vec![leased]).await.unwrap();
+    let mut socket = gate.bind_udp("10.9.0.1:9".parse().unwrap()).unwrap();
+    let sender = sends_beside(gate.local_addr());
+    socket.recv_from(&mut [0; 4]).await.unwrap();
+
+    // No task of the gate's runs: as with SIGSTOP, and no one removes the peer.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = seen(&gate).await.received;
+    // What had come in before the stop is no packet of after the lease.
+    while timeout(Duration::from_millis(1), socket.recv_from(&mut [0; 4]))
+        .await
+        .is_ok()
+    {}
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let late = timeout(Duration::from_millis(1), socket.recv_from(&mut [0; 4])).await;
+    assert!(late.is_err(), "a packet passed");
+    assert_eq!(seen(&gate).await.received, before);
+    let sent = seen(&gate).await.sent;
+    socket
+        .send_to(b"pong", "10.9.0.2:9".parse().unwrap())
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(seen(&gate).await.sent, sent);
+    let left = gate.list().await.unwrap()[0].lease;
+    assert_eq!(left, Some(Duration::ZERO));
+    sender.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_was_renewed_lasts_as_long_as_the_renewal_says() {
+    let gate = gate().await;
+    let mut leased = peer(OWNER, 1);
+    leased.lease = Some(Duration::from_millis(500));
+    gate.install(vec![leased.clone()]).await.unwrap();
+    leased.lease = Some(Duration::from_secs(3600));
+    gate.renew(vec![leased]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+
+    let owner = device(&gate, OWNER, 1).await;
+
+    assert!(echoes(&mut owner.connect(echo_at()).await.unwrap()).await);
+    let left = gate.list().await.unwrap()[0].lease.unwrap();
+    assert!(left > Duration::from_secs(3500) && left < Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn a_socket_at_all_addresses_is_reached_over_ipv4_and_over_ipv6() {
+    let gate = Netstack::builder(PrivateKey::from_bytes(GATE))
+        .address("10.9.0.1/24".parse().unwrap())
+        .build()
+        .await
+        .unwrap();
+    let mut listener = gate.listen(echo_at()).unwrap();
+    gate.install(vec![peer(OWNER, 1)]).await.unwrap();
+    for host in ["127.0.0.1", "::1"] {
+        let at = SocketAddr::new(host.parse().unwrap(), gate.local_addr().port());
+        let owner = Netstack::builder(PrivateKey::from_bytes(OWNER))
+            .address("10.9.0.2/32".parse().unwrap())
+            .build()
+            .await
+            .unwrap();
+        let to = PeerConfig::new(public(GATE), psk(1), vec!["10.9.0.0/24".parse().unwrap()]);
+        owner.install(vec![to.with_endpoint(at)]).await.unwrap();
+
+        let (connected, accepted) = tokio::join!(owner.connect(echo_at()), listener.accept());
+
+        assert!(connected.is_ok() && accepted.is_some(), "{host}");
+        // An IPv4 address is told as one, for anyone who compares or shows it.
+        assert_eq!(seen(&gate).await.endpoint.unwrap().ip(), at.ip());
+    }
+}
+
+/// Both ends with this MTU.
+async fn wide(mtu: u16) -> (Netstack, Netstack) {
+    let end = async |secret, inner: &str, peer: PeerConfig| {
+        let end = Netstack::builder(PrivateKey::from_bytes(secret))
+            .listen("127.0.0.1:0".parse().unwrap())
+            .address(inner.parse().unwrap())
+            .mtu(mtu);
+        let end = end.build().await.unwrap();
+        end.install(vec![peer]).await.unwrap();
+        end
+    };
+    let gate = end(GATE, "10.9.0.1/24", peer(OWNER, 1)).await;
+    let to = PeerConfig::new(public(GATE), psk(1), vec!["10.9.0.0/24".parse().unwrap()]);
+    let owner = end(OWNER, "10.9.0.2/32", to.with_endpoint(gate.local_addr()));
+    let owner = owner.await;
+    (gate, owner)
+}
+
+#[tokio::test]
+async fn packets_as_long_as_the_mtu_that_was_set_pass() {
+    for mtu in [576, 1420, 4097, 9000, 65_475] {
+        let (gate, owner) = wide(mtu).await;
+        let at = "10.9.0.1:9".parse().unwrap();
+        let mut there = gate.bind_udp(at).unwrap();
+        let here = owner.bind_udp("10.9.0.2:0".parse().unwrap()).unwrap();
+        // What IPv6 and UDP need is kept free, whatever the packet is.
+        let full = vec![7; usize::from(mtu) - 48];
+        let mut buffer = vec![0; 1 << 16];
+
+        here.send_to(&full, at).unwrap();
+        let received = timeout(PATIENCE, there.recv_from(&mut buffer)).await;
+
+        let (len, _) = received.unwrap_or_else(|_| panic!("{mtu}")).unwrap();
+        assert_eq!(buffer[..len], full);
+        assert!(here.send_to(&vec![7; usize::from(mtu) - 47], at).is_err());
+    }
+}
+
+#[tokio::test]
+async fn an_mtu_that_cannot_be_is_refused_with_its_limits() {
+    for (mtu, address, limits) in [
+        (575, "10.9.0.1/24", (576, 65_475)),
+        (1279, "fd00::1/64", (1280, 65_475)),
+        (65_476, "10.9.0.1/24", (576, 65_475)),
+    ] {
+        let refused = Netstack::builder(PrivateKey::from_bytes(GATE))
+            .address(address.parse().unwrap())
+            .mtu(mtu)
+            .build()
+            .await;
+
+        let Err(NetstackError::Mtu(error)) = refused else {
+            panic!("an MTU of {mtu} was taken");
+        };
+        assert_eq!((error.least, error.most), limits);
+    }
 }

@@ -17,8 +17,12 @@ use gotatun::tun::MtuWatcher;
 use gotatun::x25519;
 use ipnet::IpNet;
 
+use super::socket::Path;
 use crate::interface::{Activity, PeerConfig, same_networks};
-use crate::time::Now;
+use crate::key::{PresharedKey, PublicKey};
+use crate::log;
+use crate::scrub::wiping;
+use crate::time::{Instant, Now};
 
 /// How many sessions `gotatun` keeps: one more pushes out the oldest.
 const RING: usize = 8;
@@ -26,9 +30,13 @@ const RING: usize = 8;
 const REJECT_AFTER: Duration = Duration::from_secs(180);
 
 pub(super) struct Tunnel {
-    noise: Tunn,
+    /// In a block of its own, since it holds the preshared key in plain bytes: a table that moves
+    /// its entries would leave copies.
+    noise: Box<Tunn>,
     config: PeerConfig,
-    endpoint: Option<SocketAddr>,
+    /// When nothing passes any more, anyone who removes the peer then or does not.
+    ends: Option<Instant>,
+    endpoint: Option<Path>,
     /// Whether a packet from there decrypted: a configured endpoint is none yet.
     is_endpoint_proven: bool,
     /// Every index given out for this peer that may still be in use.
@@ -40,33 +48,39 @@ pub(super) struct Tunnel {
     received: u64,
     sent: u64,
     payload: u64,
+    /// Until when its datagrams are sent one by one, as the system refused a run of them.
+    apart: Option<Instant>,
 }
 
 /// What came of a message.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub(super) replies: Vec<(WgKind, SocketAddr)>,
+    pub(super) replies: Vec<(WgKind, Path)>,
     pub(super) packet: Option<Packet<Ip>>,
 }
 
 impl Tunnel {
     pub(super) fn new(
         config: PeerConfig,
+        asked: Instant,
         secret: x25519::StaticSecret,
         indices: IndexTable,
         limiter: Arc<RateLimiter>,
     ) -> Self {
-        let noise = Tunn::new(
+        // Without the preshared key until it is where it stays.
+        let mut noise = Box::new(Tunn::new(
             secret,
             x25519::PublicKey::from(*config.key.as_bytes()),
-            config.psk.as_ref().map(|psk| *psk.expose_secret()),
+            None,
             keepalive(&config),
             indices,
             limiter,
-        );
+        ));
+        give_key(&mut noise, config.psk.as_ref());
         Self {
             noise,
-            endpoint: config.endpoint,
+            ends: config.lease.map(|lease| asked + lease),
+            endpoint: config.endpoint.map(Path::to),
             is_endpoint_proven: false,
             config,
             indices: Vec::new(),
@@ -75,21 +89,22 @@ impl Tunnel {
             received: 0,
             sent: 0,
             payload: 0,
+            apart: None,
         }
     }
 
     /// Renews the preshared key in place, if the addresses stay the same.
-    pub(super) fn renew(&mut self, to: &PeerConfig) -> bool {
+    pub(super) fn renew(&mut self, to: &PeerConfig, asked: Instant) -> bool {
         if !same_networks(&self.config.allowed_ips, &to.allowed_ips) {
             return false;
         }
-        let psk = to.psk.as_ref().map(|psk| *psk.expose_secret());
-        self.noise.set_preshared_key(psk);
+        give_key(&mut self.noise, to.psk.as_ref());
         self.noise.set_persistent_keepalive(keepalive(to));
         if let Some(endpoint) = to.endpoint {
-            self.is_endpoint_proven &= self.endpoint == to.endpoint;
-            self.endpoint = Some(endpoint);
+            self.is_endpoint_proven &= self.remote() == to.endpoint;
+            self.endpoint = Some(Path::to(endpoint));
         }
+        self.ends = to.lease.map(|lease| asked + lease);
         self.config = to.clone();
         true
     }
@@ -103,13 +118,45 @@ impl Tunnel {
         (self.config.allowed_ips.len() < held).then(|| self.config.allowed_ips.clone())
     }
 
-    /// What is installed, with the endpoint as it is now.
-    pub(super) fn config(&self) -> PeerConfig {
+    /// What is installed, with the endpoint as it is now, and what is left of the lease.
+    pub(super) fn config(&self, now: Instant) -> PeerConfig {
         let mut config = self.config.clone();
-        config.endpoint = self.endpoint;
-        // Nobody here counts it down.
-        config.lease = None;
+        config.endpoint = self.remote();
+        config.lease = self.ends.map(|ends| ends.saturating_since(now));
         config
+    }
+
+    /// Whose it is, and what may pass through it.
+    pub(super) const fn holds(&self) -> (&PublicKey, &[IpNet]) {
+        (&self.config.key, self.config.allowed_ips.as_slice())
+    }
+
+    /// Whether anything may pass. The removal at the lease's end comes from outside, and may be
+    /// late: a process that was stopped goes on with what has queued up.
+    pub(super) fn is_leased(&self, now: Instant) -> bool {
+        self.ends.is_none_or(|ends| now < ends)
+    }
+
+    /// Leaves it to the system which address to send from, where it refused the one in use.
+    pub(super) fn forget_local(&mut self) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.local = None;
+        }
+    }
+
+    /// Has its datagrams sent one by one until then.
+    pub(super) const fn send_apart(&mut self, until: Instant) {
+        self.apart = Some(until);
+    }
+
+    /// Whether its datagrams are sent one by one. The clock is read where they were.
+    pub(super) fn is_sent_apart(&mut self, clock: fn() -> Now) -> bool {
+        self.apart = self.apart.filter(|until| clock().instant < *until);
+        self.apart.is_some()
+    }
+
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|path| path.remote)
     }
 
     pub(super) fn activity(&self) -> Activity {
@@ -119,7 +166,7 @@ impl Tunnel {
             received: self.received,
             sent: self.sent,
             payload: Some(self.payload),
-            endpoint: self.endpoint,
+            endpoint: self.remote(),
             is_endpoint_proven: self.is_endpoint_proven,
         }
     }
@@ -127,7 +174,7 @@ impl Tunnel {
     pub(super) fn take_in(
         &mut self,
         message: WgKind,
-        from: SocketAddr,
+        from: Path,
         now: Now,
         mtu: &mut MtuWatcher,
     ) -> Taken {
@@ -148,7 +195,7 @@ impl Tunnel {
         packet: Packet,
         now: Now,
         mtu: &mut MtuWatcher,
-    ) -> Option<(WgKind, SocketAddr)> {
+    ) -> Option<(WgKind, Path)> {
         let to = self.endpoint?;
         let message = if self.is_in_use(now) || self.unproven.is_empty() {
             let len = count(packet.len());
@@ -166,8 +213,14 @@ impl Tunnel {
         message.map(|message| (message, to))
     }
 
+    /// Begins a handshake, whatever is under way.
+    pub(super) fn greet(&mut self) -> Option<(WgKind, Path)> {
+        let message = self.noise.format_handshake_initiation(true)?;
+        Some((message.into(), self.endpoint?))
+    }
+
     /// What the protocol's timers want to be sent.
-    pub(super) fn tick(&mut self) -> Option<(WgKind, SocketAddr)> {
+    pub(super) fn tick(&mut self) -> Option<(WgKind, Path)> {
         let message = self.noise.update_timers().ok().flatten()?;
         Some((message, self.endpoint?))
     }
@@ -192,14 +245,16 @@ impl Tunnel {
     }
 
     /// Answers the first message of a handshake, to where it came from.
-    fn answer(&mut self, message: WgKind, from: SocketAddr, now: Now) -> Taken {
+    fn answer(&mut self, message: WgKind, from: Path, now: Now) -> Taken {
         // The ring's last place but the one in use is taken: a further answer would end it.
         if self.is_in_use(now) && self.unproven.len() >= RING - 1 {
-            tracing::debug!(peer = %self.config.key, "a handshake is refused: too many are open");
+            let peer = self.config.key;
+            log::later(move || {
+                tracing::debug!(%peer, "a handshake is refused: too many are open");
+            });
             return Taken::default();
         }
-        let TunnResult::WriteToNetwork(response) = self.noise.handle_incoming_packet(message)
-        else {
+        let TunnResult::WriteToNetwork(response) = self.shake_hands(message) else {
             return Taken::default();
         };
         if let WgKind::HandshakeResp(response) = &response {
@@ -215,16 +270,9 @@ impl Tunnel {
     }
 
     /// Takes the answer to a handshake of ours, which proves both keys.
-    fn complete(
-        &mut self,
-        message: WgKind,
-        from: SocketAddr,
-        now: Now,
-        mtu: &mut MtuWatcher,
-    ) -> Taken {
+    fn complete(&mut self, message: WgKind, from: Path, now: Now, mtu: &mut MtuWatcher) -> Taken {
         let len = length(&message);
-        let TunnResult::WriteToNetwork(keepalive) = self.noise.handle_incoming_packet(message)
-        else {
+        let TunnResult::WriteToNetwork(keepalive) = self.shake_hands(message) else {
             return Taken::default();
         };
         self.received = self.received.saturating_add(len);
@@ -241,8 +289,13 @@ impl Tunnel {
         }
     }
 
+    /// Hands `gotatun` a message of a handshake, into which it mixes copies of the preshared key.
+    fn shake_hands(&mut self, message: WgKind) -> TunnResult {
+        wiping(|| self.noise.handle_incoming_packet(message))
+    }
+
     /// Decrypts a packet, which proves both keys.
-    fn open(&mut self, message: WgKind, from: SocketAddr, now: Now, mtu: &mut MtuWatcher) -> Taken {
+    fn open(&mut self, message: WgKind, from: Path, now: Now, mtu: &mut MtuWatcher) -> Taken {
         let len = length(&message);
         let session = match &message {
             WgKind::Data(data) => Some(data.header.receiver_idx.get()),
@@ -272,7 +325,12 @@ impl Tunnel {
     }
 
     /// A packet from there decrypted.
-    const fn believe(&mut self, from: SocketAddr) {
+    const fn believe(&mut self, mut from: Path) {
+        // One that is called at an address of its own does not ask for one of ours: this machine
+        // may move to another network, whose address is then the right one to send from.
+        if self.config.endpoint.is_some() {
+            from.local = None;
+        }
         self.endpoint = Some(from);
         self.is_endpoint_proven = true;
     }
@@ -288,7 +346,14 @@ impl Drop for Tunnel {
     fn drop(&mut self) {
         // `gotatun` does not wipe its copy.
         self.noise.set_preshared_key(Some([0; 32]));
+        // As if it were read, so that the compiler writes it though the block goes next.
+        std::hint::black_box(&mut *self.noise);
     }
+}
+
+/// Has `gotatun` know a preshared key, which it takes by value.
+fn give_key(noise: &mut Tunn, psk: Option<&PresharedKey>) {
+    wiping(|| noise.set_preshared_key(psk.map(|psk| *psk.expose_secret())));
 }
 
 /// The IP packet, cut to the length that it states; a keepalive has none.

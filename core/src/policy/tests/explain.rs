@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use super::cast::{
+use super::fixtures::{
     KEY, PASSKEY, PASSWORD, TOTP, all, any, group, kinds, minutes, of_steps, policies,
 };
 use crate::policy::{
-    EndpointChange, GroupRule, LeftOut, Next, Policy, Property, RenewalRule, Requirement, Verdict,
-    Weekday, Window, explain,
+    EndpointChange, ExplainedOutcome, GroupRule, LeftOut, Next, Policy, Property, RenewalRule,
+    Requirement, Weekday, Window, explain,
 };
 
 fn office() -> Policy {
@@ -64,7 +64,7 @@ fn an_explanation_is_data() {
     assert_eq!(explanation.rule, Some(group("admins")));
     assert_eq!(
         explanation.verdict,
-        Verdict::Passes {
+        ExplainedOutcome::Passes {
             if_proven: vec![Property::Hardware]
         }
     );
@@ -85,7 +85,7 @@ fn an_explanation_is_data() {
 #[test]
 fn a_user_without_the_factors_is_stuck_at_the_first_question() {
     let explanation = explain(&office(), &[group("admins")], &[PASSWORD, TOTP]);
-    assert_eq!(explanation.verdict, Verdict::Stuck);
+    assert_eq!(explanation.verdict, ExplainedOutcome::Stuck);
     assert_eq!(explanation.questions.len(), 1);
     let unheld = explain(&of_steps([any([TOTP, PASSKEY]), any([TOTP])]), &[], &[TOTP]);
     assert_eq!(
@@ -114,7 +114,7 @@ proptest! {
             prop_assert_eq!(named, resolved.steps[question.step].kinds().len());
             passed.extend(question.offered.first().cloned());
         }
-        let passes = matches!(explanation.verdict, Verdict::Passes { .. });
+        let passes = matches!(explanation.verdict, ExplainedOutcome::Passes { .. });
         prop_assert_eq!(resolved.next_of(&passed, &held) == Next::Done, passes);
         prop_assert!(explanation.to_string().ends_with('\n'));
     }

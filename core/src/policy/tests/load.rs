@@ -2,8 +2,8 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::cast::{CARD, KEY, PASSWORD, TOTP, all, any, group, minutes, policies};
-use crate::policy::{InvalidPolicy, LoadError, Policy, Position};
+use super::fixtures::{CARD, KEY, PASSWORD, TOTP, all, any, group, minutes, policies};
+use crate::policy::{InvalidPolicy, LoadError, LoadFault, Policy, PolicyFault, Position};
 
 const WHOLE: &str = r#"# The office.
 steps = [
@@ -155,19 +155,31 @@ fn a_json_policy_that_is_refused_says_where_and_what_to_do() {
 }
 
 #[test]
-fn a_policy_in_a_larger_document_is_refused_with_the_line_of_the_document() {
+fn a_policy_in_a_document_is_refused_with_the_documents_line() {
     let text = "location = \"office\"\n\n[policy]\nlease = \"8h\"\nmax_age = \"31days\"\n";
     let error = Policy::from_toml_table(text, "policy").unwrap_err();
     let at = Position {
         line: 5,
         column: 11,
     };
-    let fault = InvalidPolicy::TooLong;
-    assert_eq!(error, LoadError::Invalid { at, fault });
+    let fault = PolicyFault::TooLong;
+    assert_eq!(
+        error,
+        LoadError(LoadFault::Invalid {
+            at,
+            fault: InvalidPolicy(fault)
+        })
+    );
     let error = Policy::from_toml_table(text, "rules").unwrap_err();
-    assert!(matches!(error, LoadError::NoTable { .. }), "{error}");
+    assert!(
+        matches!(error, LoadError(LoadFault::NoTable { .. })),
+        "{error}"
+    );
     let error = Policy::from_toml_table("policy = 1", "policy").unwrap_err();
-    assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
+    assert!(
+        matches!(error, LoadError(LoadFault::Unreadable { .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -179,7 +191,7 @@ fn embedded_with_serde_a_refused_policy_says_which_field() {
 #[test]
 fn columns_count_characters() {
     let error = Policy::from_toml("steps = [{ any_of = [\"ä\", \"TOTP\"] }]").unwrap_err();
-    let LoadError::Invalid { at, .. } = error else {
+    let LoadError(LoadFault::Invalid { at, .. }) = error else {
         panic!("{error}")
     };
     assert_eq!((at.line, at.column), (1, 27));
@@ -200,7 +212,7 @@ proptest! {
                 prop_assert_eq!(policy.to_toml(), Err(fault.clone()));
                 let text = toml::to_string(&policy).unwrap();
                 let error = Policy::from_toml(&text).unwrap_err();
-                let is_same = matches!(&error, LoadError::Invalid { fault: found, .. } if *found == fault);
+                let is_same = matches!(&error, LoadError(LoadFault::Invalid { fault: found, .. }) if *found == fault);
                 prop_assert!(is_same, "{error:?}");
             }
         }
@@ -212,7 +224,7 @@ proptest! {
             .chain(WHOLE.chars().skip(place + 1)).collect();
         match Policy::from_toml(&text) {
             Ok(policy) => prop_assert_eq!(policy.check(), Ok(())),
-            Err(LoadError::Unreadable { at, .. } | LoadError::Invalid { at, .. }) => {
+            Err(LoadError(LoadFault::Unreadable { at, .. }) | LoadError(LoadFault::Invalid { at, .. })) => {
                 prop_assert!(at.line <= text.lines().count() + 1);
             }
             Err(error) => prop_assert!(false, "{}", error),

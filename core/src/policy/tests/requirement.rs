@@ -1,4 +1,4 @@
-use super::cast::{KEY, PASSWORD, TOTP, minutes};
+use super::fixtures::{KEY, PASSWORD, TOTP, minutes};
 use crate::assurance::{Assurance, FactorKind};
 use crate::policy::{Ability, Claim, Property, Requirement, Unmet};
 use crate::time::Timestamp;

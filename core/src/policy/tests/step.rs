@@ -1,11 +1,13 @@
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use super::cast::{
+use super::fixtures::{
     CARD, KEY, PASSKEY, PASSWORD, TOTP, all, any, kinds, of_steps, requirement, steps,
 };
 use crate::assurance::FactorKind;
-use crate::policy::{Ability, InvalidPolicy, Next, Policy, Property, Requirement, Step};
+use crate::policy::{
+    Ability, InvalidPolicy, Next, Policy, PolicyFault, Property, Requirement, Step,
+};
 
 fn ask<const N: usize>(kinds: [FactorKind; N]) -> Next {
     Next::Ask(kinds.into())
@@ -45,7 +47,7 @@ fn a_factor_that_a_later_step_needs_is_kept_for_it() {
 }
 
 #[test]
-fn a_factor_after_which_the_requirement_can_not_be_met_is_not_offered() {
+fn a_factor_that_leads_to_a_dead_end_is_not_offered() {
     let mut policy = of_steps([any([TOTP, PASSKEY]), any([PASSWORD, KEY])]);
     policy.require = hardware();
     assert_eq!(policy.next(&[]), ask([TOTP, PASSKEY]));
@@ -73,7 +75,7 @@ fn a_user_is_offered_what_they_have_and_can_finish_with() {
 }
 
 #[test]
-fn a_policy_that_nobody_checked_asks_for_nothing_rather_than_let_in() {
+fn an_unchecked_policy_offers_nothing_and_admits_no_one() {
     for steps in [
         vec![any([])],
         vec![all([])],
@@ -104,7 +106,10 @@ fn a_policy_that_nobody_checked_asks_for_nothing_rather_than_let_in() {
     };
     assert_eq!(
         policy.check(),
-        Err(InvalidPolicy::TooManyKinds { step: 0, place: 16 })
+        Err(InvalidPolicy(PolicyFault::TooManyKinds {
+            step: 0,
+            place: 16
+        }))
     );
     let last = FactorKind::new("kind 99");
     assert_ne!(policy.next(&[last]), Next::Done);
@@ -126,7 +131,10 @@ fn the_largest_policy_that_leads_nowhere_is_seen_through_soon() {
     assert_eq!(policy.next_of(&[], &[TOTP]), ask([]));
     policy.steps.push(any([TOTP]));
     policy.steps.remove(0);
-    assert_eq!(policy.check(), Err(InvalidPolicy::Stuck { step: 7 }));
+    assert_eq!(
+        policy.check(),
+        Err(InvalidPolicy(PolicyFault::Stuck { step: 7 }))
+    );
 }
 
 /// Whether kinds that differ lead from the first of these steps to the end, tried one by one.
@@ -160,7 +168,7 @@ fn can_pass(
 
 proptest! {
     #[test]
-    fn whatever_is_offered_leads_to_the_end_and_something_is_where_there_is_a_way(
+    fn each_offer_leads_to_the_end_and_a_way_is_always_offered(
         steps in steps(),
         require in requirement(),
         held in subsequence(kinds(), 0..=8),
@@ -200,7 +208,7 @@ proptest! {
         let can = can_pass(&policy.steps, &[], &kinds(), &policy.require.properties());
         match policy.check() {
             Ok(()) => prop_assert!(can),
-            Err(InvalidPolicy::Zero { .. } | InvalidPolicy::NoFactor) => {}
+            Err(InvalidPolicy(PolicyFault::Zero { .. }) | InvalidPolicy(PolicyFault::NoFactor)) => {}
             Err(fault) => prop_assert!(!can, "{}", fault),
         }
     }

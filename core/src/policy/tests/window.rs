@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::cast::{Parts, parts, window};
-use crate::policy::{Hours, InvalidWindow, Policy, TimeOfDay, UtcOffset, Weekday, Window};
+use super::fixtures::{Parts, parts, window};
+use crate::policy::{
+    Hours, InvalidWindow, Policy, TimeOfDay, UtcOffset, Weekday, Window, WindowFault,
+};
 use crate::time::Timestamp;
 
 const DAY: u64 = 24 * 60;
@@ -99,9 +101,18 @@ fn a_window_that_would_never_open_is_none() {
         Window::new(days.iter().copied(), time(from), time(to), UtcOffset::UTC)
     };
     let monday = &[Weekday::Mon];
-    assert_eq!(new(&[], "08:00", "09:00"), Err(InvalidWindow::NoDay));
-    assert_eq!(new(monday, "08:00", "08:00"), Err(InvalidWindow::Empty));
-    assert_eq!(new(monday, "24:00", "08:00"), Err(InvalidWindow::From));
+    assert_eq!(
+        new(&[], "08:00", "09:00"),
+        Err(InvalidWindow(WindowFault::NoDay))
+    );
+    assert_eq!(
+        new(monday, "08:00", "08:00"),
+        Err(InvalidWindow(WindowFault::Empty))
+    );
+    assert_eq!(
+        new(monday, "24:00", "08:00"),
+        Err(InvalidWindow(WindowFault::From))
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! security key, or a TPM behind `tpm2-pkcs11`.
 //!
 //! Each signature opens a session, logs in, finds the key, signs and closes: a token may be pulled
-//! out and come back between two, and nobody stays logged in. A PIN is tried once; nothing here
+//! out and come back between two, and no one stays logged in. A PIN is tried once; nothing here
 //! tries again, since tokens lock themselves. Keys that ask for the PIN at every single operation
 //! (`CKA_ALWAYS_AUTHENTICATE`) can't be used.
 
@@ -24,7 +24,7 @@ use p256::pkcs8::der::asn1::OctetStringRef;
 use sha2::{Digest, Sha256};
 
 use super::{SignError, Signer};
-use crate::channel::message::{Hidden, Protection};
+use crate::channel::message::{Protection, SecretString};
 use crate::signature::{Signature, VerifyingKey};
 
 /// The object identifier of P-256 in DER (RFC 5480, section 2.1.1.1).
@@ -80,7 +80,7 @@ impl Pkcs11Key {
     }
 }
 
-/// Where a token's PIN comes from: a user, or a secret store. A [`Hidden`] text is one that is
+/// Where a token's PIN comes from: a user, or a secret store. A [`SecretString`] text is one that is
 /// always the same.
 #[async_trait]
 pub trait PinEntry: Send + Sync {
@@ -89,12 +89,12 @@ pub trait PinEntry: Send + Sync {
     ///
     /// # Errors
     /// [`SignError::UserCancelled`], or why there is no PIN to be had.
-    async fn pin(&self, token: &str) -> Result<Option<Hidden>, SignError>;
+    async fn pin(&self, token: &str) -> Result<Option<SecretString>, SignError>;
 }
 
 #[async_trait]
-impl PinEntry for Hidden {
-    async fn pin(&self, _: &str) -> Result<Option<Hidden>, SignError> {
+impl PinEntry for SecretString {
+    async fn pin(&self, _: &str) -> Result<Option<SecretString>, SignError> {
         Ok(Some(self.clone()))
     }
 }
@@ -262,8 +262,8 @@ impl Module {
 
 enum Login {
     None,
-    ReadOnly(Option<Hidden>),
-    ReadWrite(Option<Hidden>),
+    ReadOnly(Option<SecretString>),
+    ReadWrite(Option<SecretString>),
 }
 
 /// Does something in a session of its own with the token that holds the key.

@@ -36,41 +36,41 @@ impl SoftwareSigner {
     /// A fresh key.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Random`] when the system has no randomness to give.
+    /// `software-key-random` when the system has no randomness to give.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SoftwareKeyError> {
         let key = match algorithm {
             Algorithm::Es256 => {
                 let key = p256::ecdsa::SigningKey::try_generate();
-                Key::Es256(Box::new(key.map_err(SoftwareKeyError::Random)?))
+                Key::Es256(Box::new(key.map_err(SoftwareKeyFault::Random)?))
             }
             Algorithm::Ed25519 => {
                 let mut seed = Zeroizing::new([0; 32]);
-                getrandom::fill(&mut *seed).map_err(SoftwareKeyError::Random)?;
+                getrandom::fill(&mut *seed).map_err(SoftwareKeyFault::Random)?;
                 Key::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(&seed)))
             }
         };
-        Self::with(key)
+        Self::with(key).map_err(SoftwareKeyError)
     }
 
     /// Reads a private key of P-256 or Ed25519 as PKCS #8 in PEM (RFC 5958, RFC 7468), not
     /// encrypted: `openssl genpkey -algorithm ed25519`.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Invalid`] for anything else.
+    /// `software-key-invalid` for anything else.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Self, SoftwareKeyError> {
         if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_pem(pem) {
-            return Self::with(Key::Es256(Box::new(key)));
+            return Self::with(Key::Es256(Box::new(key))).map_err(SoftwareKeyError);
         }
         match ed25519_dalek::SigningKey::from_pkcs8_pem(pem) {
-            Ok(key) => Self::with(Key::Ed25519(Box::new(key))),
-            Err(_) => Err(SoftwareKeyError::Invalid),
+            Ok(key) => Self::with(Key::Ed25519(Box::new(key))).map_err(SoftwareKeyError),
+            Err(_) => Err(SoftwareKeyError(SoftwareKeyFault::Invalid)),
         }
     }
 
     /// The private key as PKCS #8 in PEM, not encrypted. Zeroized on drop.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Invalid`] does not come from a key that this type made or read.
+    /// `software-key-invalid` does not come from a key that this type made or read.
     pub fn expose_pkcs8_pem(&self) -> Result<Zeroizing<String>, SoftwareKeyError> {
         let pem = match &self.key {
             Key::Es256(key) => key.to_pkcs8_pem(LineEnding::LF),
@@ -83,24 +83,24 @@ impl SoftwareSigner {
                 pair.to_pkcs8_pem(LineEnding::LF)
             }
         };
-        pem.map_err(|_| SoftwareKeyError::Invalid)
+        pem.map_err(|_| SoftwareKeyError(SoftwareKeyFault::Invalid))
     }
 
-    /// Reads a key from a file that nobody but its owner may read. (Where the platform guards the
+    /// Reads a key from a file that no one but its owner may read. (Where the platform guards the
     /// file by other means than its mode, read it yourself and use
     /// [`from_pkcs8_pem`](Self::from_pkcs8_pem).) Blocks on the file.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Exposed`] when others may read or write the file (Unix);
-    /// [`SoftwareKeyError::File`]; what [`from_pkcs8_pem`](Self::from_pkcs8_pem) gives.
+    /// `software-key-exposed` when others may read or write the file (Unix);
+    /// `software-key-file`; what [`from_pkcs8_pem`](Self::from_pkcs8_pem) gives.
     pub fn read(path: &Path) -> Result<Self, SoftwareKeyError> {
-        let failed = SoftwareKeyError::file(path);
+        let failed = SoftwareKeyFault::file(path);
         let file = File::open(path).map_err(&failed)?;
         if let Some(mode) = private_file::exposed(&file).map_err(&failed)? {
-            return Err(SoftwareKeyError::Exposed {
+            return Err(SoftwareKeyError(SoftwareKeyFault::Exposed {
                 path: path.to_owned(),
                 mode,
-            });
+            }));
         }
         let mut pem = Zeroizing::new(String::with_capacity(4096)); // no copies left by growing
         file.take(MAX_BYTES)
@@ -113,21 +113,22 @@ impl SoftwareSigner {
     /// file.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::File`], also when the file exists: a key is never overwritten.
+    /// `software-key-file`, also when the file exists: a key is never overwritten.
     pub fn write_new(&self, path: &Path) -> Result<(), SoftwareKeyError> {
         let pem = self.expose_pkcs8_pem()?;
-        let mut file = private_file::create_new(path).map_err(SoftwareKeyError::file(path))?;
+        let mut file = private_file::create_new(path).map_err(SoftwareKeyFault::file(path))?;
         file.write_all(pem.as_bytes())
             .and_then(|()| file.sync_all())
-            .map_err(SoftwareKeyError::file(path))
+            .map_err(SoftwareKeyFault::file(path))
+            .map_err(SoftwareKeyError)
     }
 
-    fn with(key: Key) -> Result<Self, SoftwareKeyError> {
+    fn with(key: Key) -> Result<Self, SoftwareKeyFault> {
         let public = match &key {
             Key::Es256(key) => VerifyingKey::es256(*key.verifying_key()),
             Key::Ed25519(key) => VerifyingKey::ed25519(key.verifying_key()),
         };
-        let public = public.map_err(|_| SoftwareKeyError::Invalid)?;
+        let public = public.map_err(|_| SoftwareKeyFault::Invalid)?;
         Ok(Self { key, public })
     }
 }
@@ -160,10 +161,14 @@ impl fmt::Debug for SoftwareSigner {
     }
 }
 
-/// Why a device key in software can't be had. No text repeats it.
+crate::error_code::opaque! {
+    /// Why a device key in software can't be had. No text repeats it.
+    pub struct SoftwareKeyError(SoftwareKeyFault);
+}
+
+/// What is behind [`SoftwareKeyError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SoftwareKeyError {
+pub(crate) enum SoftwareKeyFault {
     /// Others than the owner may read or write the file.
     #[error(
         "the device key {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`; \
@@ -192,7 +197,7 @@ pub enum SoftwareKeyError {
     Random(#[source] getrandom::Error),
 }
 
-impl SoftwareKeyError {
+impl SoftwareKeyFault {
     fn file(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::File {
             path: path.to_owned(),

@@ -43,7 +43,7 @@ fn message(purpose: Purpose) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_answer_is_a_signature_over_the_attempt_of_the_provers_own_peer_and_location() {
+async fn an_answer_signs_the_attempt_peer_and_location() {
     for algorithm in [Algorithm::Es256, Algorithm::Ed25519] {
         let signer = signer(algorithm);
         let question = question(signer.public_key(), DeviceKeyProver::HORIZON);
@@ -60,7 +60,7 @@ async fn an_answer_is_a_signature_over_the_attempt_of_the_provers_own_peer_and_l
 }
 
 #[tokio::test]
-async fn a_registration_carries_the_key_its_protection_and_a_signature_for_enrolment() {
+async fn a_registration_is_a_key_its_protection_and_a_signature() {
     let signer = signer(Algorithm::Ed25519);
     let challenge = registration(Protection::Software);
     let answer = prover(signer.clone())
@@ -84,29 +84,35 @@ async fn a_registration_carries_the_key_its_protection_and_a_signature_for_enrol
 }
 
 #[tokio::test]
-async fn nothing_is_signed_for_another_key_or_too_far_ahead_or_with_too_little_protection() {
+async fn nothing_is_signed_for_another_key_time_or_protection() {
     let signer = Arc::new(Never(SoftwareSigner::generate(Algorithm::Ed25519).unwrap()));
     let prover = prover(signer.clone());
     let other = SoftwareSigner::generate(Algorithm::Ed25519).unwrap();
     let span = Duration::from_secs(60);
     let asked = question(other.public_key(), span);
     let refused = prover.answer(&ATTEMPT, &asked, NOW).await;
-    assert!(matches!(refused, Err(ProveError::OtherKey)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ProveError(ProveFault::OtherKey))),
+        "{refused:?}"
+    );
 
     let far = DeviceKeyProver::HORIZON + Duration::from_millis(1);
     let asked = question(signer.public_key(), far);
     let refused = prover.answer(&ATTEMPT, &asked, NOW).await;
-    assert!(matches!(refused, Err(ProveError::TooFarAhead)));
+    assert!(matches!(refused, Err(ProveError(ProveFault::TooFarAhead))));
 
     let refused = prover
         .answer(&ATTEMPT, &registration(Protection::Hardware), NOW)
         .await;
-    assert!(matches!(refused, Err(ProveError::LessProtected { .. })));
+    assert!(matches!(
+        refused,
+        Err(ProveError(ProveFault::LessProtected { .. }))
+    ));
 
     let refused = prover
         .answer(&ATTEMPT, &Challenge::Code { digits: 6 }, NOW)
         .await;
-    assert!(matches!(refused, Err(ProveError::NotForAKey)));
+    assert!(matches!(refused, Err(ProveError(ProveFault::NotForAKey))));
 }
 
 #[tokio::test]
@@ -114,7 +120,7 @@ async fn a_signature_that_is_none_does_not_leave_the_client() {
     let signer = Arc::new(Garbage(SoftwareSigner::generate(Algorithm::Es256).unwrap()));
     let asked = question(signer.public_key(), Duration::from_secs(60));
     let refused = prover(signer).answer(&ATTEMPT, &asked, NOW).await;
-    assert!(matches!(refused, Err(ProveError::Inconsistent)));
+    assert!(matches!(refused, Err(ProveError(ProveFault::Inconsistent))));
 }
 
 #[tokio::test]
@@ -129,7 +135,10 @@ async fn a_key_reads_back_from_its_file_and_signs_as_before() {
         let signature = again.sign(b"a message").await.unwrap();
         assert!(signer.public_key().verifies(b"a message", &signature));
         let overwritten = signer.write_new(&path);
-        assert!(matches!(overwritten, Err(SoftwareKeyError::File { .. })));
+        assert!(matches!(
+            overwritten,
+            Err(SoftwareKeyError(SoftwareKeyFault::File { .. }))
+        ));
     }
 }
 
@@ -147,7 +156,10 @@ fn a_key_that_others_may_read_is_refused() {
     let read = SoftwareSigner::read(&path);
     assert!(matches!(
         read,
-        Err(SoftwareKeyError::Exposed { mode: 0o640, .. })
+        Err(SoftwareKeyError(SoftwareKeyFault::Exposed {
+            mode: 0o640,
+            ..
+        }))
     ));
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::LoginError;
+use super::{LoginError, LoginFault};
 use crate::channel::message::{Answer, Challenge};
 
 /// What to show the user, who logs in elsewhere.
@@ -12,7 +12,7 @@ use crate::channel::message::{Answer, Challenge};
 pub struct DeviceLogin {
     /// The address to open on the other device.
     pub verification_uri: String,
-    /// The same with the code in it, for a QR code. Show the user code all the same: it must be the
+    /// The same with the code in it, for a QR code. Show the user code anyway: it must be the
     /// one that the other device shows.
     pub verification_uri_complete: Option<String>,
     /// The code to type there.
@@ -24,19 +24,19 @@ impl DeviceLogin {
     /// The answer that asks for such a login, where the challenge offers it.
     ///
     /// # Errors
-    /// [`LoginError::NotAsked`].
+    /// `login-not-asked`.
     pub fn begin(challenge: &Challenge) -> Result<Answer, LoginError> {
         if matches!(challenge, Challenge::OpenId { device: true, .. }) {
             Ok(Answer::BeginDeviceGrant {})
         } else {
-            Err(LoginError::NotAsked)
+            Err(LoginError(LoginFault::NotAsked))
         }
     }
 
     /// Reads the challenge that comes then, and again after each poll.
     ///
     /// # Errors
-    /// [`LoginError::NotAsked`].
+    /// `login-not-asked`.
     pub fn read(challenge: &Challenge) -> Result<Self, LoginError> {
         if let Challenge::DeviceGrant {
             verification_uri,
@@ -52,7 +52,7 @@ impl DeviceLogin {
                 interval: Duration::from_millis(*interval_ms),
             })
         } else {
-            Err(LoginError::NotAsked)
+            Err(LoginError(LoginFault::NotAsked))
         }
     }
 

@@ -2,7 +2,7 @@
 //! is built elsewhere.
 
 use super::loopback::{Head, judge, target};
-use super::{Login, LoginError};
+use super::{Login, LoginFault};
 use crate::channel::message::{Answer, Challenge, Redirect};
 
 const REDIRECT_URI: &str = "http://127.0.0.1:49152/callback";
@@ -26,7 +26,7 @@ pub fn heard(head: &[u8]) -> Option<Answer> {
     Some(answer)
 }
 
-fn login() -> Result<Login, LoginError> {
+fn login() -> Result<Login, LoginFault> {
     let authorize = format!(
         "https://id.example.com/authorize?response_type=code&client_id=mfagate&state={STATE}\
          &scope=openid&nonce=n&code_challenge=c&code_challenge_method=S256"
@@ -40,7 +40,7 @@ fn login() -> Result<Login, LoginError> {
         device: false,
         workload: None,
     };
-    Login::begin(&challenge, REDIRECT_URI)
+    Login::begin(&challenge, REDIRECT_URI).map_err(LoginFault::from)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A listener on this device, to which the browser comes back (RFC 8252, section 7.3).
 //!
-//! It answers whoever asks, and takes nothing but what belongs to the login that it waits for:
+//! It answers anyone who asks, and takes nothing but what belongs to the login that it waits for:
 //! other programs on the device, and pages in the browser, can reach it too.
 
 use std::io;
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Login, LoginError, asked};
+use super::{Login, LoginError, LoginFault, asked};
 use crate::channel::message::{Answer, Challenge, Redirect};
 
 /// The longest head of a request: a query as long as an answer may be, and what browsers add.
@@ -41,36 +41,38 @@ impl Loopback {
     /// without IPv4; or at the very port that the gate names.
     ///
     /// # Errors
-    /// [`LoginError::NotAsked`], [`LoginError::NotOffered`] when no redirect is to this device;
-    /// [`LoginError::Listen`].
+    /// `login-not-asked`, `login-not-offered` when no redirect is to this device;
+    /// `login-listen`.
     pub async fn listen(challenge: &Challenge) -> Result<Self, LoginError> {
         let (_, redirects) = asked(challenge)?;
         for redirect in redirects {
             match redirect {
-                Redirect::Loopback { path } => return Self::at_any_port(path).await,
+                Redirect::Loopback { path } => {
+                    return Self::at_any_port(path).await.map_err(LoginError);
+                }
                 Redirect::Exact { uri } => {
                     if let Some(address) = local(uri) {
                         let listener = TcpListener::bind(address).await;
                         return Ok(Self {
-                            listener: listener.map_err(LoginError::Listen)?,
+                            listener: listener.map_err(LoginFault::Listen)?,
                             redirect_uri: uri.clone(),
                         });
                     }
                 }
             }
         }
-        Err(LoginError::NotOffered)
+        Err(LoginError(LoginFault::NotOffered))
     }
 
-    async fn at_any_port(path: &str) -> Result<Self, LoginError> {
+    async fn at_any_port(path: &str) -> Result<Self, LoginFault> {
         let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = match v4 {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((Ipv6Addr::LOCALHOST, 0))
                 .await
-                .map_err(LoginError::Listen)?,
+                .map_err(LoginFault::Listen)?,
         };
-        let address = listener.local_addr().map_err(LoginError::Listen)?;
+        let address = listener.local_addr().map_err(LoginFault::Listen)?;
         Ok(Self {
             listener,
             redirect_uri: format!("http://{address}{path}"),
@@ -86,13 +88,15 @@ impl Loopback {
     /// is nothing here, and does not end the wait. Dropping the future stops the listening.
     ///
     /// # Errors
-    /// [`LoginError::TimedOut`], [`LoginError::Declined`], [`LoginError::TooLong`].
+    /// `login-timed-out`, `login-declined`, `login-too-long`.
     pub async fn wait(self, login: &Login, patience: Duration) -> Result<Answer, LoginError> {
         let until = tokio::time::timeout(patience, self.hear(login)).await;
-        until.unwrap_or(Err(LoginError::TimedOut))
+        until
+            .unwrap_or(Err(LoginFault::TimedOut))
+            .map_err(LoginError)
     }
 
-    async fn hear(&self, login: &Login) -> Result<Answer, LoginError> {
+    async fn hear(&self, login: &Login) -> Result<Answer, LoginFault> {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let (heard, mut targets) = mpsc::channel::<(Zeroizing<String>, TcpStream)>(AT_ONCE);
         let mut tasks = tokio::task::JoinSet::new();
@@ -114,7 +118,7 @@ impl Loopback {
                 Some(_) = tasks.join_next() => {}
                 Some((target, stream)) = targets.recv() => {
                     let judged = judge(&self.redirect_uri, login, &target);
-                    let is_lost = matches!(judged, Err(LoginError::Foreign));
+                    let is_lost = matches!(judged, Err(LoginFault::Foreign));
                     let told = tell(stream, !is_lost);
                     if is_lost {
                         tasks.spawn(told);
@@ -128,15 +132,15 @@ impl Loopback {
     }
 }
 
-/// What somebody asked a listener for who came back to it, or did not.
-pub(super) fn judge(redirect_uri: &str, login: &Login, target: &str) -> Result<Answer, LoginError> {
-    let mut address = Url::parse(redirect_uri).map_err(|_| LoginError::Foreign)?;
-    let (path, query) = target.split_once('?').ok_or(LoginError::Foreign)?;
+/// What someone asked a listener for who came back to it, or did not.
+pub(super) fn judge(redirect_uri: &str, login: &Login, target: &str) -> Result<Answer, LoginFault> {
+    let mut address = Url::parse(redirect_uri).map_err(|_| LoginFault::Foreign)?;
+    let (path, query) = target.split_once('?').ok_or(LoginFault::Foreign)?;
     if path != address.path() {
-        return Err(LoginError::Foreign);
+        return Err(LoginFault::Foreign);
     }
     address.set_query(Some(query));
-    login.returned(address.as_str())
+    login.returned(address.as_str()).map_err(|error| error.0)
 }
 
 /// Where an exact redirect is on this device, if it is.

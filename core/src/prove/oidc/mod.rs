@@ -39,7 +39,7 @@ use subtle::ConstantTimeEq;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use crate::channel::message::{Answer, Challenge, Hidden, Redirect};
+use crate::channel::message::{Answer, Challenge, Redirect, SecretString};
 
 pub use device::DeviceLogin;
 pub use loopback::Loopback;
@@ -56,21 +56,21 @@ impl Login {
     /// Begins the login that a gate asks for, with one of the redirects that it offers.
     ///
     /// # Errors
-    /// [`LoginError::NotAsked`], [`LoginError::NotOffered`], [`LoginError::Unsafe`].
+    /// `login-not-asked`, `login-not-offered`, `login-unsafe`.
     pub fn begin(challenge: &Challenge, redirect_uri: &str) -> Result<Self, LoginError> {
         let (authorize, redirects) = asked(challenge)?;
         if !redirects
             .iter()
             .any(|redirect| is_offer(redirect, redirect_uri))
         {
-            return Err(LoginError::NotOffered);
+            return Err(LoginError(LoginFault::NotOffered));
         }
-        let mut url = Url::parse(authorize).map_err(|_| LoginError::Unsafe)?;
+        let mut url = Url::parse(authorize).map_err(|_| LoginFault::Unsafe)?;
         // What else a browser opens could run here, or read files.
         if url.scheme() != "https" && !is_local(&url) {
-            return Err(LoginError::Unsafe);
+            return Err(LoginError(LoginFault::Unsafe));
         }
-        let state = parameter(&url, "state").ok_or(LoginError::NotAsked)?;
+        let state = parameter(&url, "state").ok_or(LoginFault::NotAsked)?;
         url.query_pairs_mut()
             .append_pair("redirect_uri", redirect_uri);
         Ok(Self {
@@ -88,11 +88,11 @@ impl Login {
     /// The answer, from the whole address that the browser came back to.
     ///
     /// # Errors
-    /// [`LoginError::Foreign`] when it is not this login's: another may still come, so go on
-    /// waiting. [`LoginError::Declined`], [`LoginError::TooLong`].
+    /// `login-foreign` when it is not this login's: another may still come, so go on
+    /// waiting. `login-declined`, `login-too-long`.
     pub fn returned(&self, address: &str) -> Result<Answer, LoginError> {
-        let returned = Url::parse(address).map_err(|_| LoginError::Foreign)?;
-        let query = returned.query().ok_or(LoginError::Foreign)?.to_owned();
+        let returned = Url::parse(address).map_err(|_| LoginFault::Foreign)?;
+        let query = returned.query().ok_or(LoginFault::Foreign)?.to_owned();
         let query = Zeroizing::new(query);
         let mut to = returned.clone();
         to.set_query(None);
@@ -100,20 +100,20 @@ impl Login {
         let is_ours = parameter(&returned, "state")
             .is_some_and(|said| said.as_bytes().ct_eq(self.state.as_bytes()).into());
         if to.as_str() != self.redirect_uri || !is_ours {
-            return Err(LoginError::Foreign);
+            return Err(LoginError(LoginFault::Foreign));
         }
         if parameter(&returned, "error").is_some() {
-            return Err(LoginError::Declined);
+            return Err(LoginError(LoginFault::Declined));
         }
         Ok(Answer::Redirected {
             redirect_uri: self.redirect_uri.clone(),
-            query: Hidden::new((*query).clone()).ok_or(LoginError::TooLong)?,
+            query: SecretString::new((*query).clone()).ok_or(LoginFault::TooLong)?,
         })
     }
 }
 
 impl fmt::Debug for Login {
-    /// Without the state, which nobody else is to know.
+    /// Without the state, which no one else is to know.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login")
             .field("redirect_uri", &self.redirect_uri)
@@ -121,10 +121,14 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Why a client could not log in.
+crate::error_code::opaque! {
+    /// Why a client could not log in.
+    pub struct LoginError(LoginFault);
+}
+
+/// What is behind [`LoginError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoginError {
+pub(crate) enum LoginFault {
     /// The challenge does not ask for this.
     #[error("the gate does not ask for a login of this kind: look at what its challenge offers")]
     NotAsked,
@@ -155,7 +159,7 @@ pub enum LoginError {
 }
 
 /// What a challenge says of a login in a browser.
-fn asked(challenge: &Challenge) -> Result<(&str, &[Redirect]), LoginError> {
+fn asked(challenge: &Challenge) -> Result<(&str, &[Redirect]), LoginFault> {
     if let Challenge::OpenId {
         authorize: Some(authorize),
         redirects,
@@ -164,7 +168,7 @@ fn asked(challenge: &Challenge) -> Result<(&str, &[Redirect]), LoginError> {
     {
         Ok((authorize, redirects))
     } else {
-        Err(LoginError::NotAsked)
+        Err(LoginFault::NotAsked)
     }
 }
 

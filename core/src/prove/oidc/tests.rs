@@ -55,7 +55,7 @@ fn get(target: &str) -> Vec<u8> {
 }
 
 #[test]
-fn an_app_opens_the_address_with_its_redirect_and_answers_what_comes_back() {
+fn an_app_opens_the_address_and_answers_what_comes_back() {
     let login = Login::begin(&challenge(), APP).unwrap();
     let url = Url::parse(login.url()).unwrap();
     assert_eq!(*parameter(&url, "redirect_uri").unwrap(), APP);
@@ -67,7 +67,7 @@ fn an_app_opens_the_address_with_its_redirect_and_answers_what_comes_back() {
 }
 
 #[test]
-fn what_is_not_of_this_login_is_foreign_and_what_was_declined_is_said() {
+fn another_logins_return_is_foreign_and_a_refusal_is_told() {
     let login = Login::begin(&challenge(), APP).unwrap();
     for foreign in [
         "com.example.app:/callback?code=x&state=other",
@@ -81,20 +81,23 @@ fn what_is_not_of_this_login_is_foreign_and_what_was_declined_is_said() {
     ] {
         let returned = login.returned(foreign);
         assert!(
-            matches!(returned, Err(LoginError::Foreign)),
+            matches!(returned, Err(LoginError(LoginFault::Foreign))),
             "{foreign}: {returned:?}"
         );
     }
     let declined = login.returned("com.example.app:/callback?error=access_denied&state=abc");
     assert!(
-        matches!(declined, Err(LoginError::Declined)),
+        matches!(declined, Err(LoginError(LoginFault::Declined))),
         "{declined:?}"
     );
     let long = format!(
         "com.example.app:/callback?code={}&state=abc",
         "x".repeat(16_384)
     );
-    assert!(matches!(login.returned(&long), Err(LoginError::TooLong)));
+    assert!(matches!(
+        login.returned(&long),
+        Err(LoginError(LoginFault::TooLong))
+    ));
 }
 
 #[test]
@@ -106,7 +109,10 @@ fn a_browser_is_sent_only_to_a_provider_and_only_as_the_gate_offers() {
         "nonsense",
     ] {
         let begun = Login::begin(&challenge_at(bad), APP);
-        assert!(matches!(begun, Err(LoginError::Unsafe)), "{bad}: {begun:?}");
+        assert!(
+            matches!(begun, Err(LoginError(LoginFault::Unsafe))),
+            "{bad}: {begun:?}"
+        );
     }
     for bad in [
         "com.example.app:/other",
@@ -115,12 +121,15 @@ fn a_browser_is_sent_only_to_a_provider_and_only_as_the_gate_offers() {
     ] {
         let begun = Login::begin(&challenge(), bad);
         assert!(
-            matches!(begun, Err(LoginError::NotOffered)),
+            matches!(begun, Err(LoginError(LoginFault::NotOffered))),
             "{bad}: {begun:?}"
         );
     }
     let begun = Login::begin(&Challenge::Password {}, APP);
-    assert!(matches!(begun, Err(LoginError::NotAsked)), "{begun:?}");
+    assert!(
+        matches!(begun, Err(LoginError(LoginFault::NotAsked))),
+        "{begun:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +139,7 @@ async fn a_listener_hears_its_login_whatever_else_knocks_before() {
     let login = Login::begin(&challenge(), &back).unwrap();
     let waiting = loopback.wait(&login, Duration::from_secs(60));
     let knocking = async {
-        // One that says nothing holds nobody up.
+        // One that says nothing holds no one up.
         let port = Url::parse(&back).unwrap().port().unwrap();
         let _silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         for stray in [
@@ -168,7 +177,10 @@ async fn a_listener_that_is_not_needed_stops() {
     let back = loopback.redirect_uri().to_owned();
     let login = Login::begin(&challenge(), &back).unwrap();
     let waited = loopback.wait(&login, Duration::ZERO).await;
-    assert!(matches!(waited, Err(LoginError::TimedOut)), "{waited:?}");
+    assert!(
+        matches!(waited, Err(LoginError(LoginFault::TimedOut))),
+        "{waited:?}"
+    );
     let port = Url::parse(&back).unwrap().port().unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
@@ -198,11 +210,11 @@ struct Tokens(bool);
 
 #[async_trait::async_trait]
 impl TokenSource for Tokens {
-    async fn token(&self, wanted: &Workload) -> Result<Hidden, TokenSourceError> {
+    async fn token(&self, wanted: &Workload) -> Result<SecretString, TokenSourceError> {
         if !self.0 {
             return Err("there is no metadata service here".into());
         }
-        Hidden::new(format!("token for {}", wanted.audience)).ok_or_else(|| "too long".into())
+        SecretString::new(format!("token for {}", wanted.audience)).ok_or_else(|| "too long".into())
     }
 }
 
@@ -224,10 +236,13 @@ async fn a_workload_brings_the_token_that_it_is_asked_for() {
     };
     assert_eq!(token.expose_secret(), "token for this attempt");
     let none = bring_token(&asks, &Tokens(false)).await;
-    assert!(matches!(none, Err(LoginError::NoToken(_))), "{none:?}");
+    assert!(
+        matches!(none, Err(LoginError(LoginFault::NoToken(_)))),
+        "{none:?}"
+    );
     let not_asked = bring_token(&challenge(), &Tokens(true)).await;
     assert!(
-        matches!(not_asked, Err(LoginError::NotAsked)),
+        matches!(not_asked, Err(LoginError(LoginFault::NotAsked))),
         "{not_asked:?}"
     );
 }

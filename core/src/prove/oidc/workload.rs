@@ -4,8 +4,8 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
-use super::LoginError;
-use crate::channel::message::{Answer, Challenge, Hidden, Workload};
+use super::{LoginError, LoginFault};
+use crate::channel::message::{Answer, Challenge, SecretString, Workload};
 
 /// Where a program has its ID tokens from: the metadata service of a cloud, a CI system, an agent.
 #[async_trait]
@@ -15,7 +15,7 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Errors
     /// Whatever keeps it from making one.
-    async fn token(&self, wanted: &Workload) -> Result<Hidden, TokenSourceError>;
+    async fn token(&self, wanted: &Workload) -> Result<SecretString, TokenSourceError>;
 }
 
 /// Why there is no token.
@@ -24,7 +24,7 @@ pub type TokenSourceError = Box<dyn Error + Send + Sync>;
 /// The answer to a challenge that asks for a workload's token.
 ///
 /// # Errors
-/// [`LoginError::NotAsked`], [`LoginError::NoToken`].
+/// `login-not-asked`, `login-no-token`.
 pub async fn bring_token(
     challenge: &Challenge,
     source: &dyn TokenSource,
@@ -34,8 +34,8 @@ pub async fn bring_token(
         ..
     } = challenge
     else {
-        return Err(LoginError::NotAsked);
+        return Err(LoginError(LoginFault::NotAsked));
     };
-    let token = source.token(wanted).await.map_err(LoginError::NoToken)?;
+    let token = source.token(wanted).await.map_err(LoginFault::NoToken)?;
     Ok(Answer::IdToken { token })
 }

@@ -3,7 +3,7 @@
 //!
 //! CTAP2 and its PIN protocols are `webauthn-authenticator-rs`'s, the reports of USB HID
 //! `hidapi`'s. Keys that know U2F only are not supported: they can't verify their user. On Linux
-//! the user needs access to the device, which systemd's rules give to whoever sits at the machine.
+//! the user needs access to the device, which systemd's rules give to the user at the machine.
 //! Windows keeps security keys to itself: ask its WebAuthn API there.
 //!
 //! All calls block: on a runtime, make them where blocking is allowed (`spawn_blocking`).
@@ -68,17 +68,17 @@ impl<'a> SecurityKey<'a> {
     /// knows by its own configuration: this is what keeps a gate from asking for another's.
     ///
     /// # Errors
-    /// [`SecurityKeyError::NotPluggedIn`], [`SecurityKeyError::Several`],
-    /// [`SecurityKeyError::Device`].
+    /// `security-key-not-plugged-in`, `security-key-several`,
+    /// `security-key-device`.
     pub fn open(rp_id: &str, holder: &'a dyn Holder) -> Result<Self, SecurityKeyError> {
-        let hid = HidApi::new().map_err(SecurityKeyError::device)?;
+        let hid = HidApi::new().map_err(SecurityKeyFault::device)?;
         let is_fido = |device: &&DeviceInfo| device.usage_page() == FIDO;
         let mut devices = hid.device_list().filter(is_fido);
-        let device = devices.next().ok_or(SecurityKeyError::NotPluggedIn)?;
+        let device = devices.next().ok_or(SecurityKeyFault::NotPluggedIn)?;
         if devices.next().is_some() {
-            return Err(SecurityKeyError::Several);
+            return Err(SecurityKeyError(SecurityKeyFault::Several));
         }
-        let device = device.open_device(&hid).map_err(SecurityKeyError::device)?;
+        let device = device.open_device(&hid).map_err(SecurityKeyFault::device)?;
         Ok(Self::over(rp_id, holder, Box::new(device)))
     }
 
@@ -110,7 +110,9 @@ impl<'a> SecurityKey<'a> {
             signature: asserted.response.signature,
             user_handle: asserted.response.user_handle,
         };
-        assertion.to_answer().ok_or(SecurityKeyError::Unexpected)
+        assertion
+            .to_answer()
+            .ok_or(SecurityKeyError(SecurityKeyFault::Unexpected))
     }
 
     /// Enrols: `navigator.credentials.create`, at the origin `https://<rp id>`. What the key says
@@ -128,32 +130,34 @@ impl<'a> SecurityKey<'a> {
             device.perform_register(hash, options, wait)
         })?;
         let data = authenticator_data(&created.response.attestation_object)
-            .ok_or(SecurityKeyError::Unexpected)?;
+            .ok_or(SecurityKeyFault::Unexpected)?;
         let attestation = Attestation {
-            credential_id: credential_id(&data).ok_or(SecurityKeyError::Unexpected)?,
+            credential_id: credential_id(&data).ok_or(SecurityKeyFault::Unexpected)?,
             client_data_json: client_data,
-            attestation_object: unattested(data).ok_or(SecurityKeyError::Unexpected)?,
+            attestation_object: unattested(data).ok_or(SecurityKeyFault::Unexpected)?,
         };
-        attestation.to_answer().ok_or(SecurityKeyError::Unexpected)
+        attestation
+            .to_answer()
+            .ok_or(SecurityKeyError(SecurityKeyFault::Unexpected))
     }
 
-    fn answers_for(&self, rp_id: &str) -> Result<(), SecurityKeyError> {
+    fn answers_for(&self, rp_id: &str) -> Result<(), SecurityKeyFault> {
         if rp_id == self.rp_id {
             Ok(())
         } else {
-            Err(SecurityKeyError::OtherRelyingParty)
+            Err(SecurityKeyFault::OtherRelyingParty)
         }
     }
 
     /// The client's data as section 5.8.1.1 of WebAuthn writes it.
-    fn client_data(&self, kind: &str, challenge: &[u8]) -> Result<Vec<u8>, SecurityKeyError> {
+    fn client_data(&self, kind: &str, challenge: &[u8]) -> Result<Vec<u8>, SecurityKeyFault> {
         serde_json::to_vec(&ClientData {
             kind,
             challenge: BASE64URL_NOPAD.encode(challenge),
             origin: format!("https://{}", self.rp_id),
             cross_origin: false,
         })
-        .map_err(SecurityKeyError::device)
+        .map_err(SecurityKeyFault::device)
     }
 
     #[expect(
@@ -164,7 +168,7 @@ impl<'a> SecurityKey<'a> {
         &mut self,
         timeout: Option<u32>,
         run: impl FnOnce(&mut Device<'_, '_>, u32) -> Result<T, WebauthnCError>,
-    ) -> Result<T, SecurityKeyError> {
+    ) -> Result<T, SecurityKeyFault> {
         let asked = timeout.map_or(LONGEST, |timeout| Duration::from_millis(timeout.into()));
         let wait = asked.min(LONGEST);
         let token = HidToken::new(&mut *self.device, Instant::now() + wait);
@@ -173,9 +177,9 @@ impl<'a> SecurityKey<'a> {
         let silent = tracing::Dispatch::none();
         tracing::dispatcher::with_default(&silent, || {
             let mut device = at_once(CtapAuthenticator::new(token, &ui))?
-                .ok_or(SecurityKeyError::Unsupported)?;
+                .ok_or(SecurityKeyFault::Unsupported)?;
             let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-            run(&mut device, wait).map_err(SecurityKeyError::from)
+            run(&mut device, wait).map_err(SecurityKeyFault::from)
         })
     }
 }
@@ -188,10 +192,15 @@ impl fmt::Debug for SecurityKey<'_> {
     }
 }
 
-/// Why a security key did not answer.
+crate::error_code::opaque! {
+    /// Why a security key did not answer.
+    pub struct SecurityKeyError(SecurityKeyFault);
+    from UnreadableOptions;
+}
+
+/// What is behind [`SecurityKeyError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecurityKeyError {
+pub(crate) enum SecurityKeyFault {
     /// There is none, or this user may not use it.
     #[error("no security key found: plug one in, and see that you may use it")]
     NotPluggedIn,
@@ -213,7 +222,7 @@ pub enum SecurityKeyError {
     /// The PIN is wrong.
     #[error("the security key's PIN is wrong")]
     WrongPin,
-    /// The key takes no PIN or finger any more: until it is plugged in anew, or for good.
+    /// The key takes no PIN or finger any more: until it is plugged in again, or for good.
     #[error("the security key is blocked: unplug it and plug it in again, or reset it")]
     Blocked,
     /// The key has no PIN and no finger to verify its user by.
@@ -233,13 +242,13 @@ pub enum SecurityKeyError {
     Device(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl SecurityKeyError {
+impl SecurityKeyFault {
     fn device(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Device(error.into())
     }
 }
 
-impl From<WebauthnCError> for SecurityKeyError {
+impl From<WebauthnCError> for SecurityKeyFault {
     fn from(error: WebauthnCError) -> Self {
         #[expect(
             clippy::wildcard_enum_match_arm,
@@ -321,10 +330,10 @@ fn unattested(data: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// What a future gives that never waits: all that [`HidToken`] does, it does at once.
-fn at_once<T>(future: impl Future<Output = T>) -> Result<T, SecurityKeyError> {
+fn at_once<T>(future: impl Future<Output = T>) -> Result<T, SecurityKeyFault> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => Err(SecurityKeyError::Unexpected),
+        Poll::Pending => Err(SecurityKeyFault::Unexpected),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::SignOutError;
-use super::exchange::Link;
+use super::exchange::GateConnection;
 use super::tunnel::{Call, Tunnel};
 use crate::client::{Action, Event, Input, Machine};
 use crate::time::Clock;
@@ -29,6 +29,10 @@ pub(super) enum Command {
     },
     /// Stop, and leave the session and the tunnel as they are.
     Detach,
+    /// Sign out and stop, and say when the first is done.
+    Close {
+        done: oneshot::Sender<Result<(), SignOutError>>,
+    },
     /// Sign out, and say when that is done.
     SignOut {
         done: oneshot::Sender<Result<(), SignOutError>>,
@@ -39,25 +43,28 @@ pub(super) enum Command {
 pub(super) struct Driver {
     machine: Arc<Mutex<Machine>>,
     clock: Arc<dyn Clock>,
-    link: Link,
+    link: GateConnection,
     tunnel: Tunnel,
-    events: broadcast::Sender<Event>,
+    /// None once the client was closed, so that its readers come to the end.
+    events: Option<broadcast::Sender<Event>>,
     sign_out: Duration,
     leaving: Vec<Leaving>,
+    is_closed: bool,
 }
 
 /// Someone who waits for a signing out.
 struct Leaving {
     done: oneshot::Sender<Result<(), SignOutError>>,
     until: Instant,
-    is_unconfirmed: bool,
+    /// What the gate could not be told.
+    untold: Option<SignOutError>,
 }
 
 impl Driver {
     pub(super) const fn new(
         machine: Arc<Mutex<Machine>>,
         clock: Arc<dyn Clock>,
-        link: Link,
+        link: GateConnection,
         tunnel: Tunnel,
         events: broadcast::Sender<Event>,
         sign_out: Duration,
@@ -67,9 +74,10 @@ impl Driver {
             clock,
             link,
             tunnel,
-            events,
+            events: Some(events),
             sign_out,
             leaving: Vec::new(),
+            is_closed: false,
         }
     }
 
@@ -85,15 +93,25 @@ impl Driver {
             let wake = self.sleep_until(slept.0);
             tokio::select! {
                 command = inbox.recv(), if is_open => match command {
-                    Some(Command::Detach) => return,
+                    Some(Command::Detach) => {
+                        drop(inbox); // what is asked from now on finds the client stopped
+                        return self.cancel_first().await;
+                    }
+                    Some(Command::Close { done }) => {
+                        is_open = false;
+                        self.is_closed = true;
+                        inbox.close();
+                        while inbox.try_recv().is_ok() {}
+                        self.sign_out(done);
+                    }
                     Some(command) => self.take_in(command),
                     None => {
                         is_open = false;
-                        self.input(Input::SignOut);
+                        self.leave();
                     }
                 },
-                input = self.link.next() => self.input(input),
-                input = self.tunnel.next() => self.input(input),
+                done = self.link.next() => self.done(done),
+                done = self.tunnel.next() => self.done(done),
                 () = sleep(wake) => {
                     let passed = self.clock.now().instant.saturating_since(slept.1);
                     if passed > slept.0.elapsed() + WOKE {
@@ -108,22 +126,48 @@ impl Driver {
 
     fn take_in(&mut self, command: Command) {
         match command {
-            Command::Detach => {}
+            Command::Detach | Command::Close { .. } => {}
             Command::Input(input) => self.input(input),
             Command::Begin { input, begun } => {
                 // A caller that is gone already wants nothing begun.
-                if begun.send(self.events.subscribe()).is_ok() {
+                let events = self.events.as_ref().map(broadcast::Sender::subscribe);
+                if events.is_some_and(|events| begun.send(events).is_ok()) {
                     self.input(input);
                 }
             }
-            Command::SignOut { done } => {
-                self.leaving.push(Leaving {
-                    done,
-                    until: Instant::now() + self.sign_out,
-                    is_unconfirmed: false,
-                });
-                self.input(Input::SignOut);
-            }
+            Command::SignOut { done } => self.sign_out(done),
+        }
+    }
+
+    fn sign_out(&mut self, done: oneshot::Sender<Result<(), SignOutError>>) {
+        self.leaving.push(Leaving {
+            done,
+            until: Instant::now() + self.sign_out,
+            untold: None,
+        });
+        self.leave();
+    }
+
+    /// Signs out, and sees to what an earlier run left.
+    fn leave(&mut self) {
+        self.tunnel.leave();
+        self.input(Input::SignOut);
+    }
+
+    /// A call or an exchange is over; its outcome, where the machine waits for one.
+    fn done(&self, outcome: Option<Input>) {
+        if let Some(input) = outcome {
+            self.input(input);
+        }
+    }
+
+    /// An attempt that was given up is closed at the gate before the task goes. Each exchange has
+    /// its own end, so that this has one.
+    async fn cancel_first(mut self) {
+        while self.lock().is_cancelling() && !self.link.is_idle() {
+            let done = self.link.next().await;
+            self.done(done);
+            self.drain();
         }
     }
 
@@ -134,6 +178,9 @@ impl Driver {
 
     /// Carries out what the machine asks for, and tells what it tells.
     fn drain(&mut self) {
+        if let Some(endpoint) = self.tunnel.take_moved() {
+            self.tell(Event::EndpointMoved { endpoint });
+        }
         loop {
             let action = self.lock().poll_action();
             let Some(action) = action else { break };
@@ -146,9 +193,11 @@ impl Driver {
         }
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         self.link.retain(|channel| machine.holds_channel(channel));
-        let is_idle = machine.is_idle();
         drop(machine);
-        self.tell_leaving(is_idle);
+        self.tell_leaving();
+        if self.is_closed && self.leaving.is_empty() {
+            self.events = None;
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -165,36 +214,80 @@ impl Driver {
             } => self.link.request(ticket, channel, request),
             Action::InstallTunnel { ticket, psk } => self.tunnel.push(Call::Install(ticket, psk)),
             Action::RenewTunnel { ticket, psk } => self.tunnel.push(Call::Renew(ticket, psk)),
+            Action::ResumeTunnel { ticket, psk } => self.tunnel.push(Call::Resume(ticket, psk)),
             Action::RemoveTunnel { ticket } => self.tunnel.push(Call::Remove(ticket)),
             Action::SampleTunnel { ticket } => self.tunnel.push(Call::Sample(ticket)),
+            Action::MoveTunnel { ticket } => self.tunnel.push(Call::Move(ticket)),
         }
     }
 
     fn tell(&mut self, event: Event) {
-        tracing::debug!(?event, "client");
-        if event == Event::SignOutUnconfirmed {
-            self.leaving
-                .iter_mut()
-                .for_each(|leaving| leaving.is_unconfirmed = true);
+        let said = event.clone();
+        crate::log::later(move || tracing::debug!(event = ?said, "client"));
+        let untold = match event {
+            Event::SignOutUnconfirmed => Some(SignOutError::Unconfirmed),
+            Event::CancelUnconfirmed => Some(SignOutError::AttemptOpen),
+            Event::Challenge { .. }
+            | Event::Enrolled { .. }
+            | Event::Failed { .. }
+            | Event::Granted { .. }
+            | Event::TunnelUp { .. }
+            | Event::Renewed { .. }
+            | Event::Live
+            | Event::Ending { .. }
+            | Event::MfaRequired { .. }
+            | Event::Unreachable { .. }
+            | Event::Reachable
+            | Event::TunnelSilent
+            | Event::EndpointMoved { .. }
+            | Event::Ended { .. }
+            | Event::RemovalFailed
+            | Event::Lagged { .. } => None,
+        };
+        if let Some(error) = untold {
+            for leaving in &mut self.leaving {
+                // A session that stays open is the worse of the two.
+                if leaving.untold != Some(SignOutError::Unconfirmed) {
+                    leaving.untold = Some(error);
+                }
+            }
         }
-        _ = self.events.send(event); // nobody may be listening
+        if let Some(events) = &self.events {
+            _ = events.send(event); // no one may be listening
+        }
     }
 
-    fn tell_leaving(&mut self, is_idle: bool) {
+    fn tell_leaving(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
         let now = Instant::now();
+        let is_done = self.is_done();
+        let is_off = self.is_off();
         for leaving in std::mem::take(&mut self.leaving) {
-            let outcome = if is_idle && leaving.is_unconfirmed {
-                Err(SignOutError::Unconfirmed)
-            } else if is_idle {
-                Ok(())
-            } else if leaving.until <= now {
-                Err(SignOutError::StillUp)
-            } else {
+            let outcome = if is_done {
+                let down = is_off.then_some(()).ok_or(SignOutError::StillUp);
+                down.and_then(|()| leaving.untold.map_or(Ok(()), Err))
+            } else if leaving.until > now {
                 self.leaving.push(leaving);
                 continue;
+            } else if is_off {
+                // Only the gate is waited for; it is told when it can be.
+                Err(leaving.untold.unwrap_or(if self.lock().is_ending() {
+                    SignOutError::Unconfirmed
+                } else {
+                    SignOutError::AttemptOpen
+                }))
+            } else {
+                Err(SignOutError::StillUp)
             };
             _ = leaving.done.send(outcome); // the caller may have gone
         }
+    }
+
+    /// Whether nothing is on the interface, and nothing is being done to it.
+    fn is_off(&self) -> bool {
+        self.lock().is_down() && self.tunnel.is_idle() && self.tunnel.is_clear()
     }
 
     fn is_done(&self) -> bool {
@@ -203,10 +296,18 @@ impl Driver {
 
     /// When to look at the machine's deadlines next.
     fn sleep_until(&self, from: Instant) -> Option<Instant> {
-        let due = self.lock().poll_timeout().map(|(at, _)| {
+        let machine = self.lock();
+        // An app that reports wake-ups has the driver called when it is to look again.
+        let longest = if machine.is_quiet() {
+            Duration::MAX
+        } else {
+            LONGEST_SLEEP
+        };
+        let due = machine.poll_timeout().map(|(at, _)| {
             let left = at.saturating_since(self.clock.now().instant);
-            from + left.min(LONGEST_SLEEP)
+            from + left.min(longest)
         });
+        drop(machine);
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
         leaving.chain(due).min()
     }

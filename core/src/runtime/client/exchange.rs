@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 
 use super::Profile;
 use crate::channel::message::{Hello, Posture, Reply, Request};
+use crate::channel::transport::{Transport, TransportError};
 use crate::channel::{
-    ChannelError, ClientSession, DecapsulationSecret, Initiator, Opened, Unauthenticated,
+    ChannelError, ClientSession, DecapsulationSecret, Initiator, OpenedReply, Unauthenticated,
 };
-use crate::client::{Input, NewFactor, Opening, Ticket};
+use crate::client::{Input, Opening, Ticket};
 use crate::id::AttemptId;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
-use crate::runtime::transport::{Transport, TransportError};
 use crate::time::{Clock, Timestamp};
 
 /// How often a message is sent before it counts as lost.
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(300);
 
 /// The way to the location's gates, and the channels that are open.
-pub(super) struct Link {
+pub(super) struct GateConnection {
     way: Arc<Way>,
     under_way: JoinSet<Outcome>,
     channels: BTreeMap<Ticket, Channel>,
@@ -38,8 +38,21 @@ struct Way {
     transports: Vec<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
+    limits: Limits,
     posture: Posture,
 }
+
+/// How long an exchange may take, every repetition included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// While someone waits for it. Where there are several gates, each is tried within it.
+    pub(super) foreground: Duration,
+    /// In all.
+    pub(super) exchange: Duration,
+}
+
+/// No try of one gate among several is shorter.
+const SHORTEST_TRY: Duration = Duration::from_secs(5);
 
 /// An attempt's channel. It stays with the gate that began it.
 struct Channel {
@@ -56,14 +69,22 @@ struct Outcome {
     transport: Option<usize>,
 }
 
-impl Link {
+impl GateConnection {
     pub(super) fn new(
         profile: Profile,
         transports: Vec<Arc<dyn Transport>>,
         clock: Arc<dyn Clock>,
         timeout: Duration,
+        limits: Limits,
         posture: Posture,
     ) -> Self {
+        let tries = u32::try_from(transports.len()).unwrap_or(u32::MAX).max(1);
+        let one_of_several = (limits.foreground / tries).max(SHORTEST_TRY);
+        let timeout = if tries > 1 {
+            timeout.min(one_of_several)
+        } else {
+            timeout
+        };
         Self {
             way: Arc::new(Way {
                 key: profile.private_key,
@@ -71,6 +92,7 @@ impl Link {
                 transports,
                 clock,
                 timeout,
+                limits,
                 posture,
             }),
             under_way: JoinSet::new(),
@@ -83,7 +105,8 @@ impl Link {
         let way = Arc::clone(&self.way);
         let from = self.preferred;
         self.under_way.spawn(async move {
-            match way.hello(opening, sent_at, from).await {
+            let done = way.limited(way.hello(opening, sent_at, from)).await;
+            match done {
                 Ok((reply, channel, transport)) => Outcome {
                     input: Input::ReplyReceived {
                         ticket,
@@ -106,7 +129,8 @@ impl Link {
         };
         let way = Arc::clone(&self.way);
         self.under_way.spawn(async move {
-            match way.request(&mut open, &request).await {
+            let done = way.limited(way.request(&mut open, &request)).await;
+            match done {
                 Ok((reply, psk)) => Outcome {
                     input: Input::ReplyReceived { ticket, reply, psk },
                     channel: Some((channel, open)),
@@ -117,18 +141,17 @@ impl Link {
         });
     }
 
-    /// The next outcome. Pending while nothing is under way. Cancel safe.
-    pub(super) async fn next(&mut self) -> Input {
-        loop {
-            match self.under_way.join_next().await {
-                None => return std::future::pending().await,
-                // The machine's own deadline tells of an exchange that panicked.
-                Some(Err(_)) => {}
-                Some(Ok(outcome)) => {
-                    self.preferred = outcome.transport.unwrap_or(self.preferred);
-                    self.channels.extend(outcome.channel);
-                    return outcome.input;
-                }
+    /// Waits until the next exchange is over, and gives its outcome; none for one that panicked,
+    /// of which the machine's own deadline tells. It returns after *each* exchange: what waits for
+    /// the last one looks again only then. Pending while nothing is under way. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Input> {
+        match self.under_way.join_next().await {
+            None => std::future::pending().await,
+            Some(Err(_)) => None,
+            Some(Ok(outcome)) => {
+                self.preferred = outcome.transport.unwrap_or(self.preferred);
+                self.channels.extend(outcome.channel);
+                Some(outcome.input)
             }
         }
     }
@@ -154,6 +177,19 @@ impl Outcome {
 }
 
 impl Way {
+    /// Ends an exchange where the machine has stopped waiting for it.
+    async fn limited<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        let done = tokio::time::timeout(self.limits.exchange, exchange).await;
+        done.unwrap_or_else(|_| {
+            let gate = self.transports.first().map(|it| it.gate().to_owned());
+            let gate = gate.unwrap_or_else(|| "no transport".to_owned());
+            Err(TransportError::TimedOut { gate })
+        })
+    }
+
     /// Opens a channel. A gate takes the same first message once, so each try is a new one.
     async fn hello(
         &self,
@@ -240,15 +276,7 @@ impl Way {
                 };
                 (hello, Some(secret))
             }
-            Opening::Enrol(NewFactor { kind, label, token }) => {
-                let hello = Hello::Enrol {
-                    sent_at,
-                    kind,
-                    label,
-                    token,
-                };
-                (hello, None)
-            }
+            Opening::Enrol(request) => (Hello::Enrol { sent_at, request }, None),
             Opening::Status(session) => (Hello::Status { sent_at, session }, None),
             Opening::End(session) => (Hello::End { sent_at, session }, None),
         })
@@ -299,7 +327,7 @@ impl Way {
 /// A reply with, for a grant, the key that both ends derive.
 fn with_key(
     channel: &Channel,
-    opened: Opened,
+    opened: OpenedReply,
     gate: &str,
 ) -> Result<(Reply, Option<PresharedKey>), TransportError> {
     let psk = match (&opened.reply, &channel.secret) {
@@ -331,7 +359,9 @@ const fn is_worth_repeating(error: &TransportError) -> bool {
         | TransportError::NotTheGate { .. }
         | TransportError::Other { .. } => true,
         TransportError::Refused { hint, .. } => matches!(hint, Unauthenticated::Unavailable),
-        TransportError::Certificate { .. } | TransportError::BadUrl { .. } => false,
+        TransportError::Certificate { .. }
+        | TransportError::BadUrl { .. }
+        | TransportError::TooOld { .. } => false,
     }
 }
 
@@ -343,10 +373,18 @@ fn channel_failed(gate: &str, error: ChannelError) -> TransportError {
             gate,
             what: "this device's cryptography is not available".to_owned(),
         },
-        ChannelError::NotAuthentic
-        | ChannelError::Unknown
-        | ChannelError::TooLong
-        | ChannelError::NotAGrant => TransportError::NotTheGate { gate },
+        // It comes from the gate: a newer one, as far as anyone can tell.
+        ChannelError::Unknown => TransportError::TooOld { gate },
+        ChannelError::Ciphertext | ChannelError::EncapsulationKey => TransportError::Other {
+            gate,
+            what: "the key encapsulation in the grant is not valid, which is a fault of the gate's"
+                .to_owned(),
+        },
+        ChannelError::TooLong => TransportError::Other {
+            gate,
+            what: "it is longer than 65,535 bytes".to_owned(),
+        },
+        ChannelError::NotAuthentic | ChannelError::NotAGrant => TransportError::NotTheGate { gate },
     }
 }
 

@@ -1,14 +1,19 @@
 //! A profile as a TOML file that only its owner may read. No error repeats a value: any of them
 //! may be the private key in the wrong place.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use super::Profile;
+use super::{Onboarding, Profile};
+use crate::assurance::FactorKind;
+use crate::channel::message::SecretString;
+use crate::client::EnrolRequest;
 use crate::private_file;
 
 impl Profile {
@@ -17,13 +22,7 @@ impl Profile {
     /// # Errors
     /// [`ProfileError`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ProfileError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|source| ProfileError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_toml(&text)
+        Self::from_toml(&text_of(path.as_ref())?)
     }
 
     /// Reads a profile from TOML.
@@ -31,7 +30,10 @@ impl Profile {
     /// # Errors
     /// [`ProfileError`].
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
-        let table = text.parse().map_err(|error| syntax(text, &error))?;
+        Self::from_table(text.parse().map_err(|error| syntax(text, &error))?).map_err(ProfileError)
+    }
+
+    fn from_table(table: Table) -> Result<Self, ProfileFault> {
         let mut fields = Fields(table);
         let profile = Self {
             location: fields.parse("location", "a name")?,
@@ -39,18 +41,16 @@ impl Profile {
             control: fields.list("control", "a list of control URLs")?,
             endpoint: fields.parse("endpoint", "a host and a port")?,
             private_key: fields.parse("private_key", WIREGUARD_KEY)?,
-            addresses: fields.list("addresses", PREFIXES)?,
-            allowed_ips: fields.list("allowed_ips", PREFIXES)?,
+            addresses: fields.prefixes("addresses")?,
+            allowed_ips: fields.prefixes("allowed_ips")?,
             keepalive: fields
                 .number("keepalive", "a number of seconds, 1 to 65535")?
                 .map(|seconds| Duration::from_secs(seconds.into())),
             dns: fields.optional_list("dns", "a list of IP addresses")?,
             mtu: fields.number("mtu", "a number of bytes, 1 to 65535")?,
         };
-        match fields.0.into_iter().next() {
-            Some((field, _)) => Err(ProfileError::Unknown { field }),
-            None => Ok(profile),
-        }
+        fields.end()?;
+        Ok(profile)
     }
 
     /// The profile as TOML, its private key included. Zeroized on drop.
@@ -87,25 +87,119 @@ impl Profile {
     /// what was there, all or nothing.
     ///
     /// # Errors
-    /// [`ProfileError::File`].
+    /// `profile-file`.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ProfileError> {
-        let path = path.as_ref();
-        private_file::replace(path, self.expose_toml().as_bytes()).map_err(|source| {
-            ProfileError::File {
-                path: path.to_owned(),
-                source,
-            }
-        })
+        write(path.as_ref(), &self.expose_toml()).map_err(ProfileError)
     }
+}
+
+/// The table of an [`Onboarding`] that a profile does not have.
+const ENROL: &str = "enrol";
+
+impl Onboarding {
+    /// Reads a profile with or without what is to be enrolled first from a TOML file.
+    ///
+    /// # Errors
+    /// [`ProfileError`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ProfileError> {
+        Self::from_toml(&text_of(path.as_ref())?)
+    }
+
+    /// Reads a profile with or without what is to be enrolled first from TOML.
+    ///
+    /// # Errors
+    /// [`ProfileError`].
+    pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
+        let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+        let enrol = match table.remove(ENROL) {
+            None => None,
+            Some(Value::Table(fields)) => Some(request(fields)?),
+            Some(_) => {
+                let (field, expected) = (ENROL, "a table with `factor`, `label` and `token`");
+                return Err(ProfileError(ProfileFault::Invalid { field, expected }));
+            }
+        };
+        let profile = Profile::from_table(table)?;
+        Ok(Self { profile, enrol })
+    }
+
+    /// The profile as TOML with what is to be enrolled first, its private key and the token
+    /// included. Zeroized on drop.
+    pub fn expose_toml(&self) -> Zeroizing<String> {
+        let profile = self.profile.expose_toml();
+        let Some(enrol) = &self.enrol else {
+            return profile;
+        };
+        let (factor, label) = (enrol.kind.to_string(), enrol.label.to_string());
+        let (factor, label) = (Value::from(factor), Value::from(label));
+        // The secrets go straight into texts that are zeroized.
+        let table = format!("\n[{ENROL}]\nfactor = {factor}\nlabel = {label}\n");
+        let mut text = Zeroizing::new(String::with_capacity(profile.len() + table.len() + 1024));
+        text.push_str(&profile);
+        text.push_str(&table);
+        if let Some(token) = &enrol.token {
+            text.push_str("token = ");
+            let token = Zeroizing::new(toml::Value::from(token.expose_secret()).to_string());
+            text.push_str(&token);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Writes it to a file that only its owner may read (mode 0600 on Unix), in place of what was
+    /// there, all or nothing.
+    ///
+    /// # Errors
+    /// `profile-file`.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ProfileError> {
+        write(path.as_ref(), &self.expose_toml()).map_err(ProfileError)
+    }
+}
+
+fn request(table: Table) -> Result<EnrolRequest, ProfileFault> {
+    let mut fields = Fields(table);
+    let name: String = fields.parse("factor", "a kind of factor, such as \"totp\"")?;
+    let has_token = fields.0.contains_key("token");
+    let token = has_token.then(|| {
+        let (field, expected) = ("token", "an enrolment token: `mfe_` and 43 characters");
+        let token = SecretString::new(fields.parse(field, expected)?);
+        token.ok_or(ProfileFault::Invalid { field, expected })
+    });
+    let request = EnrolRequest {
+        kind: FactorKind::from_string(name),
+        token: token.transpose()?,
+        label: fields.parse("label", "a label of 1 to 64 printable characters")?,
+    };
+    fields.end()?;
+    Ok(request)
+}
+
+fn text_of(path: &Path) -> Result<Zeroizing<String>, ProfileFault> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    text.map_err(|source| ProfileFault::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), ProfileFault> {
+    private_file::replace(path, text.as_bytes()).map_err(|source| ProfileFault::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 const WIREGUARD_KEY: &str = "a WireGuard key: 44 characters of Base64";
 const PREFIXES: &str = "a list of IP prefixes, such as [\"10.0.0.0/24\"]";
 
-/// Why a profile can't be read or written.
+crate::error_code::opaque! {
+    /// Why a profile can't be read or written.
+    pub struct ProfileError(ProfileFault);
+}
+
+/// What is behind [`ProfileError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProfileError {
+pub(crate) enum ProfileFault {
     /// The file can't be read or written.
     #[error("the profile {} can't be read or written: check that it exists and that you may", path.display())]
     File {
@@ -145,48 +239,62 @@ pub enum ProfileError {
     },
 }
 
-fn syntax(text: &str, error: &toml::de::Error) -> ProfileError {
+fn syntax(text: &str, error: &toml::de::Error) -> ProfileFault {
     let at = error.span().map_or(0, |span| span.start);
     let before = text.as_bytes().iter().take(at);
     let line = before.filter(|byte| **byte == b'\n').count() + 1;
-    ProfileError::Syntax { line }
+    ProfileFault::Syntax { line }
 }
 
 /// The fields that have not been taken yet.
 struct Fields(Table);
 
 impl Fields {
-    fn take(&mut self, field: &'static str, expected: &'static str) -> Result<Value, ProfileError> {
+    /// Fails for a field that was not taken.
+    fn end(self) -> Result<(), ProfileFault> {
+        match self.0.into_iter().next() {
+            Some((field, _)) => Err(ProfileFault::Unknown { field }),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, field: &'static str, expected: &'static str) -> Result<Value, ProfileFault> {
         let value = self.0.remove(field);
-        value.ok_or(ProfileError::Missing { field, expected })
+        value.ok_or(ProfileFault::Missing { field, expected })
     }
 
     fn parse<T: FromStr>(
         &mut self,
         field: &'static str,
         expected: &'static str,
-    ) -> Result<T, ProfileError> {
+    ) -> Result<T, ProfileFault> {
         let value = self.take(field, expected)?;
-        parse(value).ok_or(ProfileError::Invalid { field, expected })
+        parse(value).ok_or(ProfileFault::Invalid { field, expected })
     }
 
     fn list<T: FromStr>(
         &mut self,
         field: &'static str,
         expected: &'static str,
-    ) -> Result<Vec<T>, ProfileError> {
+    ) -> Result<Vec<T>, ProfileFault> {
         let Value::Array(values) = self.take(field, expected)? else {
-            return Err(ProfileError::Invalid { field, expected });
+            return Err(ProfileFault::Invalid { field, expected });
         };
         let all: Option<Vec<T>> = values.into_iter().map(parse).collect();
-        all.ok_or(ProfileError::Invalid { field, expected })
+        all.ok_or(ProfileFault::Invalid { field, expected })
+    }
+
+    /// Networks. An address without a prefix is one by itself.
+    fn prefixes(&mut self, field: &'static str) -> Result<Vec<IpNet>, ProfileFault> {
+        let prefixes = self.list(field, PREFIXES)?;
+        Ok(prefixes.into_iter().map(|Prefix(net)| net).collect())
     }
 
     fn optional_list<T: FromStr>(
         &mut self,
         field: &'static str,
         expected: &'static str,
-    ) -> Result<Vec<T>, ProfileError> {
+    ) -> Result<Vec<T>, ProfileFault> {
         if self.0.contains_key(field) {
             self.list(field, expected)
         } else {
@@ -198,7 +306,7 @@ impl Fields {
         &mut self,
         field: &'static str,
         expected: &'static str,
-    ) -> Result<Option<u16>, ProfileError> {
+    ) -> Result<Option<u16>, ProfileFault> {
         let Some(value) = self.0.remove(field) else {
             return Ok(None);
         };
@@ -206,8 +314,19 @@ impl Fields {
             .as_integer()
             .and_then(|number| u16::try_from(number).ok())
             .filter(|number| *number > 0)
-            .ok_or(ProfileError::Invalid { field, expected })?;
+            .ok_or(ProfileFault::Invalid { field, expected })?;
         Ok(Some(number))
+    }
+}
+
+struct Prefix(IpNet);
+
+impl FromStr for Prefix {
+    type Err = ipnet::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let single = text.parse::<IpAddr>().map(IpNet::from);
+        Ok(Self(single.or_else(|_| text.parse())?))
     }
 }
 
@@ -285,6 +404,61 @@ mod tests {
         let texts = texts.join("\n");
         assert!(!texts.contains(key.as_str()));
         insta::assert_snapshot!(texts);
+    }
+
+    fn onboarding() -> Onboarding {
+        let token = "mfe_0123456789".to_owned();
+        Onboarding {
+            profile: profile(),
+            enrol: Some(EnrolRequest {
+                kind: FactorKind::TOTP,
+                label: "my \"phone\"".parse().unwrap(),
+                token: SecretString::new(token),
+            }),
+        }
+    }
+
+    #[test]
+    fn an_onboarding_file_reads_back_and_is_no_profile() {
+        let text = onboarding().expose_toml();
+        assert_eq!(Onboarding::from_toml(&text).unwrap(), onboarding());
+        let refused = Profile::from_toml(&text).unwrap_err();
+        assert!(matches!(refused, ProfileError(ProfileFault::Unknown { field }) if field == ENROL));
+    }
+
+    #[test]
+    fn a_profile_is_an_onboarding_file_with_nothing_to_enrol() {
+        let read = Onboarding::from_toml(&profile().expose_toml()).unwrap();
+        assert_eq!(read, profile().into());
+        assert_eq!(*read.expose_toml(), *profile().expose_toml());
+    }
+
+    #[test]
+    fn an_onboarding_file_that_is_wrong_repeats_no_token() {
+        let good = onboarding().expose_toml();
+        for (from, to) in [
+            ("label = ", "lable = "),
+            ("factor = \"totp\"", "factor = 1"),
+            ("token = ", "tokens = "),
+            ("token = \"mfe_0123456789\"", "token = [\"mfe_0123456789\"]"),
+        ] {
+            let error = Onboarding::from_toml(&good.replace(from, to)).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("mfe_0123"), "{error}");
+        }
+        assert!(!format!("{:?}", onboarding()).contains("mfe_"));
+    }
+
+    #[test]
+    fn an_address_without_a_prefix_is_one_by_itself() {
+        let written = profile().expose_toml();
+        let text = written.replace("[\"10.0.0.2/32\"]", "[\"10.0.0.2\", \"fd00::2\"]");
+        let read = Profile::from_toml(&text).unwrap();
+        let addresses: Vec<IpNet> = vec![
+            "10.0.0.2/32".parse().unwrap(),
+            "fd00::2/128".parse().unwrap(),
+        ];
+        assert_eq!(read.addresses, addresses);
     }
 
     #[test]

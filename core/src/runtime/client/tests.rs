@@ -7,8 +7,12 @@
 )]
 
 mod connect;
+mod events;
 mod gate;
+mod handover;
 mod interface;
+mod leaving;
+mod quiet;
 mod session;
 
 use std::sync::Arc;
@@ -18,8 +22,8 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::channel::message::{Answer, Denied};
+use crate::client::{AuthChallenge, Response};
 use crate::client::{Config, Renewal};
-use crate::client::{Question, Response};
 use crate::key::PrivateKey;
 use gate::ScriptedGate;
 use interface::MapInterface;
@@ -56,6 +60,10 @@ impl Bench {
     async fn connected(&self) -> Connected {
         let mut prompt = Codes::of(&[CODE]);
         self.client.connect(&mut prompt).await.expect("a tunnel")
+    }
+
+    fn parts(self) -> (Client, Arc<ScriptedGate>, Arc<MapInterface>) {
+        (self.client, self.gate, self.interface)
     }
 
     /// Reads events until one is as asked. Fails after ten seconds.
@@ -118,20 +126,30 @@ impl Codes {
 
 #[async_trait]
 impl Prompt for Codes {
-    async fn answer(&mut self, question: &Question) -> Option<Response> {
+    async fn answer(&mut self, question: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         self.denials.extend(question.denied.clone());
-        let code = self.left.pop()?.parse().expect("a code");
-        Some(Answer::Code { code }.into())
+        let code = self.left.pop().map(|code| code.parse().expect("a code"));
+        Ok(code.map(|code| Answer::Code { code }.into()))
     }
 }
 
 /// A user who never answers.
-struct Nobody;
+struct NoPrompt;
 
 #[async_trait]
-impl Prompt for Nobody {
-    async fn answer(&mut self, _: &Question) -> Option<Response> {
+impl Prompt for NoPrompt {
+    async fn answer(&mut self, _: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
         std::future::pending().await
+    }
+}
+
+/// An app whose code fails.
+struct BrokenApp;
+
+#[async_trait]
+impl Prompt for BrokenApp {
+    async fn answer(&mut self, _: &AuthChallenge) -> Result<Option<Response>, PromptFailed> {
+        Err(PromptFailed::new("no window"))
     }
 }
 

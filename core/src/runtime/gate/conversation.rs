@@ -13,10 +13,10 @@ use crate::channel::message::{EncapsulationKey, Hello, Posture, Refusal, Reply, 
 use crate::channel::{
     Accepted, GateSession, GrantTerms, Incoming, PreparedGrant, Unauthenticated, parse,
 };
-use crate::gate::{Input, Intent, Outcome, Terms, Wish};
+use crate::gate::{Input, Intent, Outcome, Terms};
 use crate::id::{AttemptId, SessionId};
 use crate::key::PresharedKey;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, Timestamp};
 
 /// How long the last reply of an attempt is kept for a client that lost it.
 const LINGER: Duration = Duration::from_secs(60);
@@ -55,6 +55,46 @@ struct Owed {
     grant: Option<PreparedGrant>,
 }
 
+/// What a first message says, by what is done with it.
+struct Opening {
+    intent: Intent,
+    sent_at: Timestamp,
+    /// There is one where the message may lead to a grant.
+    encapsulation_key: Option<EncapsulationKey>,
+    posture: Posture,
+}
+
+impl From<Hello> for Opening {
+    fn from(hello: Hello) -> Self {
+        let (intent, sent_at, grant) = match hello {
+            Hello::Begin {
+                sent_at,
+                encapsulation_key,
+                posture,
+            } => (Intent::Begin, sent_at, Some((encapsulation_key, posture))),
+            Hello::Renew {
+                sent_at,
+                session,
+                encapsulation_key,
+                posture,
+            } => {
+                let grant = Some((encapsulation_key, posture));
+                (Intent::Renew(session), sent_at, grant)
+            }
+            Hello::Enrol { sent_at, request } => (Intent::Enrol(request), sent_at, None),
+            Hello::Status { sent_at, session } => (Intent::Status(session), sent_at, None),
+            Hello::End { sent_at, session } => (Intent::End(session), sent_at, None),
+        };
+        let (encapsulation_key, posture) = grant.unzip();
+        Self {
+            intent,
+            sent_at,
+            encapsulation_key,
+            posture: posture.unwrap_or_default(),
+        }
+    }
+}
+
 impl Conversations {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,13 +104,22 @@ impl Conversations {
         self.lock().by_attempt.get(attempt).cloned()
     }
 
-    fn insert(&self, attempt: AttemptId, conversation: &Arc<Conversation>, now: Instant) {
+    fn insert(&self, attempt: AttemptId, conversation: &Arc<Conversation>) {
         let mut open = self.lock();
-        while let Some((_, old)) = open.over.front().copied().filter(|(at, _)| *at <= now) {
+        open.by_attempt.insert(attempt, Arc::clone(conversation));
+    }
+
+    /// Forgets the replies whose time is over; gives when the next one's is.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut open = self.lock();
+        while let Some((at, old)) = open.over.front().copied() {
+            if at > now {
+                return Some(at);
+            }
             open.over.pop_front();
             open.by_attempt.remove(&old);
         }
-        open.by_attempt.insert(attempt, Arc::clone(conversation));
+        None
     }
 
     /// The attempt has had its last reply, which is kept for a while.
@@ -114,6 +163,8 @@ impl Conversations {
             addresses: terms.allowed_ips.to_vec(),
             end_on_wake: terms.end_on_wake,
         };
+        // Kept here, and sent only with `Outcome::Granted`: a client that had it earlier would bring
+        // its tunnel up before the peer is on the interface.
         let prepared = channel.lock().ok()?.grant(terms, &key);
         let (grant, psk) = prepared.ok()?;
         conversation.owed().grant = Some(grant);
@@ -165,37 +216,12 @@ impl Shared {
             pending,
         } = accepted;
         let attempt = AttemptId::generate().map_err(|_| Unauthenticated::Unavailable)?;
-        let mut said = Posture::default();
-        let (intent, sent_at, encapsulation_key) = match hello {
-            Hello::Begin {
-                sent_at,
-                encapsulation_key,
-                posture,
-            } => {
-                said = posture;
-                (Intent::Begin, sent_at, Some(encapsulation_key))
-            }
-            Hello::Renew {
-                sent_at,
-                session,
-                encapsulation_key,
-                posture,
-            } => {
-                said = posture;
-                (Intent::Renew(session), sent_at, Some(encapsulation_key))
-            }
-            Hello::Enrol {
-                sent_at,
-                kind,
-                label,
-                token,
-            } => {
-                let wish = Wish { kind, label, token };
-                (Intent::Enrol(wish), sent_at, None)
-            }
-            Hello::Status { sent_at, session } => (Intent::Status(session), sent_at, None),
-            Hello::End { sent_at, session } => (Intent::End(session), sent_at, None),
-        };
+        let Opening {
+            intent,
+            sent_at,
+            encapsulation_key,
+            posture,
+        } = Opening::from(hello);
         let (sender, receiver) = oneshot::channel();
         let conversation = Arc::new(Conversation {
             line: tokio::sync::Mutex::default(),
@@ -206,20 +232,23 @@ impl Shared {
                 grant: None,
             }),
         });
-        // Held from before anyone can name the attempt: the first request waits for the greeting.
+        // Held from before anyone can name the attempt: the first request waits for the greeting. And
+        // the conversation is there before the machine hears of the attempt, whose reply may come
+        // at once.
         let mut line = conversation.line.lock().await;
-        self.conversations
-            .insert(attempt, &conversation, self.now().instant);
+        self.conversations.insert(attempt, &conversation);
         self.input(Input::Hello {
             attempt,
             peer,
             ephemeral,
             sent_at,
             intent,
-            posture: said,
+            posture,
             source,
         });
         let outcome = self.outcome(receiver).await;
+        // Only an attempt that goes on keeps a channel: a peer that is not enrolled costs no memory
+        // once it has its reply.
         let is_open = matches!(outcome, Outcome::Challenge { .. } | Outcome::Confirm { .. });
         let reply = to_reply(attempt, outcome);
         let (session, body) = pending
@@ -274,6 +303,8 @@ impl Shared {
             line.session = None;
             conversation.owed().session = None;
             self.conversations.over(attempt, self.now().instant);
+            // The driver is to forget it in time, though nothing else may happen until then.
+            self.wake.notify_one();
         }
         Ok(reply)
     }
@@ -288,7 +319,7 @@ impl Shared {
 }
 
 /// An outcome as a message. A grant is a message of its own, made when its key was derived; to
-/// have none at hand is a fault, and refuses.
+/// have none ready is a fault, and refuses.
 fn to_reply(attempt: AttemptId, outcome: Outcome) -> Reply {
     match outcome {
         Outcome::Challenge {

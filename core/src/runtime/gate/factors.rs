@@ -10,40 +10,31 @@ use crate::audit::AuditEvent;
 use crate::authorise::{Admission, AuthoriseError, Permit};
 use crate::channel::message::Answer;
 use crate::factor::{
-    Asked, Context, Credential, Enrolling, MfaVerifier, Proof, Registration, Scene, Verdict,
+    AttemptContext, Context, Enrolling, IssuedChallenge, MfaVerifier, Proof, Registration, Verdict,
     VerifyError,
 };
-use crate::gate::{Subject, Unavailable};
-use crate::id::{AttemptId, FactorId, TokenId, UserId};
+use crate::gate::persistence::{self, NewFactor};
+use crate::gate::{FactorContext, Unavailable};
+use crate::id::{AttemptId, FactorId, UserId};
 use crate::key::PublicKey;
-use crate::policy::Failures;
-use crate::seal::{Row, Sealed, Secret};
-use crate::store::{
-    Consume, Enrolled, Enrolment, FactorPass, FactorRecord, FactorState, NewFactor, Passed, Swap,
-};
+use crate::seal::SecretBytes;
+use crate::store::{Enrolled, Enrolment, PassOutcome};
 use crate::time::Timestamp;
-
-/// A factor that a client proved to hold.
-pub(super) struct NewCredential {
-    pub(super) kind: FactorKind,
-    pub(super) label: String,
-    pub(super) credential: Credential,
-    pub(super) token: Option<TokenId>,
-    pub(super) passed: Vec<FactorId>,
-}
 
 impl Shared {
     pub(super) async fn challenge(
         &self,
         attempt: AttemptId,
-        subject: Box<Subject>,
+        asked_of: Box<FactorContext>,
         expires: Timestamp,
-    ) -> Result<Asked, VerifyError> {
-        let (verifier, secret) = self.verifier_for(&subject)?;
-        let stage = self.stage(attempt, expires);
+    ) -> Result<IssuedChallenge, VerifyError> {
+        let (verifier, secret) = self.verifier_for(&asked_of)?;
+        let owned = self.owned(attempt, expires);
         self.ask_verifier("challenge", async move {
-            let scene = stage.scene(subject.peer_and_user());
-            verifier.challenge(&context(scene, &subject, &secret)).await
+            let attempt = owned.attempt(asked_of.peer_and_user());
+            verifier
+                .challenge(&context(attempt, &asked_of, &secret))
+                .await
         })
         .await
     }
@@ -51,15 +42,15 @@ impl Shared {
     pub(super) async fn verify(
         &self,
         attempt: AttemptId,
-        subject: Box<Subject>,
+        asked_of: Box<FactorContext>,
         answer: Answer,
         expires: Timestamp,
     ) -> Result<Verdict, VerifyError> {
-        let (verifier, secret) = self.verifier_for(&subject)?;
-        let stage = self.stage(attempt, expires);
+        let (verifier, secret) = self.verifier_for(&asked_of)?;
+        let owned = self.owned(attempt, expires);
         self.ask_verifier("verify", async move {
-            let scene = stage.scene(subject.peer_and_user());
-            let context = context(scene, &subject, &secret);
+            let attempt = owned.attempt(asked_of.peer_and_user());
+            let context = context(attempt, &asked_of, &secret);
             verifier.verify(&context, &answer).await
         })
         .await
@@ -71,11 +62,11 @@ impl Shared {
         kind: &FactorKind,
         enrolment: Arc<Enrolment>,
         expires: Timestamp,
-    ) -> Result<Asked, VerifyError> {
+    ) -> Result<IssuedChallenge, VerifyError> {
         let verifier = self.verifier(kind).ok_or(VerifyError::NotEnrollable)?;
-        let stage = self.stage(attempt, expires);
+        let owned = self.owned(attempt, expires);
         self.ask_verifier("register", async move {
-            let enrolling = stage.enrolling(&enrolment, None);
+            let enrolling = owned.enrolling(&enrolment, None);
             verifier.register(&enrolling).await
         })
         .await
@@ -85,14 +76,14 @@ impl Shared {
         &self,
         attempt: AttemptId,
         kind: &FactorKind,
-        (enrolment, state): (Arc<Enrolment>, Option<Secret>),
+        (enrolment, state): (Arc<Enrolment>, Option<SecretBytes>),
         answer: Answer,
         expires: Timestamp,
     ) -> Result<Registration, VerifyError> {
         let verifier = self.verifier(kind).ok_or(VerifyError::NotEnrollable)?;
-        let stage = self.stage(attempt, expires);
+        let owned = self.owned(attempt, expires);
         self.ask_verifier("enrol", async move {
-            let enrolling = stage.enrolling(&enrolment, state.as_ref());
+            let enrolling = owned.enrolling(&enrolment, state.as_ref());
             verifier.enrol(&enrolling, &answer).await
         })
         .await
@@ -101,96 +92,28 @@ impl Shared {
     /// Makes the success of a factor durable.
     pub(super) async fn pass(
         &self,
-        subject: &Subject,
-        proof: Proof,
+        asked_of: &FactorContext,
+        proof: &Proof,
         event: AuditEvent,
-    ) -> Result<Passed, Unavailable> {
-        let pass = FactorPass {
-            location: subject.location.clone(),
-            peer: subject.peer,
-            user: subject.user.clone(),
-            consume: self.consume(&subject.user, &proof, &subject.factor.sealed)?,
-            throttle: self.throttle,
-            event,
-        };
+    ) -> Result<PassOutcome, Unavailable> {
+        let pass = persistence::factor_pass(&self.ring, self.throttle(), asked_of, proof, event)
+            .map_err(|error| self.failed("seal a factor", &error))?;
         let store = Arc::clone(&self.store);
         let call = async move { store.pass_factor(pass).await };
         self.ask_store("pass_factor", call).await
     }
 
-    /// What a proof takes from its factor, the factor's new secret sealed.
-    pub(super) fn consume(
-        &self,
-        user: &UserId,
-        proof: &Proof,
-        from: &Sealed,
-    ) -> Result<Consume, Unavailable> {
-        let seal = |secret: &Secret| {
-            let row = Row::Factor {
-                id: &proof.factor,
-                user,
-                kind: &proof.assurance.kind,
-            };
-            let sealed = self.ring.seal(&row, secret.expose_secret());
-            let to = sealed.map_err(|error| self.failed("seal a factor", &error))?;
-            let from = from.clone();
-            Ok(Swap { from, to })
-        };
-        Ok(Consume {
-            factor: proof.factor,
-            step: proof.consume,
-            swap: proof.update.as_ref().map(seal).transpose()?,
-            credential: proof.credential.clone(),
-        })
-    }
-
     /// Seals a new factor and makes it durable.
     pub(super) async fn add_factor(
         &self,
-        enrolment: &Enrolment,
-        new: NewCredential,
+        new: NewFactor,
         event: AuditEvent,
     ) -> Result<(FactorId, Enrolled), Unavailable> {
+        // The id first, since the secret is sealed to it.
         let id = FactorId::generate().map_err(|error| self.failed("name a factor", &error))?;
-        let user = &enrolment.user.id;
-        let row = Row::Factor {
-            id: &id,
-            user,
-            kind: &new.kind,
-        };
-        let Credential {
-            secret,
-            consume,
-            id: credential,
-        } = new.credential;
-        let sealed = self.ring.seal(&row, secret.expose_secret());
-        let factor = FactorRecord {
-            id,
-            user: user.clone(),
-            kind: new.kind,
-            label: new.label,
-            sealed: sealed.map_err(|error| self.failed("seal a factor", &error))?,
-            state: FactorState::Active,
-            last_step: consume,
-            failures: Failures::default(),
-            credential,
-        };
-        let passed = |factor| Consume {
-            factor,
-            step: None,
-            swap: None,
-            credential: None,
-        };
-        let new = NewFactor {
-            factor,
-            location: self.location.clone(),
-            peer: enrolment.peer.key,
-            token: new.token,
-            consume: new.passed.into_iter().map(passed).collect(),
-            throttle: self.throttle,
-            at: event.at,
-            event,
-        };
+        let (throttle, location) = (self.throttle(), self.location.clone());
+        let new = persistence::factor_enrolment(&self.ring, throttle, location, id, new, event)
+            .map_err(|error| self.failed("seal a factor", &error))?;
         let store = Arc::clone(&self.store);
         let call = async move { store.enrol_factor(new).await };
         Ok((id, self.ask_store("enrol_factor", call).await?))
@@ -217,6 +140,8 @@ impl Shared {
         what: &'static str,
         call: impl Future<Output = Result<T, VerifyError>> + Send + 'static,
     ) -> Result<T, VerifyError> {
+        // In a task of its own: a verifier that panics or hangs gives no verdict, and holds up no
+        // other attempt.
         let verdict = guarded(self.timeouts.verifier, call).await?;
         if let Err(error @ VerifyError::Backend(_)) = &verdict {
             self.failed(what, error);
@@ -231,19 +156,19 @@ impl Shared {
     /// The verifier of a factor, and the factor's secret, opened.
     fn verifier_for(
         &self,
-        subject: &Subject,
-    ) -> Result<(Arc<dyn MfaVerifier>, Secret), Unavailable> {
-        let factor = &subject.factor;
+        asked_of: &FactorContext,
+    ) -> Result<(Arc<dyn MfaVerifier>, SecretBytes), Unavailable> {
+        let factor = &asked_of.factor;
         let verifier = self.verifier(&factor.kind).ok_or(Unavailable)?;
-        let secret = self.ring.open(&Row::from(factor), &factor.sealed);
+        let secret = persistence::factor_secret(&self.ring, factor);
         Ok((
             verifier,
             secret.map_err(|error| self.failed("open a factor", &error))?,
         ))
     }
 
-    fn stage(&self, attempt: AttemptId, expires: Timestamp) -> Stage {
-        Stage {
+    fn owned(&self, attempt: AttemptId, expires: Timestamp) -> OwnedContext {
+        OwnedContext {
             location: self.location.clone(),
             location_key: self.responder.public_key(),
             attempt,
@@ -264,8 +189,8 @@ impl From<Unavailable> for VerifyError {
 #[error("no verdict")]
 struct NoVerdict;
 
-/// What a scene borrows from, owned by the task that asks the verifier.
-struct Stage {
+/// What an attempt's context borrows from, owned by the task that asks the verifier.
+struct OwnedContext {
     location: crate::id::LocationId,
     location_key: PublicKey,
     attempt: AttemptId,
@@ -273,14 +198,17 @@ struct Stage {
     expires: Timestamp,
 }
 
-impl Stage {
-    const fn scene<'a>(&'a self, (peer, user): (&'a PublicKey, &'a UserId)) -> Scene<'a> {
-        Scene {
+impl OwnedContext {
+    const fn attempt<'a>(
+        &'a self,
+        (peer, user): (&'a PublicKey, &'a UserId),
+    ) -> AttemptContext<'a> {
+        AttemptContext {
             location: &self.location,
             location_key: &self.location_key,
             peer,
             user,
-            attempt: &self.attempt,
+            id: &self.attempt,
             now: self.now,
             expires: self.expires,
         }
@@ -289,27 +217,31 @@ impl Stage {
     fn enrolling<'a>(
         &'a self,
         enrolment: &'a Enrolment,
-        state: Option<&'a Secret>,
+        state: Option<&'a SecretBytes>,
     ) -> Enrolling<'a> {
         Enrolling {
-            scene: self.scene((&enrolment.peer.key, &enrolment.user.id)),
+            attempt: self.attempt((&enrolment.peer.key, &enrolment.user.id)),
             factors: &enrolment.factors,
             state,
         }
     }
 }
 
-impl Subject {
+impl FactorContext {
     const fn peer_and_user(&self) -> (&PublicKey, &UserId) {
         (&self.peer, &self.user)
     }
 }
 
-const fn context<'a>(scene: Scene<'a>, subject: &'a Subject, secret: &'a Secret) -> Context<'a> {
+const fn context<'a>(
+    attempt: AttemptContext<'a>,
+    asked_of: &'a FactorContext,
+    secret: &'a SecretBytes,
+) -> Context<'a> {
     Context {
-        scene,
-        factor: &subject.factor,
+        attempt,
+        factor: &asked_of.factor,
         secret,
-        state: subject.state.as_ref(),
+        state: asked_of.state.as_ref(),
     }
 }

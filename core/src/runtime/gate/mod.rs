@@ -2,45 +2,75 @@
 //! requests, and it admits, renews and ends.
 //!
 //! Each request and each thing that the [machine](crate::gate) asks for runs in a task of its own,
-//! under a time-out: a slow store or verifier delays its own attempt and nobody else's.
+//! under a time-out: a slow store or verifier delays its own attempt and no other.
 //!
 //! | file | concern |
 //! |---|---|
-//! | `config` | what a gate is made of |
+//! | `config`, `builder` | what a gate is made of |
+//! | `folder` | a folder with its keys and its store |
 //! | `conversation` | the channel's state per attempt, and the replies that are owed |
 //! | `perform` | carrying out what the machine asks for |
+//! | `head` | whether the store is an older copy |
+//! | `ring_check` | whether the key ring is the store's |
 //! | `factors` | asking the verifiers and the authoriser |
+//! | `policy` | another policy while the gate runs |
+//! | `revocation` | who has to be out before a call returns |
+//! | `comparison` | reading what the interface has |
+//! | `registrar` | enrolling a device with its profile |
 //! | `driver` | time, start, stop, and the store's changes |
 
+mod builder;
+mod comparison;
 mod config;
 mod conversation;
 mod driver;
 mod factors;
+#[cfg(feature = "sqlite")]
+mod folder;
+mod head;
 mod perform;
+mod policy;
+mod registrar;
+mod revocation;
+mod ring_check;
 #[cfg(test)]
 #[cfg(all(feature = "totp", feature = "testing"))]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use builder::GateBuilder;
+pub(crate) use config::StartFault;
 pub use config::{GateConfig, StartError, Timeouts};
+#[cfg(feature = "sqlite")]
+pub use folder::OpenError;
+#[cfg(feature = "sqlite")]
+pub(crate) use folder::OpenFault;
+pub(crate) use policy::ChangeFault;
+pub use policy::PolicyError;
+pub use registrar::{LocationRegistrar, ProfileTemplate};
+pub use revocation::RevokeError;
 
 use crate::assurance::FactorKind;
+use crate::audit::HeadFile;
 use crate::authorise::Authoriser;
 use crate::channel::{Responder, Unauthenticated};
 use crate::factor::MfaVerifier;
-use crate::gate::{Action, Event, Input, Machine, Scope};
+use crate::gate::{Action, Closed, Event, Input, Machine};
 use crate::id::{Generation, LocationId, SessionId, UserId};
 use crate::interface::InterfaceBackend;
 use crate::key::PublicKey;
+use crate::log;
 use crate::policy::Throttle;
 use crate::seal::KeyRing;
 use crate::store::PeerStore;
@@ -49,6 +79,8 @@ use conversation::Conversations;
 
 /// How many events a slow reader may lag behind.
 const EVENTS_KEPT: usize = 4096;
+/// How long a gate that ends the process waits for the line that says so.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A running gate. A cheap handle: clones share the gate, and when the last one is dropped every
 /// peer leaves the interface, as [`Gate::shutdown`] would have it.
@@ -61,7 +93,7 @@ const EVENTS_KEPT: usize = 4096;
 /// #     key: mfagate::key::PrivateKey,
 /// #     ring: mfagate::seal::KeyRing,
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// use mfagate::runtime::{Gate, GateConfig};
+/// use mfagate::gate::{Gate, GateConfig};
 ///
 /// let mut config = GateConfig::new("office".parse()?, key, ring, store, interface);
 /// config.verifiers.push(std::sync::Arc::new(mfagate::factor::totp::TotpVerifier::new()));
@@ -83,13 +115,20 @@ struct Shared {
     responder: Responder,
     location: LocationId,
     ring: KeyRing,
-    throttle: Throttle,
+    throttle: Mutex<Throttle>,
+    /// Whose turn it is to change the policy.
+    policy_turn: tokio::sync::Mutex<()>,
     store: Arc<dyn PeerStore>,
     interface: Arc<dyn InterfaceBackend>,
     verifiers: BTreeMap<FactorKind, Arc<dyn MfaVerifier>>,
     authoriser: Option<Arc<dyn Authoriser>>,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
+    head_file: Option<HeadFile>,
+    /// The store has said that it is another.
+    is_store_replaced: AtomicBool,
+    /// Woken when the store may have made something durable.
+    head_moved: Notify,
     /// Left alone on the interface, and never admitted.
     unmanaged: BTreeSet<PublicKey>,
     /// Woken when the machine has an earlier deadline than the one that is slept for.
@@ -103,8 +142,16 @@ struct Shared {
     /// Whose turn it is to be compared with the store.
     checks: Semaphore,
     stopped: CancellationToken,
+    /// The machine says that it admits no one any more.
+    closed: CancellationToken,
     stop: CancellationToken,
+    /// Whether a stop leaves the peers where they are.
+    keeps_peers: AtomicBool,
     tasks: TaskTracker,
+    /// `None` where the store is not known to be administered.
+    registrar: Option<LocationRegistrar>,
+    /// Let go of once the gate has stopped, so that another may take its place.
+    locks: Mutex<Vec<File>>,
 }
 
 struct StopOnDrop(CancellationToken);
@@ -174,24 +221,6 @@ impl Gate {
         machine.leases().map(SessionView::from).collect()
     }
 
-    /// Ends sessions now, and the attempts in scope with them. Returns their ids once their peers
-    /// are off the interface and the ends are durable.
-    ///
-    /// Cancel safe: a revocation that was begun is carried through.
-    ///
-    /// # Errors
-    /// [`RevokeError`] when that takes longer than [`Timeouts::revoke`]; the gate goes on trying.
-    pub async fn revoke(&self, scope: Scope) -> Result<Vec<SessionId>, RevokeError> {
-        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (done, wait) = oneshot::channel();
-        self.shared.tickets().insert(ticket, done);
-        self.shared.input(Input::Revoke { ticket, scope });
-        match tokio::time::timeout(self.shared.timeouts.revoke, wait).await {
-            Ok(Ok(sessions)) => Ok(sessions),
-            Ok(Err(_)) | Err(_) => Err(RevokeError),
-        }
-    }
-
     /// How many attempts are open.
     #[cfg(all(test, feature = "http-server", feature = "totp", feature = "testing"))]
     pub(crate) fn open_attempts(&self) -> usize {
@@ -201,6 +230,24 @@ impl Gate {
     /// Events from now on.
     pub fn events(&self) -> Events {
         Events(self.shared.events.subscribe())
+    }
+
+    /// Waits until the gate admits no one any more, and says why: it was stopped, it had to take its
+    /// interface down, or the interface is gone. It does not come back from that, so that a service
+    /// ends here, with a status on which its supervisor starts it again.
+    ///
+    /// Until then, [`Event::InterfaceAway`] and [`Event::InterfaceBack`] tell of an interface that
+    /// is not there for a while. Cancel safe.
+    pub async fn closed(&self) -> Closed {
+        tokio::select! {
+            () = self.shared.closed.cancelled() => {}
+            () = self.shared.stopped.cancelled() => {}
+        }
+        // One that could not stop in time has not closed by itself.
+        self.shared
+            .machine()
+            .why_closed()
+            .unwrap_or(Closed::Stopped)
     }
 
     /// Has deadlines looked at now: call it when the system wakes from sleep or its clock was set,
@@ -215,8 +262,62 @@ impl Gate {
     /// Where the peers can't be taken off within [`Timeouts::shutdown`], the interface goes down.
     /// Cancel safe; calling it twice waits for the same end.
     pub async fn shutdown(&self) {
+        self.stop().await;
+        self.shared.unlock();
+    }
+
+    async fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.wait().await;
+    }
+
+    /// Stops as [`shutdown`](Self::shutdown) does, for a gate that comes back at once: peers whose
+    /// lease is live stay on the interface, and their traffic goes on. Returns whether they stay.
+    ///
+    /// They do only where something outlives this process and ends each lease on time, which is a
+    /// lease guard around an interface that the kernel or another program runs
+    /// ([`InterfaceBackend::ends_leases`]). Anywhere else, and where a stop is under way already,
+    /// every peer leaves. Until the next gate starts, no one is admitted or renewed; what is
+    /// revoked in the store meanwhile is taken off by that start.
+    ///
+    /// An interface that this process made is left to the system: see
+    /// [`InterfaceBackend::leave`].
+    ///
+    /// Not cancel safe: whether the peers stay is then not known.
+    pub async fn shutdown_keeping_peers(&self) -> bool {
+        let kept = self.stop_keeping_peers().await;
+        // Only now: until the interface is left, it is this gate's.
+        self.shared.unlock();
+        kept
+    }
+
+    async fn stop_keeping_peers(&self) -> bool {
+        let shared = &self.shared;
+        if shared.interface.ends_leases() && !shared.stop.is_cancelled() {
+            shared.keeps_peers.store(true, Ordering::SeqCst);
+        }
+        self.stop().await;
+        let kept = shared.keeps_peers.load(Ordering::SeqCst) && shared.machine().keeps_peers();
+        if !kept {
+            self.say_stopped("stopped: every peer has left");
+            return false;
+        }
+        let interface = Arc::clone(&shared.interface);
+        let leave = async move { interface.leave().await };
+        let left = perform::guarded(shared.timeouts.interface, leave).await;
+        if matches!(left, Ok(Ok(()))) {
+            self.say_stopped("stopped for a restart: peers stay until their leases end");
+            return true;
+        }
+        let interface = Arc::clone(&shared.interface);
+        driver::clear(interface, &shared.unmanaged, shared.timeouts.interface).await;
+        self.say_stopped("stopped: the interface can't be left, and every peer was taken off");
+        false
+    }
+
+    fn say_stopped(&self, how: &'static str) {
+        let location = self.shared.location.clone();
+        log::later(move || tracing::info!(%location, "{how}"));
     }
 }
 
@@ -246,6 +347,14 @@ impl Shared {
         }
     }
 
+    /// Lets another gate serve from the same folder.
+    fn unlock(&self) {
+        let locks = self.locks.lock();
+        locks
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clear();
+    }
+
     fn tickets(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Vec<SessionId>>>> {
         self.tickets
             .lock()
@@ -273,25 +382,63 @@ impl Shared {
             step(&mut machine, now);
             while let Some(event) = machine.poll_event() {
                 told.push(event.clone());
-                _ = self.events.send(event); // nobody may be listening
+                _ = self.events.send(event); // there may be no listener
             }
             let actions = std::iter::from_fn(|| machine.poll_action()).collect();
+            if machine.why_closed().is_some() {
+                self.closed.cancel();
+            }
             // An alarm that is past belongs to a clock that jumped: the sleeper is to look again.
             let alarm = Instant::from_nanos(self.alarm.load(Ordering::Relaxed));
             let next = machine.poll_timeout(now);
             let is_sooner = next.is_some_and(|(at, _)| at < alarm || now.instant >= alarm);
             (actions, is_sooner)
         };
-        // A log that blocks holds up no other peer.
-        for event in told {
-            tracing::info!(location = %self.location, ?event, "gate");
-        }
         for action in actions {
             self.perform(action);
         }
         if is_sooner {
             self.wake.notify_one();
         }
+        // Last, and on a thread of its own: no removal waits for a log that blocks.
+        for event in told {
+            let location = self.location.clone();
+            log::later(move || {
+                if is_alarming(&event) {
+                    tracing::warn!(%location, ?event, "gate");
+                } else {
+                    tracing::info!(%location, ?event, "gate");
+                }
+            });
+        }
+    }
+}
+
+/// Whether an operator should see it who is not looking for it.
+fn is_alarming(event: &Event) -> bool {
+    match event {
+        Event::UnleasedPeer { .. }
+        | Event::PeerMissing { .. }
+        | Event::PeerChanged { .. }
+        | Event::InterfaceAway
+        | Event::InterfaceBack
+        | Event::InterfaceUnreadable
+        | Event::InterfaceGone
+        | Event::RemovalFailing { .. }
+        | Event::StoreFailing { .. }
+        | Event::StoreReplaced
+        | Event::Fenced
+        | Event::FenceFailing => true,
+        Event::Open
+        | Event::Admitted { .. }
+        | Event::Renewed { .. }
+        | Event::Ending { .. }
+        | Event::EndpointChanged { .. }
+        | Event::Ended { .. }
+        | Event::Denied { .. }
+        | Event::NotAdmitted { .. }
+        | Event::RecoveryCodeUsed { .. }
+        | Event::FactorEnrolled { .. } => false,
     }
 }
 
@@ -316,13 +463,14 @@ impl NoUnwinding {
 impl Drop for NoUnwinding {
     fn drop(&mut self) {
         if !self.was_unwinding && std::thread::panicking() {
-            tracing::error!("a fault inside the gate: ending the process");
+            log::later(|| tracing::error!("a fault inside the gate: ending the process"));
+            log::flush(LAST_WORDS);
             std::process::abort();
         }
     }
 }
 
-/// The machine, to whoever has locked it.
+/// The locked machine.
 struct Locked<'a> {
     machine: std::sync::MutexGuard<'a, Machine>,
     _guard: NoUnwinding,
@@ -389,17 +537,10 @@ impl Events {
             match self.0.recv().await {
                 Ok(event) => return Some(event),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "a reader of events is too slow");
+                    log::later(move || tracing::warn!(missed, "a reader of events is too slow"));
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
 }
-
-/// A revocation that is not done in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the revocation is not done yet: the store or the interface does not answer; the gate goes on trying, and takes the interface down if it must"
-)]
-pub struct RevokeError;

@@ -3,22 +3,25 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
-use super::factors::NewCredential;
 use crate::audit::AuditEvent;
-use crate::gate::{Action, Grant, Input, Standing, Terms, Unavailable};
+use crate::gate::persistence::{self, NewFactor};
+use crate::gate::{Action, Grant, Input, LeaseCheck, Terms, Unavailable};
 use crate::id::{AttemptId, Generation, SessionId};
-use crate::interface::PeerConfig;
+use crate::interface::{Activity, PeerConfig};
 use crate::key::{PresharedKey, PublicKey};
-use crate::seal::Sealed;
-use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
+use crate::log;
+use crate::store::{
+    EndReason, FactorFailure, FailureRecorded, OpenOutcome, Renewed, SessionRecord,
+};
 
 /// How often the store is asked about a changed lease before it counts as not backed.
-const CHECK_TRIES: u32 = 5;
+pub(super) const CHECK_TRIES: u32 = 5;
 /// How long after the store did not answer that it is asked again.
-const CHECK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const CHECK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often the store is given a record that belongs to no other intent.
 const RECORD_TRIES: u32 = 5;
@@ -58,6 +61,8 @@ impl Shared {
             | Action::Close { .. }
             | Action::Record { .. }
             | Action::Sample { .. }
+            | Action::List
+            | Action::Restore { .. }
             | Action::Check { .. }) => {
                 let shared = Arc::clone(self);
                 self.tasks.spawn(async move {
@@ -80,36 +85,37 @@ impl Shared {
                 }
             }
             Action::FindSession { attempt, session } => {
-                let store = Arc::clone(&self.store);
-                let found = self.ask_store("session", async move { store.session(session).await });
-                let result = found.await.map(|record| record.map(Box::new));
-                Input::FoundSession { attempt, result }
+                let result = self.session(session).await;
+                Input::FoundSession {
+                    attempt,
+                    result: result.map(|record| record.map(Box::new)),
+                }
             }
             Action::Challenge {
                 attempt,
-                subject,
+                context,
                 expires,
             } => Input::Challenged {
                 attempt,
-                result: self.challenge(attempt, subject, expires).await,
+                result: self.challenge(attempt, context, expires).await,
             },
             Action::Verify {
                 attempt,
-                subject,
+                context,
                 answer,
                 expires,
             } => Input::Verified {
                 attempt,
-                result: self.verify(attempt, subject, answer, expires).await,
+                result: self.verify(attempt, context, answer, expires).await,
             },
             Action::Pass {
                 attempt,
-                subject,
+                context,
                 proof,
                 event,
             } => Input::Passed {
                 attempt,
-                result: self.pass(&subject, *proof, *event).await,
+                result: self.pass(&context, &proof, *event).await,
             },
             Action::Authorise { attempt, admission } => Input::Authorised {
                 attempt,
@@ -146,7 +152,8 @@ impl Shared {
                 passed,
                 event,
             } => {
-                let new = NewCredential {
+                let new = NewFactor {
+                    enrolment,
                     kind,
                     label,
                     credential: *credential,
@@ -155,17 +162,13 @@ impl Shared {
                 };
                 Input::FactorAdded {
                     attempt,
-                    result: self.add_factor(&enrolment, new, *event).await,
+                    result: self.add_factor(new, *event).await,
                 }
             }
-            Action::RecordFailure { attempt, failure } => {
-                let store = Arc::clone(&self.store);
-                let call = async move { store.record_failure(*failure).await };
-                Input::FailureRecorded {
-                    attempt,
-                    result: self.ask_store("record_failure", call).await,
-                }
-            }
+            Action::RecordFailure { attempt, failure } => Input::FailureRecorded {
+                attempt,
+                result: self.record_failure(*failure).await,
+            },
             Action::Open {
                 attempt,
                 grant,
@@ -194,14 +197,9 @@ impl Shared {
             Action::Remove { peers } => {
                 return self.remove(peers).await;
             }
-            Action::Fence => {
-                tracing::error!(location = %self.location, "taking the interface down");
-                let interface = Arc::clone(&self.interface);
-                let result = self.ask_interface("fence", async move { interface.fence().await });
-                Input::Fenced {
-                    result: result.await,
-                }
-            }
+            Action::Fence => Input::Fenced {
+                result: self.fence().await,
+            },
             Action::Close {
                 session,
                 reason,
@@ -214,22 +212,37 @@ impl Shared {
                 self.record(*event).await;
                 return None;
             }
-            Action::Sample { peers } => {
-                let interface = Arc::clone(&self.interface);
-                let asked = peers.clone();
-                let call = async move { interface.activity(&asked).await };
-                Input::Sampled {
-                    peers,
-                    result: self.ask_interface("activity", call).await,
+            Action::Sample { peers } => Input::Sampled {
+                result: self.activity(peers.clone()).await,
+                peers,
+            },
+            // What follows is asked several times, or takes as long as there are peers. A gate that
+            // stops does not wait for it: every peer leaves, whatever the answer would have been.
+            Action::List => {
+                let list = self.list();
+                Input::Listed {
+                    result: self.stop.run_until_cancelled(list).await?,
+                }
+            }
+            Action::Restore { peer, session } => {
+                let restore = self.restore(peer, session);
+                Input::Restored {
+                    peer,
+                    session,
+                    result: self.stop.run_until_cancelled(restore).await?,
                 }
             }
             Action::Check { peer, session } => {
-                // A gate that stops takes every peer off, whatever the store says.
                 let check = self.check(peer, session);
+                let result = self.stop.run_until_cancelled(check).await?;
+                // A store that has forgotten why a lease is there has nothing to say about it.
+                if result.is_err() && self.is_store_replaced.load(Ordering::Relaxed) {
+                    return None;
+                }
                 Input::Checked {
                     peer,
                     session,
-                    result: self.stop.run_until_cancelled(check).await?,
+                    result,
                 }
             }
             Action::Reply { .. }
@@ -239,8 +252,8 @@ impl Shared {
         })
     }
 
-    /// Appends a record that belongs to no other intent. One that the store took and did not say so
-    /// is there twice, rather than not at all.
+    /// Appends a record that belongs to no other intent. At least once: if the store committed it but
+    /// failed to say so, the retry writes it twice.
     async fn record(&self, event: AuditEvent) {
         let append = || {
             let (store, event) = (Arc::clone(&self.store), event.clone());
@@ -249,14 +262,20 @@ impl Shared {
                 async move { store.append_audit(event).await },
             )
         };
-        let recorded = self.again_and_again(RECORD_TRIES, RECORD_AGAIN, append);
-        if recorded.await.is_err() {
-            tracing::error!(location = %self.location, ?event, "the store does not take an audit record: it is lost");
+        let recorded = self
+            .again_and_again(RECORD_TRIES, RECORD_AGAIN, append)
+            .await;
+        if recorded.is_err() {
+            let location = self.location.clone();
+            log::later(move || {
+                tracing::error!(%location, ?event, "the store does not take an audit record: it is lost");
+            });
         }
     }
 
-    /// Asks so often, with a pause after each failure; a gate that stops asks for the last time.
-    async fn again_and_again<T, F: Future<Output = Result<T, Unavailable>>>(
+    /// Asks up to `tries` times, with a pause after each failure. A gate that stops asks once more.
+    /// Each call is awaited in full, so that no two of them are under way.
+    pub(super) async fn again_and_again<T, F: Future<Output = Result<T, Unavailable>>>(
         &self,
         tries: u32,
         pause: Duration,
@@ -275,6 +294,34 @@ impl Shared {
         ask().await
     }
 
+    pub(super) async fn session(
+        &self,
+        session: SessionId,
+    ) -> Result<Option<SessionRecord>, Unavailable> {
+        let store = Arc::clone(&self.store);
+        let call = async move { store.session(session).await };
+        self.ask_store("session", call).await
+    }
+
+    async fn record_failure(&self, failure: FactorFailure) -> Result<FailureRecorded, Unavailable> {
+        let store = Arc::clone(&self.store);
+        let call = async move { store.record_failure(failure).await };
+        self.ask_store("record_failure", call).await
+    }
+
+    async fn fence(&self) -> Result<(), Unavailable> {
+        self.complain("taking the interface down");
+        let interface = Arc::clone(&self.interface);
+        let call = async move { interface.fence().await };
+        self.ask_interface("fence", call).await
+    }
+
+    async fn activity(&self, peers: Vec<PublicKey>) -> Result<Vec<Activity>, Unavailable> {
+        let interface = Arc::clone(&self.interface);
+        let call = async move { interface.activity(&peers).await };
+        self.ask_interface("activity", call).await
+    }
+
     /// A peer that is left alone counts as not enrolled.
     async fn find(&self, peer: PublicKey) -> Result<Option<crate::store::Enrolment>, Unavailable> {
         if self.unmanaged.contains(&peer) {
@@ -288,17 +335,16 @@ impl Shared {
     }
 
     /// Makes an admission durable. The preshared key is derived first and sealed to the session's
-    /// terms: the store never sees it.
-    async fn open(&self, attempt: AttemptId, grant: Grant, mut event: AuditEvent) -> Input {
+    /// terms: the store never sees it in the clear.
+    async fn open(&self, attempt: AttemptId, grant: Grant, event: AuditEvent) -> Input {
         let (session, result) = match SessionId::generate() {
             Ok(session) => {
-                event.session = Some(session);
-                let opened = self.open_session(attempt, session, &grant, event).await;
-                (session, opened)
+                let result = self.open_session(attempt, session, &grant, event).await;
+                (session, result)
             }
             Err(error) => {
                 let failed = self.failed("name a session", &error);
-                (nobodys(attempt), Err(failed))
+                (unstored(attempt), Err(failed))
             }
         };
         Input::Opened {
@@ -315,33 +361,16 @@ impl Shared {
         session: SessionId,
         grant: &Grant,
         event: AuditEvent,
-    ) -> Result<(Opened, PresharedKey), Unavailable> {
-        let terms = grant.terms();
-        let (psk, sealed) = self.derive(attempt, session, terms)?;
-        let passed = grant.passed().iter();
-        let consume = passed.map(|passed| self.consume(&terms.user, &passed.proof, &passed.sealed));
-        let new = NewSession {
-            id: session,
-            location: terms.location.clone(),
-            peer: terms.peer,
-            user: terms.user.clone(),
-            allowed_ips: terms.allowed_ips.to_vec(),
-            verified_at: terms.verified_at,
-            not_after: terms.not_after,
-            renewable_until: terms.renewable_until,
-            psk: sealed,
-            assurance: grant
-                .proofs()
-                .map(|proof| proof.assurance.clone())
-                .collect(),
-            consume: consume.collect::<Result<_, _>>()?,
-            most_per_user: grant.rules().sessions_per_user,
-            throttle: self.throttle,
-            event,
-        };
+    ) -> Result<(OpenOutcome, PresharedKey), Unavailable> {
+        // The key, then its envelope, then the store: where one of the first two fails, the store
+        // has no session that no client could use.
+        let psk = self.derive(attempt, session, grant.terms())?;
+        let (ring, throttle) = (&self.ring, self.throttle());
+        let new = persistence::new_session(ring, throttle, session, grant, &psk, event)
+            .map_err(|error| self.failed("seal a session", &error))?;
         let store = Arc::clone(&self.store);
-        let opened = self.ask_store("open_session", async move { store.open_session(new).await });
-        Ok((opened.await?, psk))
+        let call = async move { store.open_session(new).await };
+        Ok((self.ask_store("open_session", call).await?, psk))
     }
 
     async fn renew(
@@ -352,35 +381,28 @@ impl Shared {
         terms: &Terms,
         event: AuditEvent,
     ) -> Result<(Renewed, PresharedKey), Unavailable> {
-        let (psk, sealed) = self.derive(attempt, session, terms)?;
-        let renewal = Renewal {
-            id: session,
-            generation,
-            not_after: terms.not_after,
-            renewable_until: terms.renewable_until,
-            psk: sealed,
-            event,
-        };
+        let psk = self.derive(attempt, session, terms)?;
+        let renewal =
+            persistence::session_renewal(&self.ring, session, generation, terms, &psk, event)
+                .map_err(|error| self.failed("seal a session", &error))?;
         let store = Arc::clone(&self.store);
         let call = async move { store.renew_session(renewal).await };
         Ok((self.ask_store("renew_session", call).await?, psk))
     }
 
+    /// Derives the preshared key from the attempt's channel. Where that is gone, no client could
+    /// derive the same key, and no session is opened.
     fn derive(
         &self,
         attempt: AttemptId,
         session: SessionId,
         terms: &Terms,
-    ) -> Result<(PresharedKey, Sealed), Unavailable> {
+    ) -> Result<PresharedKey, Unavailable> {
+        let now = self.now();
         let psk = self
             .conversations
-            .prepare_grant(attempt, session, terms, self.now());
-        let psk = psk.ok_or(Unavailable)?;
-        let sealed = self.ring.seal(&terms.row(&session), psk.expose_secret());
-        Ok((
-            psk,
-            sealed.map_err(|error| self.failed("seal a session", &error))?,
-        ))
+            .prepare_grant(attempt, session, terms, now);
+        psk.ok_or(Unavailable)
     }
 
     /// Installs in parts, each of which has the whole time of a call: a restart with ten thousand
@@ -454,9 +476,13 @@ impl Shared {
         self.ask_store("close_session", call).await.map(drop)
     }
 
-    /// Whether the store still backs a lease; asked again a few times before that counts as no.
-    async fn check(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
-        // Those who wait too long for their turn are not believed either.
+    /// Whether the store still backs a lease. It is asked a few times before silence counts as no.
+    pub(super) async fn check(
+        &self,
+        peer: PublicKey,
+        session: SessionId,
+    ) -> Result<LeaseCheck, Unavailable> {
+        // A check that waits too long for its turn counts as no.
         let turn = tokio::time::timeout(self.timeouts.start, self.checks.acquire());
         let _turn = turn.await.map_err(|_| Unavailable)?;
         let standing = || self.standing(peer, session);
@@ -464,13 +490,14 @@ impl Shared {
             .await
     }
 
-    async fn standing(&self, peer: PublicKey, session: SessionId) -> Result<Standing, Unavailable> {
-        let store = Arc::clone(&self.store);
-        let record = self
-            .ask_store("session", async move { store.session(session).await })
-            .await?;
+    async fn standing(
+        &self,
+        peer: PublicKey,
+        session: SessionId,
+    ) -> Result<LeaseCheck, Unavailable> {
+        let record = self.session(session).await?;
         let enrolment = self.find(peer).await?;
-        Ok(Standing::of(record.as_ref(), enrolment.as_ref()))
+        Ok(LeaseCheck::of(record.as_ref(), enrolment.as_ref()))
     }
 
     pub(super) async fn ask_store<T: Send + 'static>(
@@ -479,6 +506,11 @@ impl Shared {
         call: impl Future<Output = Result<T, crate::store::StoreError>> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let result = guarded(self.timeouts.store, call).await?;
+        // Also where the store says that it failed: it may have committed.
+        self.head_moved.notify_one();
+        if matches!(result, Err(crate::store::StoreError::Replaced)) {
+            self.is_store_replaced.store(true, Ordering::Relaxed);
+        }
         result.map_err(|error| self.failed(what, &error))
     }
 
@@ -496,7 +528,8 @@ impl Shared {
         what: &'static str,
         error: &(dyn std::error::Error + 'static),
     ) -> Unavailable {
-        tracing::warn!(location = %self.location, what, error, "failed");
+        let (location, error) = (self.location.clone(), log::in_a_line(error));
+        log::later(move || tracing::warn!(%location, what, error, "failed"));
         Unavailable
     }
 }
@@ -510,14 +543,16 @@ pub(super) async fn guarded<T: Send + 'static>(
     match tokio::time::timeout(limit, task).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) => {
-            tracing::error!("a store, verifier or backend panicked");
+            log::later(|| tracing::error!("a store, verifier or backend panicked"));
             Err(Unavailable)
         }
         Err(_) => {
-            tracing::warn!(
-                ?limit,
-                "a store, verifier or backend did not answer in time"
-            );
+            log::later(move || {
+                tracing::warn!(
+                    ?limit,
+                    "a store, verifier or backend did not answer in time"
+                );
+            });
             Err(Unavailable)
         }
     }
@@ -530,8 +565,8 @@ pub(super) fn shorten_leases(peers: &mut [PeerConfig], passed: Duration) {
     }
 }
 
-/// The name of a session that is none, as nothing was stored under it.
-fn nobodys(attempt: AttemptId) -> SessionId {
+/// An id for a session that could not be named: the store has nothing under it.
+fn unstored(attempt: AttemptId) -> SessionId {
     let mut name = [0; 16];
     name.copy_from_slice(&attempt.as_bytes()[..16]);
     SessionId::from_bytes(name)

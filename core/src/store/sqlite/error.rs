@@ -6,10 +6,14 @@ use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 
-/// What stands behind [`StoreError::Backend`] of a [`SqliteStore`](super::SqliteStore).
+crate::error_code::opaque! {
+    /// What stands behind [`StoreError::Backend`] of a [`SqliteStore`](super::SqliteStore).
+    pub struct SqliteError(SqliteFault);
+}
+
+/// What is behind [`SqliteError`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SqliteError {
+pub(crate) enum SqliteFault {
     /// There is no room for the change.
     #[error("the disk that holds the store is full: free some space")]
     Full,
@@ -39,6 +43,10 @@ pub enum SqliteError {
     /// Another process held the file for too long.
     #[error("another process kept the store locked for too long: try again")]
     Busy,
+    /// The file was deleted, replaced, or put back to an older copy. As a store's error:
+    /// [`StoreError::Replaced`].
+    #[error("the store's file was deleted, replaced or put back to an older copy")]
+    Replaced,
     /// The file is damaged.
     #[error("the store is damaged: stop the gates and restore it from a backup")]
     Damaged,
@@ -62,7 +70,7 @@ pub enum SqliteError {
     Engine(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl SqliteError {
+impl SqliteFault {
     /// The same for another caller of the same transaction.
     pub(super) const fn again(&self) -> Self {
         match self {
@@ -75,6 +83,7 @@ impl SqliteError {
                 known: *known,
             },
             Self::Busy => Self::Busy,
+            Self::Replaced => Self::Replaced,
             Self::Damaged => Self::Damaged,
             Self::Overloaded => Self::Overloaded,
             Self::Closed => Self::Closed,
@@ -84,13 +93,16 @@ impl SqliteError {
     }
 }
 
-impl From<SqliteError> for StoreError {
-    fn from(error: SqliteError) -> Self {
-        Self::Backend(Box::new(error))
+impl From<SqliteFault> for StoreError {
+    fn from(error: SqliteFault) -> Self {
+        if matches!(error, SqliteFault::Replaced) {
+            return Self::Replaced;
+        }
+        Self::Backend(Box::new(SqliteError(error)))
     }
 }
 
-impl From<rusqlite::Error> for SqliteError {
+impl From<rusqlite::Error> for SqliteFault {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
@@ -106,5 +118,5 @@ impl From<rusqlite::Error> for SqliteError {
 
 /// The engine's error as a store's.
 pub(super) fn engine(error: rusqlite::Error) -> StoreError {
-    SqliteError::from(error).into()
+    SqliteFault::from(error).into()
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod error;
+mod guard;
 mod intents;
 mod reader;
 mod rows;
@@ -22,8 +23,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use error::SqliteError;
+pub(crate) use error::SqliteFault;
 
 use self::error::engine;
+use self::guard::Guard;
 use self::rows::{
     all, audit_columns, factor_columns, one, peer_columns, session_columns, token_columns,
     user_columns,
@@ -31,11 +34,12 @@ use self::rows::{
 use self::watch::Tail;
 use self::writer::{Tx, Writer};
 use super::{
-    Activated, ChangeStream, Consume, EndReason, Enrolled, Enrolment, EnrolmentToken, FactorChange,
-    FactorPass, FactorRecord, Failure, FailureRecorded, LastFactor, NewFactor, NewSession, Opened,
-    Passed, Peer, PeerStore, Renewal, Renewed, SessionRecord, StoreError, User, UserChange,
+    Activated, AdminStore, ChangeStream, EndReason, Enrolled, Enrolment, EnrolmentToken,
+    FactorChange, FactorEnrolment, FactorFailure, FactorPass, FactorRecord, FactorUse,
+    FailureRecorded, LastFactor, NewSession, OpenOutcome, PassOutcome, Peer, PeerStore, Put,
+    Renewed, SessionRecord, SessionRenewal, StoreError, User, UserChange,
 };
-use crate::audit::{AuditEvent, AuditRecord};
+use crate::audit::{AuditEvent, AuditRecord, Head};
 use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Throttle;
@@ -54,6 +58,7 @@ pub struct SqliteStore {
     queues: Mutex<Option<Queues>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     tail: Arc<Tail>,
+    guard: Arc<Guard>,
     flushes: Arc<AtomicU64>,
 }
 
@@ -75,19 +80,23 @@ impl SqliteStore {
         let path: PathBuf = path.as_ref().to_owned();
         schema::create_private(&path);
         let connection = schema::open_writer(&path)?;
-        let tail = Tail::new(writer::read_head(&connection)?.seq);
+        let head = writer::read_head(&connection)?;
+        let guard = Arc::new(Guard::new(&path, head));
+        let tail = Tail::new(Arc::clone(&guard));
         let flushes = Arc::new(AtomicU64::new(0));
         let (writer, write) = Writer::new(
             path.clone(),
             connection,
             Arc::clone(&flushes),
             Arc::clone(&tail),
+            Arc::clone(&guard),
         );
         let (read, jobs) = reader::queue();
         let store = Self {
             queues: Mutex::new(Some(Queues { write, read })),
             threads: Mutex::default(),
             tail: Arc::clone(&tail),
+            guard,
             flushes,
         };
         // From here on, an error drops the store, and that ends the threads started so far.
@@ -123,11 +132,11 @@ impl SqliteStore {
         }
     }
 
-    fn start(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), SqliteError> {
+    fn start(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), SqliteFault> {
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
-            .map_err(SqliteError::NoThread)?;
+            .map_err(SqliteFault::NoThread)?;
         lock(&self.threads).push(thread);
         Ok(())
     }
@@ -139,8 +148,8 @@ impl SqliteStore {
         std::mem::take(&mut lock(&self.threads))
     }
 
-    fn queues(&self) -> Result<Queues, SqliteError> {
-        lock(&self.queues).clone().ok_or(SqliteError::Closed)
+    fn queues(&self) -> Result<Queues, SqliteFault> {
+        lock(&self.queues).clone().ok_or(SqliteFault::Closed)
     }
 
     async fn write<T: Send + 'static>(
@@ -148,15 +157,16 @@ impl SqliteStore {
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let outcome = self.queues()?.write.push(work)?;
-        outcome.await.map_err(|_| SqliteError::Closed)?
+        outcome.await.map_err(|_| SqliteFault::Closed)?
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.guard.pass()?;
         let outcome = self.queues()?.read.push(work)?;
-        outcome.await.map_err(|_| SqliteError::Closed)?
+        outcome.await.map_err(|_| SqliteFault::Closed)?
     }
 }
 
@@ -180,6 +190,104 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[async_trait]
 impl PeerStore for SqliteStore {
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        let sql = concat!("SELECT ", user_columns!(), " FROM users ORDER BY id");
+        self.read(move |db| all(db, sql, [], rows::user)).await
+    }
+
+    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError> {
+        let user = user.clone();
+        self.read(move |db| factors_of(db, &user)).await
+    }
+
+    async fn pass_factor(&self, pass: FactorPass) -> Result<PassOutcome, StoreError> {
+        self.write(move |tx| intents::pass_factor(tx, &pass)).await
+    }
+
+    async fn enrol_factor(&self, new: FactorEnrolment) -> Result<Enrolled, StoreError> {
+        self.write(move |tx| intents::enrol_factor(tx, &new)).await
+    }
+
+    async fn enrolment(
+        &self,
+        location: &LocationId,
+        peer: &PublicKey,
+    ) -> Result<Option<Enrolment>, StoreError> {
+        let (location, peer) = (location.clone(), *peer);
+        self.read(move |db| enrolment_of(db, &location, peer)).await
+    }
+
+    async fn record_failure(&self, failure: FactorFailure) -> Result<FailureRecorded, StoreError> {
+        self.write(move |tx| intents::record_failure(tx, failure))
+            .await
+    }
+
+    async fn open_session(&self, session: NewSession) -> Result<OpenOutcome, StoreError> {
+        self.write(move |tx| intents::open_session(tx, &session))
+            .await
+    }
+
+    async fn renew_session(&self, renewal: SessionRenewal) -> Result<Renewed, StoreError> {
+        self.write(move |tx| intents::renew_session(tx, renewal))
+            .await
+    }
+
+    async fn close_session(
+        &self,
+        session: SessionId,
+        reason: EndReason,
+        event: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| intents::close_session(tx, session, reason, event))
+            .await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let sql = concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = ?");
+        self.read(move |db| one(db, sql, [session.as_bytes()], rows::session))
+            .await
+    }
+
+    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError> {
+        let location = location.clone();
+        let sql = concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE location = ? AND ended_at IS NULL ORDER BY peer"
+        );
+        self.read(move |db| all(db, sql, [location.as_str()], rows::session))
+            .await
+    }
+
+    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.write(move |tx| tx.append(event)).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.read(|db| Ok(writer::read_head(db)?)).await
+    }
+
+    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        let Ok(from) = i64::try_from(from) else {
+            return Ok(Vec::new());
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = concat!(
+            "SELECT ",
+            audit_columns!(),
+            " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?"
+        );
+        self.read(move |db| all(db, sql, (from, limit), rows::audit))
+            .await
+    }
+
+    fn watch(&self) -> ChangeStream {
+        self.tail.watch()
+    }
+}
+
+#[async_trait]
+impl AdminStore for SqliteStore {
     async fn put_user(&self, user: User, event: AuditEvent) -> Result<(), StoreError> {
         self.write(move |tx| intents::put_user(tx, &user, event))
             .await
@@ -195,14 +303,13 @@ impl PeerStore for SqliteStore {
             .await
     }
 
-    async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let sql = concat!("SELECT ", user_columns!(), " FROM users ORDER BY id");
-        self.read(move |db| all(db, sql, [], rows::user)).await
-    }
-
     async fn put_peer(&self, peer: Peer, event: AuditEvent) -> Result<(), StoreError> {
         self.write(move |tx| intents::put_peer(tx, &peer, event))
             .await
+    }
+
+    async fn put_all(&self, all: Vec<(Put, AuditEvent)>) -> Result<(), StoreError> {
+        self.write(move |tx| intents::put_all(tx, all)).await
     }
 
     async fn peers(&self, location: &LocationId) -> Result<Vec<Peer>, StoreError> {
@@ -221,27 +328,14 @@ impl PeerStore for SqliteStore {
             .await
     }
 
-    async fn factors(&self, user: &UserId) -> Result<Vec<FactorRecord>, StoreError> {
-        let user = user.clone();
-        self.read(move |db| factors_of(db, &user)).await
-    }
-
     async fn activate_factor(
         &self,
-        consume: Consume,
+        factor_use: FactorUse,
         throttle: Throttle,
         event: AuditEvent,
     ) -> Result<Activated, StoreError> {
-        self.write(move |tx| intents::activate_factor(tx, &consume, &throttle, event))
+        self.write(move |tx| intents::activate_factor(tx, &factor_use, &throttle, event))
             .await
-    }
-
-    async fn pass_factor(&self, pass: FactorPass) -> Result<Passed, StoreError> {
-        self.write(move |tx| intents::pass_factor(tx, &pass)).await
-    }
-
-    async fn enrol_factor(&self, new: NewFactor) -> Result<Enrolled, StoreError> {
-        self.write(move |tx| intents::enrol_factor(tx, &new)).await
     }
 
     async fn change_factor(
@@ -299,40 +393,6 @@ impl PeerStore for SqliteStore {
             .await
     }
 
-    async fn enrolment(
-        &self,
-        location: &LocationId,
-        peer: &PublicKey,
-    ) -> Result<Option<Enrolment>, StoreError> {
-        let (location, peer) = (location.clone(), *peer);
-        self.read(move |db| enrolment_of(db, &location, peer)).await
-    }
-
-    async fn record_failure(&self, failure: Failure) -> Result<FailureRecorded, StoreError> {
-        self.write(move |tx| intents::record_failure(tx, failure))
-            .await
-    }
-
-    async fn open_session(&self, session: NewSession) -> Result<Opened, StoreError> {
-        self.write(move |tx| intents::open_session(tx, &session))
-            .await
-    }
-
-    async fn renew_session(&self, renewal: Renewal) -> Result<Renewed, StoreError> {
-        self.write(move |tx| intents::renew_session(tx, renewal))
-            .await
-    }
-
-    async fn close_session(
-        &self,
-        session: SessionId,
-        reason: EndReason,
-        event: AuditEvent,
-    ) -> Result<bool, StoreError> {
-        self.write(move |tx| intents::close_session(tx, session, reason, event))
-            .await
-    }
-
     async fn reseal_session(
         &self,
         session: SessionId,
@@ -342,45 +402,6 @@ impl PeerStore for SqliteStore {
         let from = from.clone();
         self.write(move |tx| intents::reseal_session(tx, session, &from, &to))
             .await
-    }
-
-    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        let sql = concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = ?");
-        self.read(move |db| one(db, sql, [session.as_bytes()], rows::session))
-            .await
-    }
-
-    async fn live_sessions(&self, location: &LocationId) -> Result<Vec<SessionRecord>, StoreError> {
-        let location = location.clone();
-        let sql = concat!(
-            "SELECT ",
-            session_columns!(),
-            " FROM sessions WHERE location = ? AND ended_at IS NULL ORDER BY peer"
-        );
-        self.read(move |db| all(db, sql, [location.as_str()], rows::session))
-            .await
-    }
-
-    async fn append_audit(&self, event: AuditEvent) -> Result<(), StoreError> {
-        self.write(move |tx| tx.append(event)).await
-    }
-
-    async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        let Ok(from) = i64::try_from(from) else {
-            return Ok(Vec::new());
-        };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = concat!(
-            "SELECT ",
-            audit_columns!(),
-            " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?"
-        );
-        self.read(move |db| all(db, sql, (from, limit), rows::audit))
-            .await
-    }
-
-    fn watch(&self) -> ChangeStream {
-        self.tail.watch()
     }
 }
 

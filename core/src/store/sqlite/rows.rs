@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use super::error::engine;
 use crate::assurance::FactorKind;
 use crate::audit::AuditRecord;
-use crate::id::{CredentialId, FactorId, Generation, SessionId, TokenId, UserId};
+use crate::id::{CredentialId, FactorId, Generation, Label, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
 use crate::seal::Sealed;
-use crate::store::judge::Standing;
+use crate::store::judge::FactorSnapshot;
 use crate::store::{
     EnrolmentToken, FactorRecord, FactorState, Peer, SessionRecord, StoreError, User,
 };
@@ -34,7 +34,7 @@ columns! {
     user_columns = "id, enabled, groups";
     peer_columns = "location, key, user, allowed_ips, label, enabled";
     factor_columns = "id, user, kind, label, sealed, state, last_step, failures, last_failure, credential";
-    standing_columns = "user, state, last_step, failures, last_failure, sealed";
+    snapshot_columns = "user, state, last_step, failures, last_failure, sealed";
     token_columns = "id, user, digest, kinds, not_after, replaces";
     session_columns = "id, location, peer, user, allowed_ips, generation, verified_at, not_after, psk, assurance, end_reason, ended_at, factors, renewable_until";
     audit_columns = "seq, previous, event, hash";
@@ -74,6 +74,12 @@ impl Columns<'_> {
         self.get(index)
     }
 
+    /// A label, which may be older than the rule for labels.
+    fn label(&self, index: usize) -> Result<Label, StoreError> {
+        let text: String = self.get(index)?;
+        Ok(Label::from_stored(&text))
+    }
+
     fn number(&self, index: usize) -> Result<u64, StoreError> {
         Ok(self.get::<i64>(index)?.cast_unsigned())
     }
@@ -108,7 +114,7 @@ pub(super) fn peer(row: &Row<'_>) -> Result<Peer, StoreError> {
         key: PublicKey::from_bytes(columns.bytes(1)?),
         user: columns.parse(2)?,
         allowed_ips: columns.json(3)?,
-        label: columns.get(4)?,
+        label: columns.label(4)?,
         enabled: columns.get(5)?,
     })
 }
@@ -122,22 +128,22 @@ pub(super) fn factor(row: &Row<'_>) -> Result<FactorRecord, StoreError> {
         id: FactorId::from_bytes(columns.bytes(0)?),
         user: columns.parse(1)?,
         kind: FactorKind::from_string(columns.get(2)?),
-        label: columns.get(3)?,
+        label: columns.label(3)?,
         credential: credential.transpose()?,
         sealed: Sealed::from_bytes(columns.get(4)?),
         state: columns.variant(columns.get(5)?)?,
-        last_step: columns.get::<Option<i64>>(6)?.map(i64::cast_unsigned),
+        last_counter: columns.get::<Option<i64>>(6)?.map(i64::cast_unsigned),
         failures: columns.failures(7, 8)?,
     })
 }
 
-pub(super) fn standing(row: &Row<'_>) -> Result<Standing, StoreError> {
+pub(super) fn snapshot(row: &Row<'_>) -> Result<FactorSnapshot, StoreError> {
     let what = "a factor";
     let columns = Columns { row, what };
-    Ok(Standing {
+    Ok(FactorSnapshot {
         user: columns.parse(0)?,
         state: columns.variant(columns.get(1)?)?,
-        last_step: columns.get::<Option<i64>>(2)?.map(i64::cast_unsigned),
+        last_counter: columns.get::<Option<i64>>(2)?.map(i64::cast_unsigned),
         failures: columns.failures(3, 4)?,
         sealed: Sealed::from_bytes(columns.get(5)?),
     })

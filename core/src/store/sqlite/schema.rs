@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::error::SqliteError;
+use super::error::SqliteFault;
 
 /// How long to wait for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,31 +146,31 @@ ALTER TABLE tokens ADD COLUMN replaces BLOB CHECK (length(replaces) = 16);
 ";
 
 /// Opens the file for writing, makes it if it is absent, and brings its tables up to date.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, SqliteError> {
+pub(super) fn open_writer(path: &Path) -> Result<Connection, SqliteFault> {
     let mut connection = connect(path)?;
     // Where it may not write the file, SQLite opens it for reading and says nothing.
     if connection.is_readonly("main")? {
-        return Err(SqliteError::ReadOnly);
+        return Err(SqliteFault::ReadOnly);
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // Four times the usual: the same few pages change again and again, and are copied less often.
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
-    // 16 MiB: the pages that admissions touch stay at hand, however many sessions have ended.
+    // 16 MiB: the pages that admissions touch stay in the cache, however many sessions have ended.
     connection.pragma_update(None, "cache_size", -16_384)?;
     migrate(&mut connection)?;
     Ok(connection)
 }
 
 /// Opens the file, which a writer has opened before, for reading.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, SqliteError> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, SqliteFault> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 
-fn connect(path: &Path) -> Result<Connection, SqliteError> {
+fn connect(path: &Path) -> Result<Connection, SqliteFault> {
     // Ours is the only thread that uses the connection; a path is a path and never a URI.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -178,7 +178,7 @@ fn connect(path: &Path) -> Result<Connection, SqliteError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // A statement is planned once. Else SQLite would plan anew for values that are bound to a range
+    // A statement is planned once. Else SQLite would plan again for values that are bound to a range
     // or a limit, at half the cost of the reading.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
@@ -200,7 +200,7 @@ pub(super) fn create_private(path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn create_private(_path: &Path) {}
 
-fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
+fn migrate(connection: &mut Connection) -> Result<(), SqliteFault> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     loop {
         // Other processes may be opening the file too: look inside of the transaction.
@@ -209,10 +209,10 @@ fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
         let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
         let is_ours = pragma(&tx, "application_id")? == APPLICATION_ID;
         if !is_ours && (found != 0 || tables != 0) {
-            return Err(SqliteError::NotAStore);
+            return Err(SqliteFault::NotAStore);
         }
         if found > known || found < 0 {
-            return Err(SqliteError::NewerSchema { found, known });
+            return Err(SqliteFault::NewerSchema { found, known });
         }
         let Some(migration) = usize::try_from(found).ok().and_then(|n| MIGRATIONS.get(n)) else {
             return Ok(());
@@ -224,6 +224,6 @@ fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
     }
 }
 
-fn pragma(connection: &Connection, name: &str) -> Result<i64, SqliteError> {
+fn pragma(connection: &Connection, name: &str) -> Result<i64, SqliteFault> {
     Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
 }

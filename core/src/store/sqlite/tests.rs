@@ -25,14 +25,14 @@ fn event() -> AuditEvent {
     AuditEvent::new(Timestamp::from_millis(1), AuditKind::Fenced)
 }
 
-fn reason(error: StoreError) -> SqliteError {
+fn reason(error: StoreError) -> SqliteFault {
     let StoreError::Backend(source) = error else {
         panic!("should have come from the engine: {error:?}");
     };
-    *source.downcast().expect("one of SQLite's")
+    source.downcast::<SqliteError>().expect("one of SQLite's").0
 }
 
-fn open_error(path: impl AsRef<Path>) -> SqliteError {
+fn open_error(path: impl AsRef<Path>) -> SqliteFault {
     reason(SqliteStore::open(path).expect_err("should not open"))
 }
 
@@ -69,7 +69,7 @@ fn a_statement_is_planned_once_whatever_is_bound() {
 }
 
 thread_local! {
-    /// The outcome that nobody waits for; dropped early, the writer would skip the work.
+    /// The outcome that no one waits for; dropped early, the writer would skip the work.
     static HELD: std::cell::RefCell<Option<oneshot::Receiver<Result<(), StoreError>>>> =
         const { std::cell::RefCell::new(None) };
 }
@@ -140,7 +140,7 @@ async fn an_error_or_a_panic_undoes_its_own_intent_only() {
     after.expect("works");
     assert!(matches!(failing, Err(StoreError::Conflict)));
     let panicking = reason(panicking.expect_err("it panicked"));
-    assert!(matches!(panicking, SqliteError::Panicked));
+    assert!(matches!(panicking, SqliteFault::Panicked));
     let records = store.audit(1, 10).await.expect("works");
     assert_eq!(records.len(), 2);
     crate::audit::verify(&records).expect("the chain knows nothing of what was undone");
@@ -173,7 +173,7 @@ async fn a_full_disk_fails_every_call_of_its_transaction_and_heals() {
         }
     };
     assert!(
-        matches!(full, SqliteError::Full | SqliteError::TransactionLost),
+        matches!(full, SqliteFault::Full | SqliteFault::TransactionLost),
         "{full:?}"
     );
     let kept = store.audit(1, 10_000).await.expect("reading works").len();
@@ -207,7 +207,7 @@ async fn a_commit_that_fails_is_an_error_to_every_caller() {
         tx.connection
             .execute_batch(
                 "CREATE TABLE child (user TEXT REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED);
-                 INSERT INTO child VALUES ('nobody');",
+                 INSERT INTO child VALUES ('no one');",
             )
             .map_err(engine)
     });
@@ -220,11 +220,11 @@ async fn a_commit_that_fails_is_an_error_to_every_caller() {
     let ((breaking, innocent), ()) = tokio::join!(calls, releasing);
     assert!(matches!(
         reason(breaking.expect_err("no commit")),
-        SqliteError::TransactionLost
+        SqliteFault::TransactionLost
     ));
     assert!(matches!(
         reason(innocent.expect_err("no commit")),
-        SqliteError::TransactionLost
+        SqliteFault::TransactionLost
     ));
 
     assert!(store.audit(1, 10).await.expect("works").is_empty());
@@ -252,9 +252,9 @@ async fn closing_finishes_what_is_queued_and_ends_the_rest() {
     queued.expect("it was queued before");
 
     let late = reason(store.append_audit(event()).await.expect_err("it is closed"));
-    assert!(matches!(late, SqliteError::Closed));
+    assert!(matches!(late, SqliteFault::Closed));
     let late = reason(store.users().await.expect_err("it is closed"));
-    assert!(matches!(late, SqliteError::Closed));
+    assert!(matches!(late, SqliteFault::Closed));
     let end = std::future::poll_fn(|cx| watch.as_mut().poll_next(cx)).await;
     assert!(matches!(end, Some(Err(_))), "a watch ends with an error");
     let mut late = store.watch();
@@ -287,13 +287,13 @@ async fn a_trail_that_was_cut_ends_the_watch() {
     let store = store_in(&directory);
     store.append_audit(event()).await.expect("works");
     let mut watch = store.watch();
-    // Somebody with access to the file, past all triggers.
+    // Someone with access to the file, past all triggers.
     let intruder = Connection::open(directory.path().join("gate.db")).expect("it opens");
     intruder
         .execute_batch("DROP TRIGGER audit_is_never_cut; DELETE FROM audit;")
         .expect("nothing stops them");
     let end = std::future::poll_fn(|cx| watch.as_mut().poll_next(cx)).await;
-    let Some(Err(StoreError::Corrupt { .. })) = end else {
+    let Some(Err(StoreError::Replaced)) = end else {
         panic!("should have ended: {end:?}");
     };
 }
@@ -385,13 +385,13 @@ fn a_file_that_is_not_ours_is_left_alone() {
         "this is not a database, but a text of some length\n".repeat(100),
     )
     .expect("it is written");
-    assert!(matches!(open_error(&text), SqliteError::NotAStore));
+    assert!(matches!(open_error(&text), SqliteFault::NotAStore));
 
     let other = directory.path().join("other.db");
     let db = Connection::open(&other).expect("it opens");
     db.execute_batch("CREATE TABLE theirs (x)")
         .expect("a table");
-    assert!(matches!(open_error(&other), SqliteError::NotAStore));
+    assert!(matches!(open_error(&other), SqliteFault::NotAStore));
 
     let newer = directory.path().join("newer.db");
     drop(SqliteStore::open(&newer).expect("it opens"));
@@ -401,7 +401,7 @@ fn a_file_that_is_not_ours_is_left_alone() {
     let error = open_error(&newer);
     assert!(matches!(
         error,
-        SqliteError::NewerSchema {
+        SqliteFault::NewerSchema {
             found: 99,
             known: 4
         }
@@ -413,10 +413,10 @@ fn a_file_that_is_not_ours_is_left_alone() {
 fn where_no_file_can_be_the_error_says_so() {
     let directory = directory();
     let absent = directory.path().join("no such directory").join("gate.db");
-    assert!(matches!(open_error(absent), SqliteError::CannotOpen));
+    assert!(matches!(open_error(absent), SqliteFault::CannotOpen));
     assert!(matches!(
         open_error(directory.path()),
-        SqliteError::CannotOpen
+        SqliteFault::CannotOpen
     ));
 }
 

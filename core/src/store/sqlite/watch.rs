@@ -1,8 +1,8 @@
 //! Tells changes from the audit trail: every change that bears on gates has its record there, so
-//! what is new after record *n* is what changed, whoever wrote it.
+//! what is new after record *n* is what changed, anyone who wrote it.
 //!
 //! One thread per store. It is woken by this store's own commits that bear on gates, and looks for
-//! those of other processes every quarter of a second; when nobody watches, it sleeps for good.
+//! those of other processes every quarter of a second; when no one watches, it sleeps for good.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::error::SqliteError;
+use super::error::SqliteFault;
+use super::guard::{Guard, Stamp};
 use super::rows::{self, audit_columns};
 use super::schema::open_reader;
+use super::writer::read_head;
+use crate::audit::Head;
 use crate::store::feed::Feed;
 use crate::store::{ChangeSet, ChangeStream, StoreError};
 
@@ -22,67 +25,58 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Records per reading.
 const PAGE: u32 = 512;
 
-/// Records that had been committed are missing.
-const CUT: StoreError = StoreError::Corrupt {
-    what: "the audit trail",
-};
-
 /// What the writer, the watchers and the thread share.
 #[derive(Debug)]
 pub(super) struct Tail {
     state: Mutex<State>,
     woken: Condvar,
+    guard: Arc<Guard>,
 }
 
 #[derive(Debug)]
 struct State {
     feed: Feed,
-    /// The last record that is known to be in the trail.
-    known: u64,
     /// The last record that the watchers have been told of.
-    told: u64,
+    told: Head,
     /// The writer has committed since the thread last looked.
     fresh: bool,
     closed: bool,
 }
 
 impl Tail {
-    pub(super) fn new(known: u64) -> Arc<Self> {
+    pub(super) fn new(guard: Arc<Guard>) -> Arc<Self> {
         let state = State {
             feed: Feed::default(),
-            known,
-            told: known,
+            told: guard.known(),
             fresh: false,
             closed: false,
         };
         Arc::new(Self {
             state: Mutex::new(state),
             woken: Condvar::new(),
+            guard,
         })
     }
 
-    /// The writer has committed up to this record. Where none of its records is news to a gate,
-    /// as with an admission, the thread may sleep on: it reads them with those that are.
-    pub(super) fn committed(&self, seq: u64, has_news: bool) {
-        let mut state = self.lock();
-        state.known = state.known.max(seq);
+    /// The writer has committed. Where none of its records is news to a gate, as with an admission,
+    /// the thread may sleep on: it reads them with those that are.
+    pub(super) fn committed(&self, has_news: bool) {
         if !has_news {
             return;
         }
-        state.fresh = true;
-        drop(state);
+        self.lock().fresh = true;
         self.woken.notify_all();
     }
 
     pub(super) fn watch(&self) -> ChangeStream {
         let mut state = self.lock();
         if !state.feed.is_watched() {
-            // Nobody has kept up. From the last record known here on, nothing is left out.
-            state.told = state.known;
+            // No one has kept up. From the last record known here on, nothing is left out.
+            state.told = self.guard.known();
         }
         let stream = state.feed.watch();
         if state.closed {
-            state.feed.fail(|| SqliteError::Closed.into());
+            state.feed.fail(|| SqliteFault::Closed.into());
         }
         state.fresh = true;
         drop(state);
@@ -94,7 +88,7 @@ impl Tail {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.feed.fail(|| SqliteError::Closed.into());
+        state.feed.fail(|| SqliteFault::Closed.into());
         drop(state);
         self.woken.notify_all();
     }
@@ -105,10 +99,17 @@ impl Tail {
         while let Some(look_anyway) = self.wait() {
             if let Err(error) = self.look(path, &mut reader, look_anyway) {
                 reader = None;
+                // What is replaced while it is read makes the engine fail for reasons of its own.
+                let error = self
+                    .guard
+                    .check_files()
+                    .map_or_else(StoreError::from, |()| error);
+                let is_replaced = self.guard.pass().is_err();
                 let error = std::cell::RefCell::new(Some(error));
-                self.lock().feed.fail(|| {
-                    let first = error.take();
-                    first.unwrap_or_else(|| SqliteError::TransactionLost.into())
+                self.lock().feed.fail(|| match error.take() {
+                    Some(first) => first,
+                    None if is_replaced => StoreError::Replaced,
+                    None => SqliteFault::TransactionLost.into(),
                 });
             }
         }
@@ -151,20 +152,31 @@ impl Tail {
         reader: &mut Option<Reader>,
         look_anyway: bool,
     ) -> Result<(), StoreError> {
-        let reader = match reader {
-            Some(reader) => reader,
-            None => reader.insert(Reader {
+        self.guard.check_files()?;
+        // What others have written past the engine is seen by a connection that has read nothing.
+        let stamp = self.guard.stamp();
+        let is_new = reader.as_ref().is_none_or(|reader| reader.stamp != stamp);
+        if is_new {
+            *reader = Some(Reader {
                 connection: open_reader(path)?,
                 version: None,
-            }),
-        };
-        if !reader.has_news()? && !look_anyway {
+                stamp,
+            });
+        }
+        let Some(reader) = reader else {
             return Ok(());
+        };
+        if !reader.has_news()? && !look_anyway && !is_new {
+            return Ok(());
+        }
+        if is_new {
+            let head = read_head(&reader.connection)?;
+            self.guard.check_fresh(&reader.connection, head)?;
         }
         loop {
             let (told, committed) = {
                 let state = self.lock();
-                (state.told, state.known)
+                (state.told, self.guard.known())
             };
             let records = rows::all(
                 &reader.connection,
@@ -173,33 +185,34 @@ impl Tail {
                     audit_columns!(),
                     " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?"
                 ),
-                (told.cast_signed(), PAGE),
+                (told.seq.cast_signed(), PAGE),
                 rows::audit,
             )?;
             let new = match records.split_first() {
-                Some((first, new)) if first.seq == told => new,
-                _ if told == 0 => records.as_slice(),
+                Some((first, new)) if first.head() == Some(told) => new,
+                _ if told.seq == 0 => records.as_slice(),
                 // The record that was told last is not there: not the trail that it was.
-                _ => return Err(CUT),
+                _ => return Err(self.guard.replaced().into()),
             };
             let mut state = self.lock();
             for record in new {
                 // A first watcher that came in meanwhile may have put `told` forward, never back.
-                if record.seq <= state.told {
+                if record.seq <= state.told.seq {
                     continue;
                 }
-                if record.seq != state.told + 1 {
-                    return Err(CUT);
-                }
-                state.told = record.seq;
-                state.known = state.known.max(record.seq);
+                let head = record.head();
+                let Some(head) = head.filter(|head| head.seq == state.told.seq + 1) else {
+                    return Err(self.guard.replaced().into());
+                };
+                state.told = head;
+                self.guard.saw(head);
                 state.feed.publish(&ChangeSet::of(&record.event));
             }
             if !new.is_empty() {
                 continue;
             }
-            if committed > state.told {
-                return Err(CUT);
+            if committed.seq > state.told.seq {
+                return Err(self.guard.replaced().into());
             }
             return Ok(());
         }
@@ -215,10 +228,12 @@ struct Reader {
     connection: Connection,
     /// `data_version` as of the last look: another value says that others have committed.
     version: Option<i64>,
+    /// The file's, when this was opened.
+    stamp: Option<Stamp>,
 }
 
 impl Reader {
-    fn has_news(&mut self) -> Result<bool, SqliteError> {
+    fn has_news(&mut self) -> Result<bool, SqliteFault> {
         let version = self
             .connection
             .pragma_query_value(None, "data_version", |row| row.get(0))?;

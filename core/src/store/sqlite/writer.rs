@@ -13,7 +13,8 @@ use std::sync::{Arc, mpsc};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::error::{SqliteError, engine};
+use super::error::{SqliteFault, engine};
+use super::guard::Guard;
 use super::schema::open_writer;
 use super::watch::Tail;
 use crate::audit::{AuditEvent, Head, link};
@@ -43,6 +44,22 @@ struct Trail {
 }
 
 impl Tx<'_> {
+    /// Does a part of an intent: its error undoes that part and nothing else.
+    pub(super) fn part<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let trail = self.trail;
+        step(self.connection, "SAVEPOINT part")?;
+        let outcome = work(self);
+        if outcome.is_err() {
+            step(self.connection, "ROLLBACK TO part")?;
+            self.trail = trail;
+        }
+        step(self.connection, "RELEASE part")?;
+        outcome
+    }
+
     /// Appends to the chain.
     pub(super) fn append(&mut self, event: AuditEvent) -> Result<(), StoreError> {
         let (next, json) =
@@ -82,11 +99,11 @@ impl Queue {
     pub(super) fn push<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, SqliteError> {
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, SqliteFault> {
         let (reply, outcome) = oneshot::channel();
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(SqliteError::Overloaded);
+            return Err(SqliteFault::Overloaded);
         }
         let call = Call {
             work: Some(work),
@@ -95,7 +112,7 @@ impl Queue {
         };
         self.sender
             .send(Box::new(call))
-            .map_err(|_| SqliteError::Closed)?;
+            .map_err(|_| SqliteFault::Closed)?;
         Ok(outcome)
     }
 }
@@ -107,7 +124,7 @@ trait Intent: Send {
     /// Does the work and keeps its outcome. `false`: it must be undone.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Tells the caller, after the commit or after its failure.
-    fn finish(self: Box<Self>, failed: Option<SqliteError>);
+    fn finish(self: Box<Self>, failed: Option<SqliteFault>);
 }
 
 struct Call<T, F> {
@@ -128,21 +145,21 @@ where
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         let outcome = match self.work.take() {
             Some(work) => catch_unwind(AssertUnwindSafe(|| work(tx)))
-                .unwrap_or_else(|_| Err(SqliteError::Panicked.into())),
-            None => Err(SqliteError::Panicked.into()),
+                .unwrap_or_else(|_| Err(SqliteFault::Panicked.into())),
+            None => Err(SqliteFault::Panicked.into()),
         };
         let keep = outcome.is_ok();
         self.outcome = Some(outcome);
         keep
     }
 
-    fn finish(self: Box<Self>, failed: Option<SqliteError>) {
+    fn finish(self: Box<Self>, failed: Option<SqliteFault>) {
         let outcome = match (failed, self.outcome) {
             (Some(error), _) => Err(error.into()),
             (None, Some(outcome)) => outcome,
-            (None, None) => Err(SqliteError::TransactionLost.into()),
+            (None, None) => Err(SqliteFault::TransactionLost.into()),
         };
-        // Nobody listens any more when the caller has given up.
+        // No one listens any more when the caller has given up.
         drop(self.reply.send(outcome));
     }
 }
@@ -150,12 +167,13 @@ where
 /// The thread's state.
 pub(super) struct Writer {
     path: PathBuf,
-    /// Absent after a failure that leaves its state in doubt; opened anew for the next batch.
+    /// Absent after a failure that leaves its state in doubt; opened again for the next batch.
     connection: Option<Connection>,
     queue: mpsc::Receiver<Box<dyn Intent>>,
     waiting: Arc<AtomicUsize>,
     flushes: Arc<AtomicU64>,
     tail: Arc<Tail>,
+    guard: Arc<Guard>,
 }
 
 impl Writer {
@@ -164,6 +182,7 @@ impl Writer {
         connection: Connection,
         flushes: Arc<AtomicU64>,
         tail: Arc<Tail>,
+        guard: Arc<Guard>,
     ) -> (Self, Queue) {
         let (sender, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -178,11 +197,12 @@ impl Writer {
             waiting,
             flushes,
             tail,
+            guard,
         };
         (writer, near)
     }
 
-    /// Works until the queue is empty and nobody can fill it any more.
+    /// Works until the queue is empty and no one can fill it any more.
     pub(super) fn run(mut self) {
         let mut served = 0;
         while let Ok(first) = self.queue.recv() {
@@ -197,7 +217,7 @@ impl Writer {
             }
             let failed = self.transact(&mut batch).err();
             for intent in batch {
-                intent.finish(failed.as_ref().map(SqliteError::again));
+                intent.finish(failed.as_ref().map(SqliteFault::again));
             }
         }
     }
@@ -219,17 +239,20 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, batch: &mut [Box<dyn Intent>]) -> Result<(), SqliteError> {
+    fn transact(&mut self, batch: &mut [Box<dyn Intent>]) -> Result<(), SqliteFault> {
+        // First, since to open what is gone would make another.
+        self.guard.check_files()?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => open_writer(&self.path)?,
         };
         let changes = connection.total_changes();
-        match run_and_commit(&connection, batch) {
+        match run_and_commit(&connection, &self.guard, batch) {
             Ok(Trail { head, has_news }) => {
                 if connection.total_changes() != changes {
                     self.flushes.fetch_add(1, Ordering::Relaxed);
-                    self.tail.committed(head.seq, has_news);
+                    self.guard.saw(head);
+                    self.tail.committed(has_news);
                 }
                 self.connection = Some(connection);
                 Ok(())
@@ -247,14 +270,17 @@ impl Writer {
 /// One transaction with each intent in its own savepoint.
 fn run_and_commit(
     connection: &Connection,
+    guard: &Guard,
     batch: &mut [Box<dyn Intent>],
-) -> Result<Trail, SqliteError> {
+) -> Result<Trail, SqliteFault> {
     // Other processes write too: what is read from here on holds until the commit.
     step(connection, "BEGIN IMMEDIATE")?;
+    let head = read_head(connection)?;
+    guard.check_head(connection, head)?;
     let mut tx = Tx {
         connection,
         trail: Trail {
-            head: read_head(connection)?,
+            head,
             has_news: false,
         },
     };
@@ -264,7 +290,7 @@ fn run_and_commit(
         let keep = intent.run(&mut tx);
         if connection.is_autocommit() {
             // SQLite has undone everything by itself, as it may on a full disk.
-            return Err(SqliteError::TransactionLost);
+            return Err(SqliteFault::TransactionLost);
         }
         if !keep {
             step(connection, "ROLLBACK TO intent")?;
@@ -272,17 +298,19 @@ fn run_and_commit(
         }
         step(connection, "RELEASE intent")?;
     }
+    // Last, so that nothing is acknowledged that went to a file which no one finds any more.
+    guard.check_files()?;
     step(connection, "COMMIT")?;
     Ok(tx.trail)
 }
 
-fn step(connection: &Connection, sql: &str) -> Result<(), SqliteError> {
+fn step(connection: &Connection, sql: &str) -> Result<(), SqliteFault> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 
 /// The end of the chain as it is in this transaction.
-pub(super) fn read_head(connection: &Connection) -> Result<Head, SqliteError> {
+pub(super) fn read_head(connection: &Connection) -> Result<Head, SqliteFault> {
     let mut last =
         connection.prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?;
     let mut rows = last.query([])?;

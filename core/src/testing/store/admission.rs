@@ -7,11 +7,11 @@ use crate::audit::AuditKind;
 use crate::id::Generation;
 use crate::policy::Lock;
 use crate::store::{
-    Consume, EndReason, FactorRecord, FactorState, NewSession, Opened, Peer, SessionRecord,
+    EndReason, FactorRecord, FactorState, FactorUse, NewSession, OpenOutcome, Peer, SessionRecord,
     StoreError,
 };
 
-async fn open(store: &Store, new: NewSession) -> Opened {
+async fn open(store: &Store, new: NewSession) -> OpenOutcome {
     store.open_session(new).await.expect("the store works")
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn an_admission_reads_back_as_it_was_given(store: Store) {
     let superseded = None;
     assert_eq!(
         opened,
-        Opened::Opened {
+        OpenOutcome::Opened {
             generation,
             superseded
         }
@@ -52,9 +52,9 @@ pub(super) async fn an_admission_reads_back_as_it_was_given(store: Store) {
     let found = store.session(session_id(1)).await.expect("it is read");
     assert_eq!(found.as_ref(), Some(&expected));
     assert_eq!(live(&store).await, [expected]);
-    assert_eq!(the_factor(&store, 1).await.last_step, Some(7));
-    let nobody = store.session(session_id(2)).await.expect("it is read");
-    assert_eq!(nobody, None);
+    assert_eq!(the_factor(&store, 1).await.last_counter, Some(7));
+    let no_session = store.session(session_id(2)).await.expect("it is read");
+    assert_eq!(no_session, None);
 }
 
 pub(super) async fn a_step_admits_once(store: Store) {
@@ -62,7 +62,7 @@ pub(super) async fn a_step_admits_once(store: Store) {
     admit(&store, new_session(1, 1, 7)).await;
     for (id, step) in [(2, 7), (3, 6)] {
         let replayed = open(&store, new_session(id, 1, step)).await;
-        assert!(matches!(replayed, Opened::Replayed { factor, .. } if factor == factor_id(1)));
+        assert!(matches!(replayed, OpenOutcome::Replayed { factor, .. } if factor == factor_id(1)));
     }
     assert_eq!(count(&store, 1).await, 2, "a replayed step is a failure");
     let ids: Vec<_> = live(&store).await.into_iter().map(|s| s.id).collect();
@@ -73,27 +73,27 @@ pub(super) async fn a_step_admits_once(store: Store) {
     let factor = factor_id(1);
     assert_eq!(
         locked,
-        Opened::Locked { factor, lock },
+        OpenOutcome::Locked { factor, lock },
         "replays lead to the lock"
     );
     let mut later = new_session(5, 1, u64::MAX);
     later.verified_at = START;
     later.event.at = secs(10);
     admit(&store, later).await;
-    let greatest = the_factor(&store, 1).await.last_step;
+    let greatest = the_factor(&store, 1).await.last_counter;
     assert_eq!(greatest, Some(u64::MAX), "steps have 64 bits");
 
     let stepless = NewSession {
-        consume: vec![Consume {
+        factor_uses: vec![FactorUse {
             factor: factor_id(1),
-            step: None,
-            swap: None,
+            counter: None,
+            replace_secret: None,
             credential: None,
         }],
         ..new_session(6, 1, 0)
     };
     admit(&store, stepless).await;
-    let kept = the_factor(&store, 1).await.last_step;
+    let kept = the_factor(&store, 1).await.last_counter;
     assert_eq!(kept, greatest, "an answer without a step takes none");
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn a_step_admits_once_in_parallel(store: Store) {
     let outcomes = calls.join_all().await;
     let opened = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome, Ok(Opened::Opened { .. })))
+        .filter(|outcome| matches!(outcome, Ok(OpenOutcome::Opened { .. })))
         .count();
     assert_eq!(opened, 1, "one code, one admission: {outcomes:?}");
     assert_eq!(live(&store).await.len(), 1);
@@ -121,10 +121,10 @@ pub(super) async fn the_right_code_past_the_limit_is_refused(store: Store) {
     }
     let refused = open(&store, new_session(1, 1, 7)).await;
     let (factor, lock) = (factor_id(1), Lock::Until(secs(10)));
-    assert_eq!(refused, Opened::Locked { factor, lock });
+    assert_eq!(refused, OpenOutcome::Locked { factor, lock });
     assert_eq!(count(&store, 1).await, 2, "the count stays");
     let factor = the_factor(&store, 1).await;
-    assert_eq!(factor.last_step, None, "the step is not consumed");
+    assert_eq!(factor.last_counter, None, "the step is not consumed");
     assert!(live(&store).await.is_empty());
     assert_eq!(store.session(session_id(1)).await.expect("works"), None);
 }
@@ -139,7 +139,7 @@ pub(super) async fn success_clears_the_count_of_its_own_factor_only(store: Store
     admit(&store, new_session(1, 1, 7)).await;
     assert_eq!(count(&store, 1).await, 0, "its own");
     assert_eq!(count(&store, 2).await, 1, "and no other");
-    assert_eq!(the_factor(&store, 2).await.last_step, None);
+    assert_eq!(the_factor(&store, 2).await.last_counter, None);
 }
 
 pub(super) async fn a_newer_session_supersedes_the_older(store: Store) {
@@ -155,7 +155,7 @@ pub(super) async fn a_newer_session_supersedes_the_older(store: Store) {
     let superseded = Some(session_id(1));
     assert_eq!(
         opened,
-        Opened::Opened {
+        OpenOutcome::Opened {
             generation,
             superseded
         }
@@ -168,18 +168,20 @@ pub(super) async fn a_newer_session_supersedes_the_older(store: Store) {
     assert_eq!(ids, [session_id(2), session_id(9)], "others are untouched");
 
     let reason = EndReason::Revoked;
-    let closed = store.close_session(session_id(2), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(2), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     put_peer(&store, peer(1)).await;
     let after_all = admit(&store, new_session(3, 1, 3)).await;
-    assert_eq!(after_all, 3, "generations never start anew");
+    assert_eq!(after_all, 3, "generations never start again");
 }
 
 pub(super) async fn who_is_disabled_or_gone_is_not_admitted(store: Store) {
     enrol(&store, 1).await;
     enrol(&store, 2).await;
     let gone = async |new: NewSession, who: &str| {
-        assert_eq!(open(&store, new).await, Opened::PeerGone, "{who}");
+        assert_eq!(open(&store, new).await, OpenOutcome::PeerGone, "{who}");
     };
     gone(new_session(1, 3, 1), "an unknown peer").await;
     let mut elsewhere = new_session(1, 1, 1);
@@ -187,7 +189,7 @@ pub(super) async fn who_is_disabled_or_gone_is_not_admitted(store: Store) {
     gone(elsewhere, "a peer of another location").await;
     let mut stolen = new_session(1, 1, 1);
     stolen.user = user(2);
-    stolen.consume = vec![consume(2, 1)];
+    stolen.factor_uses = vec![factor_use(2, 1)];
     gone(stolen, "another user's peer").await;
 
     put_user(&store, 1, false).await;
@@ -218,13 +220,13 @@ pub(super) async fn a_factor_must_be_active_and_the_users_own(store: Store) {
     add_factor(&store, pending).await;
     for n in [2, 3, 9] {
         let new = NewSession {
-            consume: vec![consume(1, 1), consume(n, 1)],
+            factor_uses: vec![factor_use(1, 1), factor_use(n, 1)],
             ..new_session(1, 1, 1)
         };
         let factor = factor_id(n);
-        assert_eq!(open(&store, new).await, Opened::FactorGone { factor });
+        assert_eq!(open(&store, new).await, OpenOutcome::FactorGone { factor });
     }
-    assert_eq!(the_factor(&store, 1).await.last_step, None);
+    assert_eq!(the_factor(&store, 1).await.last_counter, None);
     assert!(live(&store).await.is_empty());
 }
 
@@ -232,7 +234,7 @@ pub(super) async fn a_refusal_of_one_factor_leaves_the_others_alone(store: Store
     enrol(&store, 1).await;
     add_factor(&store, factor(2, 1)).await;
     let both = |id, one, two| NewSession {
-        consume: vec![consume(1, one), consume(2, two)],
+        factor_uses: vec![factor_use(1, one), factor_use(2, two)],
         ..new_session(id, 1, 0)
     };
     admit(&store, both(1, 5, 5)).await;
@@ -240,9 +242,9 @@ pub(super) async fn a_refusal_of_one_factor_leaves_the_others_alone(store: Store
     counted.expect("a failure is counted");
 
     let replayed = open(&store, both(2, 6, 5)).await;
-    assert!(matches!(replayed, Opened::Replayed { factor, .. } if factor == factor_id(2)));
+    assert!(matches!(replayed, OpenOutcome::Replayed { factor, .. } if factor == factor_id(2)));
     let fresh = the_factor(&store, 1).await;
-    assert_eq!(fresh.last_step, Some(5), "the fresh step is still good");
+    assert_eq!(fresh.last_counter, Some(5), "the fresh step is still good");
     assert_eq!(fresh.failures.count, 1, "its count is neither cleared");
     assert_eq!(count(&store, 2).await, 1, "nor raised; the other's is");
 
@@ -250,7 +252,7 @@ pub(super) async fn a_refusal_of_one_factor_leaves_the_others_alone(store: Store
     counted.expect("a failure is counted");
     let locked = open(&store, both(3, 5, 9)).await;
     assert!(
-        matches!(locked, Opened::Locked { factor, .. } if factor == factor_id(2)),
+        matches!(locked, OpenOutcome::Locked { factor, .. } if factor == factor_id(2)),
         "a lock comes before a replay: {locked:?}"
     );
     assert_eq!(count(&store, 1).await, 1, "which is then not counted");
@@ -261,13 +263,13 @@ pub(super) async fn ids_and_factors_are_named_once(store: Store) {
     admit(&store, new_session(1, 1, 1)).await;
     let before = trail(&store).await.len();
     let twice = NewSession {
-        consume: vec![consume(1, 2), consume(1, 3)],
+        factor_uses: vec![factor_use(1, 2), factor_use(1, 3)],
         ..new_session(2, 1, 2)
     };
     for new in [new_session(1, 1, 2), twice] {
         let conflict = store.open_session(new).await;
         assert!(matches!(conflict, Err(StoreError::Conflict)));
     }
-    assert_eq!(the_factor(&store, 1).await.last_step, Some(1));
+    assert_eq!(the_factor(&store, 1).await.last_counter, Some(1));
     assert_eq!(trail(&store).await.len(), before, "and nothing is recorded");
 }

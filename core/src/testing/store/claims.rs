@@ -6,11 +6,11 @@ use super::fixture::*;
 use crate::audit::AuditKind;
 use crate::id::SessionId;
 use crate::store::{
-    Activated, Consume, EndReason, Enrolled, FactorRecord, FactorState, NewFactor, NewSession,
-    Opened, Peer, Swap,
+    Activated, EndReason, Enrolled, FactorEnrolment, FactorRecord, FactorState, FactorUse,
+    NewSession, OpenOutcome, Peer, SecretReplacement,
 };
 
-async fn open(store: &Store, new: NewSession) -> Opened {
+async fn open(store: &Store, new: NewSession) -> OpenOutcome {
     store.open_session(new).await.expect("the store works")
 }
 
@@ -20,11 +20,11 @@ async fn live(store: &Store) -> usize {
 }
 
 /// An answer that puts one secret in the place of another.
-fn swapping(factor: u8, from: &str, to: &str) -> Consume {
-    Consume {
+fn swapping(factor: u8, from: &str, to: &str) -> FactorUse {
+    FactorUse {
         factor: factor_id(factor),
-        step: None,
-        swap: Some(Swap {
+        counter: None,
+        replace_secret: Some(SecretReplacement {
             from: sealed(from),
             to: sealed(to),
         }),
@@ -34,23 +34,23 @@ fn swapping(factor: u8, from: &str, to: &str) -> Consume {
 
 pub(super) async fn a_secret_is_swapped_with_its_admission(store: Store) {
     enrol(&store, 1).await;
-    let with_step = Consume {
-        step: Some(7),
+    let with_step = FactorUse {
+        counter: Some(7),
         ..swapping(1, "secret", "fresh")
     };
     admit(&store, new_session_by(1, 1, with_step.clone())).await;
     let swapped = the_factor(&store, 1).await;
     assert_eq!(swapped.sealed, sealed("fresh"));
-    assert_eq!(swapped.last_step, Some(7), "together with the step");
+    assert_eq!(swapped.last_counter, Some(7), "together with the step");
 
     let before = trail(&store).await.len();
-    let late = Consume {
-        step: Some(8),
+    let late = FactorUse {
+        counter: Some(8),
         ..with_step
     };
     let overtaken = open(&store, new_session_by(2, 1, late)).await;
     let factor = factor_id(1);
-    assert_eq!(overtaken, Opened::Overtaken { factor });
+    assert_eq!(overtaken, OpenOutcome::Overtaken { factor });
     assert_eq!(the_factor(&store, 1).await, swapped, "nothing is changed");
     assert_eq!(store.session(session_id(2)).await.expect("works"), None);
     let events = events_since(&store, before).await;
@@ -61,7 +61,11 @@ pub(super) async fn a_secret_is_swapped_with_its_admission(store: Store) {
     admit(&store, new_session_by(3, 1, swapping(1, "fresh", "next"))).await;
     admit(&store, new_session(4, 1, 9)).await;
     let kept = the_factor(&store, 1).await.sealed;
-    assert_eq!(kept, sealed("next"), "an answer without a swap makes none");
+    assert_eq!(
+        kept,
+        sealed("next"),
+        "an answer without a replacement makes none"
+    );
 }
 
 pub(super) async fn a_secret_is_swapped_once_in_parallel(store: Store) {
@@ -75,7 +79,7 @@ pub(super) async fn a_secret_is_swapped_once_in_parallel(store: Store) {
     let outcomes = calls.join_all().await;
     let mut opened = outcomes
         .iter()
-        .filter(|(_, outcome)| matches!(outcome, Ok(Opened::Opened { .. })));
+        .filter(|(_, outcome)| matches!(outcome, Ok(OpenOutcome::Opened { .. })));
     let (winner, _) = opened.next().expect("one is admitted");
     assert!(opened.next().is_none(), "and one only: {outcomes:?}");
     let expected = sealed(&format!("fresh {winner}"));
@@ -91,10 +95,12 @@ pub(super) async fn a_pending_factors_secret_is_swapped_as_it_is_activated(store
         ..factor(1, 1)
     };
     add_factor(&store, pending.clone()).await;
-    let activate = async |consume: &Consume| {
+    let activate = async |factor_use: &FactorUse| {
         let event = event(AuditKind::FactorActivated);
-        let activated = store.activate_factor(consume.clone(), THROTTLE, event);
-        activated.await.expect("the store works")
+        let activated = store
+            .activate_factor(factor_use.clone(), THROTTLE, event)
+            .await;
+        activated.expect("the store works")
     };
     let before = trail(&store).await.len();
     let overtaken = activate(&swapping(1, "older", "fresh")).await;
@@ -111,7 +117,7 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
     enrol(&store, 1).await;
     for n in [2, 3] {
         let used = FactorRecord {
-            last_step: Some(9),
+            last_counter: Some(9),
             ..factor(n, 1)
         };
         add_factor(&store, used).await;
@@ -122,19 +128,19 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
     }
     let (overtaken, spent, locked, gone) = (
         swapping(1, "older", "fresh"),
-        consume(2, 9),
-        consume(3, 10),
-        consume(99, 1),
+        factor_use(2, 9),
+        factor_use(3, 10),
+        factor_use(99, 1),
     );
-    let both = async |consume: Vec<Consume>, most_per_user, token| {
+    let both = async |factor_use: Vec<FactorUse>, most_per_user, token| {
         let session = NewSession {
-            consume: consume.clone(),
+            factor_uses: factor_use.clone(),
             most_per_user,
             ..new_session(1, 1, 0)
         };
-        let factor = NewFactor {
+        let factor = FactorEnrolment {
             token,
-            consume,
+            factor_uses: factor_use,
             ..with_token(5, 1, 9)
         };
         let enrolled = store.enrol_factor(factor).await;
@@ -148,7 +154,7 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
     ];
     let factor = factor_id(99);
     let expected = (
-        Opened::FactorGone { factor },
+        OpenOutcome::FactorGone { factor },
         Enrolled::FactorGone { factor },
     );
     let most = Some(0);
@@ -156,25 +162,28 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
 
     let found = both(all[..3].to_vec(), most, Some(token_id(9))).await;
     let factor = factor_id(3);
-    let is_locked = matches!(found, (Opened::Locked { factor: a, .. }, Enrolled::Locked { factor: b, .. })
+    let is_locked = matches!(found, (OpenOutcome::Locked { factor: a, .. }, Enrolled::Locked { factor: b, .. })
         if a == factor && b == factor);
     assert!(is_locked, "a lock comes next: {found:?}");
     assert_eq!(count(&store, 2).await, 0, "what it hides is not counted");
 
     let found = both(all[..2].to_vec(), most, Some(token_id(9))).await;
     let factor = factor_id(2);
-    let is_spent = matches!(found, (Opened::Replayed { factor: a, .. }, Enrolled::Replayed { factor: b, .. })
+    let is_spent = matches!(found, (OpenOutcome::Replayed { factor: a, .. }, Enrolled::Replayed { factor: b, .. })
         if a == factor && b == factor);
     assert!(is_spent, "then a step that was used: {found:?}");
     assert_eq!(count(&store, 2).await, 2, "which counts");
 
     let found = both(vec![overtaken], most, Some(token_id(9))).await;
     let factor = factor_id(1);
-    let expected = (Opened::Overtaken { factor }, Enrolled::Overtaken { factor });
+    let expected = (
+        OpenOutcome::Overtaken { factor },
+        Enrolled::Overtaken { factor },
+    );
     assert_eq!(found, expected, "then a secret that was changed");
 
-    let found = both(vec![consume(1, 1)], most, Some(token_id(9))).await;
-    assert_eq!(found, (Opened::TooMany, Enrolled::TokenGone));
+    let found = both(vec![factor_use(1, 1)], most, Some(token_id(9))).await;
+    assert_eq!(found, (OpenOutcome::TooMany, Enrolled::TokenGone));
     let untouched = the_factor(&store, 1).await;
     assert_eq!(
         untouched,
@@ -184,7 +193,11 @@ pub(super) async fn refusals_have_an_order_and_are_an_enrolments_too(store: Stor
 
     put_user(&store, 1, false).await;
     let found = both(all, most, Some(token_id(9))).await;
-    assert_eq!(found, (Opened::PeerGone, Enrolled::PeerGone), "before all");
+    assert_eq!(
+        found,
+        (OpenOutcome::PeerGone, Enrolled::PeerGone),
+        "before all"
+    );
 }
 
 /// Peers 1 to `n`, all of user 1, who has one factor.
@@ -201,15 +214,15 @@ async fn enrol_peers(store: &Store, n: u8) {
 
 /// An admission of user 1's peer `n` that leaves at most so many sessions.
 fn limited(id: u8, n: u8, most: u32) -> NewSession {
-    let any = Consume {
+    let any = FactorUse {
         factor: factor_id(1),
-        step: None,
-        swap: None,
+        counter: None,
+        replace_secret: None,
         credential: None,
     };
     NewSession {
         user: user(1),
-        consume: vec![any],
+        factor_uses: vec![any],
         most_per_user: Some(most),
         ..new_session(id, n, 0)
     }
@@ -233,9 +246,9 @@ pub(super) async fn a_user_has_only_so_many_sessions(store: Store) {
     admit(&store, limited(2, 2, 2)).await;
     let recorded = trail(&store).await.len();
     let mut third = limited(3, 3, 2);
-    third.consume = vec![consume(1, 7)];
-    assert_eq!(open(&store, third).await, Opened::TooMany);
-    assert_eq!(the_factor(&store, 1).await.last_step, None);
+    third.factor_uses = vec![factor_use(1, 7)];
+    assert_eq!(open(&store, third).await, OpenOutcome::TooMany);
+    assert_eq!(the_factor(&store, 1).await.last_counter, None);
     let events = events_since(&store, recorded).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].kind, AuditKind::NotEligible);
@@ -244,8 +257,10 @@ pub(super) async fn a_user_has_only_so_many_sessions(store: Store) {
 
     admit(&store, limited(4, 1, 2)).await;
     let reason = EndReason::SignedOut;
-    let closed = store.close_session(session_id(2), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(2), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     admit(&store, limited(5, 3, 2)).await;
 
     let mut at_the_end = limited(6, 2, 1);
@@ -255,10 +270,10 @@ pub(super) async fn a_user_has_only_so_many_sessions(store: Store) {
     just_before.verified_at = before(secs(3600));
     assert_eq!(
         open(&store, just_before).await,
-        Opened::TooMany,
+        OpenOutcome::TooMany,
         "a session counts until its time is over"
     );
-    assert_eq!(open(&store, limited(8, 4, 0)).await, Opened::TooMany);
+    assert_eq!(open(&store, limited(8, 4, 0)).await, OpenOutcome::TooMany);
     let unlimited = NewSession {
         most_per_user: None,
         ..limited(9, 4, 0)
@@ -287,13 +302,16 @@ pub(super) async fn two_stores_keep_to_a_users_limit(a: Store, b: Store) {
     check_limited(&b, calls.join_all().await).await;
 }
 
-async fn check_limited(store: &Store, outcomes: Vec<Result<Opened, crate::store::StoreError>>) {
-    let count = |is: fn(&Opened) -> bool| {
+async fn check_limited(
+    store: &Store,
+    outcomes: Vec<Result<OpenOutcome, crate::store::StoreError>>,
+) {
+    let count = |is: fn(&OpenOutcome) -> bool| {
         let outcomes = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
         outcomes.filter(|outcome| is(outcome)).count()
     };
-    let opened = count(|outcome| matches!(outcome, Opened::Opened { .. }));
-    let refused = count(|outcome| *outcome == Opened::TooMany);
+    let opened = count(|outcome| matches!(outcome, OpenOutcome::Opened { .. }));
+    let refused = count(|outcome| *outcome == OpenOutcome::TooMany);
     assert_eq!((opened, refused), (3, 9), "{outcomes:?}");
     assert_eq!(live(store).await, 3);
 }
@@ -314,7 +332,7 @@ pub(super) async fn two_stores_swap_a_secret_once(a: Store, b: Store) {
     let outcomes = calls.join_all().await;
     let opened = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome, Ok(Opened::Opened { .. })))
+        .filter(|outcome| matches!(outcome, Ok(OpenOutcome::Opened { .. })))
         .count();
     assert_eq!(opened, 1, "{outcomes:?}");
 }

@@ -9,8 +9,8 @@ use crate::audit::AuditKind;
 use crate::id::CredentialId;
 use crate::policy::Lock;
 use crate::store::{
-    Consume, Enrolled, FactorRecord, FailureReason, NewFactor, NewSession, Opened, Passed,
-    StoreError,
+    Enrolled, FactorEnrolment, FactorRecord, FactorUse, FailureReason, NewSession, OpenOutcome,
+    PassOutcome, StoreError,
 };
 
 fn credential(n: u8) -> CredentialId {
@@ -18,10 +18,10 @@ fn credential(n: u8) -> CredentialId {
 }
 
 /// An answer that shows whose factor `n` is.
-fn showing(n: u8, shown: u8) -> Consume {
-    Consume {
+fn showing(n: u8, shown: u8) -> FactorUse {
+    FactorUse {
         credential: Some(credential(shown)),
-        ..consume(n, 7)
+        ..factor_use(n, 7)
     }
 }
 
@@ -34,16 +34,16 @@ fn with(n: u8, shown: u8) -> FactorRecord {
 
 fn new_session_showing(id: u8, n: u8, shown: u8) -> NewSession {
     NewSession {
-        consume: vec![showing(n, shown)],
+        factor_uses: vec![showing(n, shown)],
         ..new_session(id, n, 0)
     }
 }
 
-async fn open(store: &Store, new: NewSession) -> Opened {
+async fn open(store: &Store, new: NewSession) -> OpenOutcome {
     store.open_session(new).await.expect("the store works")
 }
 
-async fn passed(store: &Store, n: u8, shown: u8) -> Passed {
+async fn passed(store: &Store, n: u8, shown: u8) -> PassOutcome {
     let passed = store.pass_factor(pass(n, showing(n, shown))).await;
     passed.expect("the store works")
 }
@@ -62,31 +62,31 @@ pub(super) async fn an_answer_sets_its_factors_credential_with_what_it_lets_in(s
     admit(&store, new_session_showing(1, 1, 11)).await;
     let now = the_factor(&store, 1).await;
     assert_eq!(
-        (now.credential, now.last_step),
+        (now.credential, now.last_counter),
         (Some(credential(11)), Some(7))
     );
 
-    assert_eq!(passed(&store, 2, 12).await, Passed::Passed);
+    assert_eq!(passed(&store, 2, 12).await, PassOutcome::Recorded);
     assert_eq!(the_factor(&store, 2).await.credential, Some(credential(12)));
 
-    // It is nobody's any more, and the new one is the factor's own.
+    // It is no one's any more, and the new one is the factor's own.
     admit(
         &store,
         NewSession {
-            consume: vec![consume(1, 8)],
+            factor_uses: vec![factor_use(1, 8)],
             ..new_session(2, 1, 0)
         },
     )
     .await;
     assert_eq!(the_factor(&store, 1).await.credential, Some(credential(11)));
-    let again = Consume {
-        step: Some(9),
+    let again = FactorUse {
+        counter: Some(9),
         ..showing(1, 11)
     };
     admit(
         &store,
         NewSession {
-            consume: vec![again],
+            factor_uses: vec![again],
             ..new_session(3, 1, 0)
         },
     )
@@ -121,12 +121,12 @@ pub(super) async fn a_credential_that_another_factor_has_counts_as_a_failure(sto
     };
     add_factor(&store, other_kind).await;
     let before = trail(&store).await.len();
-    let (factor, lock) = (factor_id(1), Lock::Open { tries_left: 1 });
+    let (factor, lock) = (factor_id(1), Lock::Open { tries_left: 0 });
     let refused = open(&store, new_session_showing(1, 1, 2)).await;
-    assert_eq!(refused, Opened::CredentialTaken { factor, lock });
+    assert_eq!(refused, OpenOutcome::CredentialTaken { factor, lock });
     assert_eq!(
         passed(&store, 1, 2).await,
-        Passed::CredentialTaken(Lock::Until(secs(10)))
+        PassOutcome::CredentialTaken(Lock::Until(secs(10)))
     );
     let now = the_factor(&store, 1).await;
     assert_eq!(
@@ -161,20 +161,20 @@ pub(super) async fn a_credential_is_taken_after_all_that_is_wrong_with_a_factor(
     new.most_per_user = Some(0);
     let refused = open(&store, new).await;
     assert!(
-        matches!(refused, Opened::CredentialTaken { .. }),
+        matches!(refused, OpenOutcome::CredentialTaken { .. }),
         "{refused:?}"
     );
 
-    let enrolment = NewFactor {
+    let enrolment = FactorEnrolment {
         token: None,
-        consume: vec![showing(1, 2)],
+        factor_uses: vec![showing(1, 2)],
         ..with_token(9, 1, 1)
     };
     let refused = store.enrol_factor(enrolment).await.expect("works");
     assert_eq!(refused, Enrolled::CredentialTaken);
     let locked = open(&store, new_session_showing(1, 1, 2)).await;
     let lock = Lock::Until(secs(10));
-    assert_eq!(locked, Opened::Locked { factor, lock });
+    assert_eq!(locked, OpenOutcome::Locked { factor, lock });
 }
 
 pub(super) async fn a_credential_is_given_once_in_parallel(store: Store) {
@@ -191,9 +191,9 @@ pub(super) async fn a_credential_is_given_once_in_parallel(store: Store) {
     let outcomes = calls.join_all().await;
     let opened = outcomes
         .iter()
-        .filter(|it| matches!(it, Opened::Opened { .. }));
+        .filter(|it| matches!(it, OpenOutcome::Opened { .. }));
     let taken = outcomes
         .iter()
-        .filter(|it| matches!(it, Opened::CredentialTaken { .. }));
+        .filter(|it| matches!(it, OpenOutcome::CredentialTaken { .. }));
     assert_eq!((opened.count(), taken.count()), (1, 11), "{outcomes:?}");
 }

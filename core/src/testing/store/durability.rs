@@ -4,7 +4,9 @@ use super::fixture::*;
 use super::passes;
 use crate::audit::AuditKind;
 use crate::id::CredentialId;
-use crate::store::{Enrolled, FactorRecord, FactorState, FailureRecorded, Opened, Passed, User};
+use crate::store::{
+    Enrolled, FactorRecord, FactorState, FailureRecorded, OpenOutcome, PassOutcome, User,
+};
 
 pub(super) async fn everything_is_there_after_reopening(open: &impl AsyncFn(&str) -> Store) {
     let store = open("everything").await;
@@ -74,18 +76,18 @@ pub(super) async fn counts_and_steps_outlive_the_store(open: &impl AsyncFn(&str)
     let store = open("counts").await;
     assert_eq!(count(&store, 1).await, 1);
     let replayed = store.open_session(new_session(2, 1, 7)).await;
-    assert!(matches!(replayed, Ok(Opened::Replayed { .. })));
+    assert!(matches!(replayed, Ok(OpenOutcome::Replayed { .. })));
     drop(store);
 
     let store = open("counts").await;
     add_factor(&store, factor(2, 1)).await;
-    let passed = store.pass_factor(passes::pass(1, consume(2, 7))).await;
-    assert!(matches!(passed, Ok(Passed::Passed)));
+    let passed = store.pass_factor(passes::pass(1, factor_use(2, 7))).await;
+    assert!(matches!(passed, Ok(PassOutcome::Recorded)));
     drop(store);
 
     let store = open("counts").await;
-    let replayed = store.pass_factor(passes::pass(1, consume(2, 7))).await;
-    assert!(matches!(replayed, Ok(Passed::Replayed(_))));
+    let replayed = store.pass_factor(passes::pass(1, factor_use(2, 7))).await;
+    assert!(matches!(replayed, Ok(PassOutcome::Replayed(_))));
     let locked = store.record_failure(failure(1, START)).await;
     assert!(matches!(locked, Ok(FailureRecorded::Locked(_))));
 }

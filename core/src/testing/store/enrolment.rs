@@ -2,9 +2,9 @@
 
 use super::fixture::*;
 use crate::audit::AuditKind;
-use crate::id::GroupId;
+use crate::id::{GroupId, Label};
 use crate::store::{
-    Activated, Consume, Enrolment, FactorRecord, FactorState, LastFactor, Peer, StoreError, User,
+    Activated, Enrolment, FactorRecord, FactorState, FactorUse, LastFactor, Peer, StoreError, User,
     UserChange,
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn users_and_peers_read_back(store: Store) {
     put_user(&store, 2, false).await;
     let changed = Peer {
         enabled: false,
-        label: String::new(),
+        label: Label::from_stored("a label"),
         allowed_ips: Vec::new(),
         ..peer(2)
     };
@@ -86,7 +86,7 @@ pub(super) async fn a_user_is_changed_one_thing_at_a_time(store: Store) {
     assert_eq!(disabled, [is(false, &staff)], "the groups are kept");
     let fewer = groups(&["guests"]);
     let regrouped = change(UserChange::Groups(fewer.clone())).await;
-    assert_eq!(regrouped, [is(false, &fewer)], "nobody is enabled by it");
+    assert_eq!(regrouped, [is(false, &fewer)], "no one is enabled by it");
 
     put_peer(&store, peer(1)).await;
     let enrolment = store.enrolment(&location(1), &key(1)).await;
@@ -198,7 +198,7 @@ pub(super) async fn factors_keep_their_order_and_their_ids(store: Store) {
     put_user(&store, 1, true).await;
     put_user(&store, 2, true).await;
     let full = FactorRecord {
-        last_step: Some(u64::MAX - 1),
+        last_counter: Some(u64::MAX - 1),
         failures: crate::policy::Failures {
             count: 3,
             last_at: secs(9),
@@ -216,7 +216,7 @@ pub(super) async fn factors_keep_their_order_and_their_ids(store: Store) {
     let again = store.add_factor(factor(3, 2), event(AuditKind::FactorAdded { kind }));
     assert!(
         matches!(again.await, Err(StoreError::Conflict)),
-        "an id is new, whoever has it"
+        "an id is new, no matter who has it"
     );
 
     let theirs = store.factors(&user(1)).await.expect("factors are read");
@@ -248,10 +248,10 @@ pub(super) async fn an_enrolment_is_a_peer_with_its_owner_and_factors(store: Sto
     }
 }
 
-async fn activate(store: &Store, consume: Consume) -> Activated {
+async fn activate(store: &Store, factor_use: FactorUse) -> Activated {
     let event = event(AuditKind::FactorActivated);
-    let activated = store.activate_factor(consume, THROTTLE, event);
-    activated.await.expect("the store works")
+    let activated = store.activate_factor(factor_use, THROTTLE, event).await;
+    activated.expect("the store works")
 }
 
 async fn add_pending(store: &Store) {
@@ -271,21 +271,34 @@ pub(super) async fn a_pending_factor_is_activated_once(store: Store) {
         .await
         .expect("a pending factor's failure is counted");
 
-    assert_eq!(activate(&store, consume(1, 8)).await, Activated::Activated);
+    assert_eq!(
+        activate(&store, factor_use(1, 8)).await,
+        Activated::Activated
+    );
     let active = the_factor(&store, 1).await;
     assert_eq!(active.state, FactorState::Active);
-    assert_eq!(active.last_step, Some(8), "the confirming step is consumed");
+    assert_eq!(
+        active.last_counter,
+        Some(8),
+        "the confirming step is consumed"
+    );
     assert_eq!(active.failures.count, 0, "and the count cleared");
 
-    assert_eq!(activate(&store, consume(1, 9)).await, Activated::NotPending);
-    assert_eq!(activate(&store, consume(2, 9)).await, Activated::NotPending);
-    let unchanged = the_factor(&store, 1).await.last_step;
+    assert_eq!(
+        activate(&store, factor_use(1, 9)).await,
+        Activated::NotPending
+    );
+    assert_eq!(
+        activate(&store, factor_use(2, 9)).await,
+        Activated::NotPending
+    );
+    let unchanged = the_factor(&store, 1).await.last_counter;
     assert_eq!(unchanged, Some(8), "what was refused consumes no step");
 
     let replay = store.open_session(new_session(1, 1, 8)).await;
     assert!(
-        matches!(replay, Ok(crate::store::Opened::Replayed { .. })),
-        "the confirming code admits nobody"
+        matches!(replay, Ok(crate::store::OpenOutcome::Replayed { .. })),
+        "the confirming code admits no one"
     );
 }
 
@@ -295,7 +308,7 @@ pub(super) async fn activation_keeps_to_the_limit(store: Store) {
         let counted = store.record_failure(failure(1, START)).await;
         counted.expect("a failure is counted");
     }
-    let locked = activate(&store, consume(1, 8)).await;
+    let locked = activate(&store, factor_use(1, 8)).await;
     assert!(
         matches!(locked, Activated::Locked(crate::policy::Lock::Until(until)) if until == secs(10)),
         "a right code past the limit activates nothing: {locked:?}"
@@ -306,11 +319,11 @@ pub(super) async fn activation_keeps_to_the_limit(store: Store) {
     let spent = FactorRecord {
         id: factor_id(2),
         state: FactorState::Pending,
-        last_step: Some(8),
+        last_counter: Some(8),
         ..factor(2, 1)
     };
     add_factor(&store, spent).await;
-    let replayed = activate(&store, consume(2, 8)).await;
+    let replayed = activate(&store, factor_use(2, 8)).await;
     assert!(matches!(replayed, Activated::Replayed(_)), "{replayed:?}");
     assert_eq!(the_factor(&store, 2).await.state, FactorState::Pending);
     assert_eq!(count(&store, 2).await, 1, "a step used before is a failure");
@@ -338,8 +351,8 @@ pub(super) async fn resealing_is_a_compare_and_set(store: Store) {
     assert!(reseal(&old, new.clone()).await.expect("works"));
     assert!(!reseal(&old, other.clone()).await.expect("works"));
     assert_eq!(the_factor(&store, 1).await.sealed, new);
-    let nobody = store.reseal_factor(factor_id(9), &new, other.clone());
-    assert!(!nobody.await.expect("works"));
+    let gone = store.reseal_factor(factor_id(9), &new, other.clone());
+    assert!(!gone.await.expect("works"));
 
     let psk = sealed("psk");
     let reseal = |from, to| store.reseal_session(session_id(1), from, to);
@@ -352,8 +365,10 @@ pub(super) async fn resealing_is_a_compare_and_set(store: Store) {
     assert_eq!(session.generation.get(), 1, "its generation stays");
 
     let reason = crate::store::EndReason::Revoked;
-    let closed = store.close_session(session_id(1), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(1), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     assert!(
         !store
             .reseal_session(session_id(1), &new, other)

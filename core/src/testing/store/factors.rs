@@ -4,10 +4,10 @@ use tokio::task::JoinSet;
 
 use super::fixture::*;
 use crate::audit::AuditKind;
-use crate::id::Generation;
+use crate::id::{Generation, Label};
 use crate::store::{
-    EndReason, FactorChange, FactorRecord, FactorState, LastFactor, NewSession, Opened, Peer,
-    Renewal, Renewed, SessionRecord, StoreError,
+    EndReason, FactorChange, FactorRecord, FactorState, LastFactor, NewSession, OpenOutcome, Peer,
+    Renewed, SessionRecord, SessionRenewal, StoreError,
 };
 
 /// What an administrator does to a factor.
@@ -42,7 +42,7 @@ async fn act(store: &Store, act: Act, n: u8) -> Result<bool, StoreError> {
     let id = factor_id(n);
     match act {
         Rename => {
-            let change = FactorChange::Rename(format!("new label “{n}”"));
+            let change = FactorChange::Rename(Label::from_stored(&format!("new label “{n}”")));
             store.change_factor(id, change, event).await
         }
         Suspend(last) => {
@@ -86,7 +86,7 @@ pub(super) async fn a_factor_is_renamed_suspended_and_resumed(store: Store) {
     for n in [1, 2] {
         assert!(acts(&store, Rename, n).await);
         assert_eq!(
-            the_factor(&store, n).await.label,
+            the_factor(&store, n).await.label.as_str(),
             format!("new label “{n}”")
         );
     }
@@ -97,7 +97,7 @@ pub(super) async fn a_factor_is_renamed_suspended_and_resumed(store: Store) {
     assert!(!acts(&store, Suspend(Danger), 1).await, "it is suspended");
     let refused = store.open_session(new_session(1, 1, 1)).await;
     let factor = factor_id(1);
-    assert_eq!(refused.expect("works"), Opened::FactorGone { factor });
+    assert_eq!(refused.expect("works"), OpenOutcome::FactorGone { factor });
     assert!(acts(&store, Rename, 1).await, "any may be renamed");
 
     assert!(acts(&store, Resume, 1).await);
@@ -206,7 +206,7 @@ async fn ends_what_it_opened(store: Store, what: Act) {
     }
     let by = |id: u8, passed: &[u8]| NewSession {
         user: user(1),
-        consume: passed.iter().map(|n| consume(*n, id.into())).collect(),
+        factor_uses: passed.iter().map(|n| factor_use(*n, id.into())).collect(),
         ..new_session(id, id, 0)
     };
     for new in [by(1, &[1]), by(2, &[2]), by(3, &[2, 1])] {
@@ -245,15 +245,17 @@ async fn ends_what_it_opened(store: Store, what: Act) {
     .await;
 
     let not_after = secs(9000);
-    let renewed = store.renew_session(Renewal {
-        id: session_id(1),
-        generation: Generation::new(1),
-        not_after,
-        renewable_until: not_after,
-        psk: sealed("fresh"),
-        event: event(AuditKind::Renewed { not_after }),
-    });
-    assert_eq!(renewed.await.expect("works"), Renewed::Gone);
+    let renewed = store
+        .renew_session(SessionRenewal {
+            id: session_id(1),
+            generation: Generation::new(1),
+            not_after,
+            renewable_until: not_after,
+            psk: sealed("fresh"),
+            event: event(AuditKind::Renewed { not_after }),
+        })
+        .await;
+    assert_eq!(renewed.expect("works"), Renewed::Gone);
     let live = store.live_sessions(&location(1)).await.expect("works");
     assert_eq!(live.len(), 2);
     if what == Reset {

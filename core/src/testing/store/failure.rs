@@ -12,7 +12,7 @@ pub(super) async fn failures_are_counted_up_to_the_lock(store: Store) {
     add_factor(&store, factor(2, 1)).await;
 
     let first = store.record_failure(failure(1, START)).await;
-    let open = Lock::Open { tries_left: 1 };
+    let open = Lock::Open { tries_left: 0 };
     assert_eq!(first.expect("works"), FailureRecorded::Counted(open));
     let second = store.record_failure(failure(1, secs(1))).await;
     let until = Lock::Until(secs(11));
@@ -22,8 +22,8 @@ pub(super) async fn failures_are_counted_up_to_the_lock(store: Store) {
     assert_eq!((counted.count, counted.last_at), (2, secs(1)));
     assert_eq!(count(&store, 2).await, 0, "another factor's count stays");
 
-    let nobody = store.record_failure(failure(9, START)).await;
-    assert_eq!(nobody.expect("works"), FailureRecorded::FactorGone);
+    let gone = store.record_failure(failure(9, START)).await;
+    assert_eq!(gone.expect("works"), FailureRecorded::FactorGone);
 }
 
 pub(super) async fn a_locked_factor_does_not_count_further(store: Store) {

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use crate::assurance::{Assurance, FactorKind};
 use crate::audit::{AuditEvent, AuditKind, AuditRecord, verify};
-use crate::id::{FactorId, LocationId, SessionId, TokenId, UserId};
+use crate::id::{FactorId, Label, LocationId, SessionId, TokenId, UserId};
 use crate::key::PublicKey;
 use crate::policy::{Failures, Throttle};
 use crate::seal::Sealed;
 use crate::store::{
-    ChangeSet, ChangeStream, Consume, EnrolmentToken, FactorRecord, FactorState, Failure,
-    FailureReason, NewFactor, NewSession, Opened, Peer, PeerStore, StoreError, User,
+    AdminStore, ChangeSet, ChangeStream, EnrolmentToken, FactorEnrolment, FactorFailure,
+    FactorRecord, FactorState, FactorUse, FailureReason, NewSession, OpenOutcome, Peer, StoreError,
+    User,
 };
 use crate::time::Timestamp;
 
-pub(super) type Store = Arc<dyn PeerStore>;
+pub(super) type Store = Arc<dyn AdminStore>;
 
 /// When the checks play.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -91,7 +92,7 @@ pub(super) fn peer(n: u8) -> Peer {
             format!("10.9.0.{n}/32").parse().expect("a prefix"),
             format!("fd09::{n}/128").parse().expect("a prefix"),
         ],
-        label: format!("Laptop “{n}”"),
+        label: Label::from_stored(&format!("Laptop “{n}”")),
         enabled: true,
     }
 }
@@ -101,20 +102,20 @@ pub(super) fn factor(n: u8, owner: u8) -> FactorRecord {
         id: factor_id(n),
         user: user(owner),
         kind: FactorKind::TOTP,
-        label: format!("phone {n}"),
+        label: Label::from_stored(&format!("phone {n}")),
         credential: None,
         sealed: sealed("secret"),
         state: FactorState::Active,
-        last_step: None,
+        last_counter: None,
         failures: Failures::default(),
     }
 }
 
-pub(super) const fn consume(factor: u8, step: u64) -> Consume {
-    Consume {
+pub(super) const fn factor_use(factor: u8, step: u64) -> FactorUse {
+    FactorUse {
         factor: factor_id(factor),
-        step: Some(step),
-        swap: None,
+        counter: Some(step),
+        replace_secret: None,
         credential: None,
     }
 }
@@ -141,7 +142,7 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
         renewable_until: secs(9000),
         psk: sealed("psk"),
         assurance: vec![proven],
-        consume: vec![consume(n, step)],
+        factor_uses: vec![factor_use(n, step)],
         throttle: THROTTLE,
         most_per_user: None,
         event: event(admitted()),
@@ -149,9 +150,9 @@ pub(super) fn new_session(id: u8, n: u8, step: u64) -> NewSession {
 }
 
 /// An admission of peer `n` by what was passed.
-pub(super) fn new_session_by(id: u8, n: u8, passed: Consume) -> NewSession {
+pub(super) fn new_session_by(id: u8, n: u8, passed: FactorUse) -> NewSession {
     NewSession {
-        consume: vec![passed],
+        factor_uses: vec![passed],
         ..new_session(id, n, 0)
     }
 }
@@ -183,21 +184,21 @@ pub(super) const fn taken_back(n: u8) -> AuditEvent {
 
 /// The enrolment of factor `n` by its owner's peer with a token, and with nothing passed. The kind
 /// of its event is another one than the store is to write.
-pub(super) fn with_token(n: u8, owner: u8, token: u8) -> NewFactor {
-    NewFactor {
+pub(super) fn with_token(n: u8, owner: u8, token: u8) -> FactorEnrolment {
+    FactorEnrolment {
         factor: factor(n, owner),
         location: location(1),
         peer: key(owner),
         token: Some(token_id(token)),
-        consume: Vec::new(),
+        factor_uses: Vec::new(),
         throttle: THROTTLE,
         at: START,
         event: event(AuditKind::FactorActivated),
     }
 }
 
-pub(super) fn failure(factor: u8, at: Timestamp) -> Failure {
-    Failure {
+pub(super) fn failure(factor: u8, at: Timestamp) -> FactorFailure {
+    FactorFailure {
         factor: factor_id(factor),
         at,
         throttle: THROTTLE,
@@ -245,14 +246,14 @@ pub(super) async fn enrol(store: &Store, n: u8) {
 /// An admission that must succeed; its generation.
 pub(super) async fn admit(store: &Store, new: NewSession) -> u64 {
     match store.open_session(new).await.expect("the store works") {
-        Opened::Opened { generation, .. } => generation.get(),
-        refused @ (Opened::Replayed { .. }
-        | Opened::Locked { .. }
-        | Opened::FactorGone { .. }
-        | Opened::Overtaken { .. }
-        | Opened::CredentialTaken { .. }
-        | Opened::PeerGone
-        | Opened::TooMany) => panic!("should have been opened: {refused:?}"),
+        OpenOutcome::Opened { generation, .. } => generation.get(),
+        refused @ (OpenOutcome::Replayed { .. }
+        | OpenOutcome::Locked { .. }
+        | OpenOutcome::FactorGone { .. }
+        | OpenOutcome::Overtaken { .. }
+        | OpenOutcome::CredentialTaken { .. }
+        | OpenOutcome::PeerGone
+        | OpenOutcome::TooMany) => panic!("should have been opened: {refused:?}"),
     }
 }
 
@@ -261,7 +262,7 @@ pub(super) async fn count(store: &Store, n: u8) -> u32 {
     the_factor(store, n).await.failures.count
 }
 
-/// Factor `n`, whoever has it.
+/// Factor `n`, no matter who has it.
 pub(super) async fn the_factor(store: &Store, n: u8) -> FactorRecord {
     for user in store.users().await.expect("users are read") {
         let theirs = store.factors(&user.id).await.expect("factors are read");

@@ -1,4 +1,4 @@
-//! The conformance suite for [`PeerStore`]: what its contract says, line by line, as checks that
+//! The conformance suite for [`PeerStore`](crate::store::PeerStore) and [`AdminStore`]: what its contract says, line by line, as checks that
 //! anyone can run against a store of their own.
 //!
 //! ```
@@ -14,15 +14,18 @@
 //! speed, and it can't see whether an acknowledged change outlives a loss of power.
 
 mod admission;
+mod batch;
 mod claims;
 mod credentials;
 mod durability;
 mod enrolment;
+mod exclusion;
 mod factors;
 mod failure;
 mod fixture;
 mod passes;
 mod renewal;
+mod replaced;
 mod stress;
 mod tokens;
 mod trail;
@@ -30,9 +33,9 @@ mod trail;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::store::PeerStore;
+use crate::store::AdminStore;
 
-/// Runs every check, each on a fresh store that `fresh` makes: empty, and shared with nobody.
+/// Runs every check, each on a fresh store that `fresh` makes: empty, and shared with no one.
 ///
 /// Runs inside a tokio runtime; of one with several threads, the checks for races make more.
 ///
@@ -40,13 +43,13 @@ use crate::store::PeerStore;
 /// When the store doesn't do what the contract says.
 pub async fn conformance<S, F>(fresh: impl Fn() -> F)
 where
-    S: PeerStore,
+    S: AdminStore,
     F: Future<Output = S>,
 {
     macro_rules! run {
         ($($check:path),* $(,)?) => {
             $(
-                let store: Arc<dyn PeerStore> = Arc::new(fresh().await);
+                let store: Arc<dyn AdminStore> = Arc::new(fresh().await);
                 $check(store).await;
             )*
         };
@@ -63,6 +66,10 @@ where
         enrolment::activation_keeps_to_the_limit,
         enrolment::a_removed_factor_is_gone,
         enrolment::resealing_is_a_compare_and_set,
+        exclusion::nobody_is_added_by_being_disabled,
+        exclusion::a_disabled_user_is_out_though_enabled_at_once,
+        exclusion::a_user_put_disabled_is_out,
+        exclusion::a_peer_that_is_disabled_or_given_away_is_out,
         factors::a_factor_is_renamed_suspended_and_resumed,
         factors::the_last_active_factor_stays,
         factors::removals_in_parallel_leave_the_last_factor,
@@ -117,6 +124,10 @@ where
         trail::every_outcome_has_its_record,
         trail::what_changes_nothing_leaves_no_record,
         trail::the_trail_is_read_in_pages,
+        trail::the_head_is_that_of_the_last_record,
+        batch::many_are_put_in_one_transaction,
+        batch::groups_among_many_leave_a_user_disabled,
+        batch::one_fault_among_many_puts_none,
         trail::a_watcher_sees_every_change,
         trail::a_watcher_hears_of_sessions_that_ended_and_of_no_others,
         trail::a_watcher_starts_when_it_is_asked_for,
@@ -131,15 +142,28 @@ where
 /// When a store that was opened again doesn't hold what was acknowledged.
 pub async fn durability<S, F>(directory: &Path, open: impl Fn(std::path::PathBuf) -> F)
 where
-    S: PeerStore,
+    S: AdminStore,
     F: Future<Output = S>,
 {
-    let open = async |name: &str| -> Arc<dyn PeerStore> {
-        let store: Arc<dyn PeerStore> = Arc::new(open(directory.join(name)).await);
+    let open = async |name: &str| -> Arc<dyn AdminStore> {
+        let store: Arc<dyn AdminStore> = Arc::new(open(directory.join(name)).await);
         store
     };
     durability::everything_is_there_after_reopening(&open).await;
     durability::counts_and_steps_outlive_the_store(&open).await;
+}
+
+/// Runs every check of a store that is deleted, replaced or put back to an older copy while it is
+/// open: `keep` takes a copy, and `put_back` does what is to be noticed, with that copy or without.
+///
+/// # Panics
+/// When the store goes on as if it knew nothing of it.
+pub async fn replaced(
+    store: impl AdminStore,
+    keep: impl AsyncFnOnce(),
+    put_back: impl AsyncFnOnce(),
+) {
+    replaced::a_store_that_is_replaced_says_so_for_good(Arc::new(store), keep, put_back).await;
 }
 
 /// Runs every check of two stores that share their contents, as two processes do: `open_both`
@@ -149,14 +173,14 @@ where
 /// When the two don't act as one.
 pub async fn sharing<S, F>(open_both: impl Fn() -> F)
 where
-    S: PeerStore,
+    S: AdminStore,
     F: Future<Output = (S, S)>,
 {
     macro_rules! run {
         ($($check:path),* $(,)?) => {
             $(
                 let (a, b) = open_both().await;
-                let (a, b): (Arc<dyn PeerStore>, Arc<dyn PeerStore>) = (Arc::new(a), Arc::new(b));
+                let (a, b): (Arc<dyn AdminStore>, Arc<dyn AdminStore>) = (Arc::new(a), Arc::new(b));
                 $check(a, b).await;
             )*
         };

@@ -7,33 +7,33 @@ use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::policy::Lock;
 use crate::store::{
-    Consume, Enrolled, FactorPass, FactorRecord, FactorState, FailureReason, NewFactor, NewSession,
-    Opened, Passed, Peer, StoreError, Swap,
+    Enrolled, FactorEnrolment, FactorPass, FactorRecord, FactorState, FactorUse, FailureReason,
+    NewSession, OpenOutcome, PassOutcome, Peer, SecretReplacement, StoreError,
 };
 
 /// What user `n` passes at peer `n`.
-pub(super) fn pass(n: u8, consume: Consume) -> FactorPass {
+pub(super) fn pass(n: u8, factor_use: FactorUse) -> FactorPass {
     let kind = FactorKind::TOTP;
     FactorPass {
         location: location(1),
         peer: key(n),
         user: user(n),
-        consume,
+        factor_use,
         throttle: THROTTLE,
         event: event(AuditKind::FactorPassed { kind }),
     }
 }
 
-async fn passed(store: &Store, pass: FactorPass) -> Passed {
+async fn passed(store: &Store, pass: FactorPass) -> PassOutcome {
     store.pass_factor(pass).await.expect("the store works")
 }
 
 /// What an admission or an enrolment names of a factor that was passed before.
-const fn taken(factor: u8) -> Consume {
-    Consume {
+const fn taken(factor: u8) -> FactorUse {
+    FactorUse {
         factor: factor_id(factor),
-        step: None,
-        swap: None,
+        counter: None,
+        replace_secret: None,
         credential: None,
     }
 }
@@ -47,18 +47,18 @@ pub(super) async fn a_pass_takes_what_its_answer_takes_and_admits_nobody(store: 
     }
     let other = the_factor(&store, 2).await;
     let before = trail(&store).await.len();
-    let swap = Swap {
+    let replacement = SecretReplacement {
         from: sealed("secret"),
         to: sealed("fresh"),
     };
-    let answer = Consume {
-        swap: Some(swap),
-        ..consume(1, 7)
+    let answer = FactorUse {
+        replace_secret: Some(replacement),
+        ..factor_use(1, 7)
     };
-    assert_eq!(passed(&store, pass(1, answer)).await, Passed::Passed);
+    assert_eq!(passed(&store, pass(1, answer)).await, PassOutcome::Recorded);
 
     let expected = FactorRecord {
-        last_step: Some(7),
+        last_counter: Some(7),
         sealed: sealed("fresh"),
         ..factor(1, 1)
     };
@@ -76,28 +76,34 @@ pub(super) async fn a_pass_takes_what_its_answer_takes_and_admits_nobody(store: 
     assert_eq!(events[0].factor, Some(factor_id(1)));
     assert_eq!(events[0].session, None);
 
-    assert_eq!(passed(&store, pass(1, taken(1))).await, Passed::Passed);
+    assert_eq!(
+        passed(&store, pass(1, taken(1))).await,
+        PassOutcome::Recorded
+    );
     let kept = the_factor(&store, 1).await;
     assert_eq!(kept, expected, "an answer that takes nothing takes nothing");
 }
 
 pub(super) async fn a_step_that_was_passed_is_spent_for_whatever_comes(store: Store) {
     enrol(&store, 1).await;
-    let first = passed(&store, pass(1, consume(1, 7))).await;
-    assert_eq!(first, Passed::Passed);
+    let first = passed(&store, pass(1, factor_use(1, 7))).await;
+    assert_eq!(first, PassOutcome::Recorded);
     let before = trail(&store).await.len();
 
-    let again = passed(&store, pass(1, consume(1, 7))).await;
-    let open = Lock::Open { tries_left: 1 };
-    assert_eq!(again, Passed::Replayed(open));
+    let again = passed(&store, pass(1, factor_use(1, 7))).await;
+    let open = Lock::Open { tries_left: 0 };
+    assert_eq!(again, PassOutcome::Replayed(open));
     let opened = store.open_session(new_session(1, 1, 6)).await;
     let lock = Lock::Until(secs(10));
     let factor = factor_id(1);
-    assert_eq!(opened.expect("works"), Opened::Replayed { factor, lock });
+    assert_eq!(
+        opened.expect("works"),
+        OpenOutcome::Replayed { factor, lock }
+    );
     assert_eq!(count(&store, 1).await, 2, "each is a failure");
-    let enrols = |at: u64, step: u64| NewFactor {
+    let enrols = |at: u64, step: u64| FactorEnrolment {
         token: None,
-        consume: vec![consume(1, step)],
+        factor_uses: vec![factor_use(1, step)],
         at: secs(at),
         ..with_token(5, 1, 0)
     };
@@ -116,9 +122,9 @@ pub(super) async fn a_step_that_was_passed_is_spent_for_whatever_comes(store: St
             .all(|it| it.kind == AuditKind::Denied { reason })
     );
 
-    let mut next = pass(1, consume(1, 8));
+    let mut next = pass(1, factor_use(1, 8));
     next.event.at = secs(30);
-    assert_eq!(passed(&store, next).await, Passed::Passed);
+    assert_eq!(passed(&store, next).await, PassOutcome::Recorded);
     assert_eq!(count(&store, 1).await, 0);
 }
 
@@ -131,17 +137,17 @@ pub(super) async fn a_pass_keeps_to_the_limit_as_of_its_record(store: Store) {
     let locked = the_factor(&store, 1).await;
     let before = trail(&store).await.len();
     let at = |at| {
-        let mut pass = pass(1, consume(1, 7));
+        let mut pass = pass(1, factor_use(1, 7));
         pass.event.at = at;
         pass
     };
     let refused = passed(&store, at(super::fixture::before(secs(10)))).await;
-    assert_eq!(refused, Passed::Locked(Lock::Until(secs(10))));
+    assert_eq!(refused, PassOutcome::Locked(Lock::Until(secs(10))));
     assert_eq!(the_factor(&store, 1).await, locked, "nothing is taken");
     let events = events_since(&store, before).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].kind, AuditKind::LockedOut);
-    assert_eq!(passed(&store, at(secs(10))).await, Passed::Passed);
+    assert_eq!(passed(&store, at(secs(10))).await, PassOutcome::Recorded);
 }
 
 pub(super) async fn a_pass_is_for_an_active_factor_of_an_enabled_peers_owner(store: Store) {
@@ -158,51 +164,57 @@ pub(super) async fn a_pass_is_for_an_active_factor_of_an_enabled_peers_owner(sto
     let before = trail(&store).await.len();
     let mut refused = 0;
     let mut gone = async |pass: FactorPass, who: &str| {
-        assert_eq!(passed(&store, pass).await, Passed::Gone, "{who}");
+        assert_eq!(passed(&store, pass).await, PassOutcome::Gone, "{who}");
         refused += 1;
         let events = events_since(&store, before).await;
         assert_eq!(events.len(), refused, "{who}");
         assert_eq!(events[refused - 1].kind, AuditKind::NotEligible, "{who}");
     };
-    gone(pass(1, consume(2, 1)), "another user's factor").await;
-    gone(pass(1, consume(3, 1)), "a pending factor").await;
-    gone(pass(1, consume(4, 1)), "a suspended factor").await;
-    gone(pass(1, consume(9, 1)), "an unknown factor").await;
-    gone(pass(7, consume(1, 1)), "an unknown peer").await;
-    let mut elsewhere = pass(1, consume(1, 1));
+    gone(pass(1, factor_use(2, 1)), "another user's factor").await;
+    gone(pass(1, factor_use(3, 1)), "a pending factor").await;
+    gone(pass(1, factor_use(4, 1)), "a suspended factor").await;
+    gone(pass(1, factor_use(9, 1)), "an unknown factor").await;
+    gone(pass(7, factor_use(1, 1)), "an unknown peer").await;
+    let mut elsewhere = pass(1, factor_use(1, 1));
     elsewhere.location = location(2);
     gone(elsewhere, "a peer of another location").await;
-    let mut stolen = pass(1, consume(2, 1));
+    let mut stolen = pass(1, factor_use(2, 1));
     stolen.user = user(2);
     gone(stolen, "another user's peer").await;
 
     put_user(&store, 1, false).await;
-    assert_eq!(passed(&store, pass(1, consume(1, 1))).await, Passed::Gone);
+    assert_eq!(
+        passed(&store, pass(1, factor_use(1, 1))).await,
+        PassOutcome::Gone
+    );
     put_user(&store, 1, true).await;
     let disabled = Peer {
         enabled: false,
         ..peer(1)
     };
     put_peer(&store, disabled).await;
-    assert_eq!(passed(&store, pass(1, consume(1, 1))).await, Passed::Gone);
+    assert_eq!(
+        passed(&store, pass(1, factor_use(1, 1))).await,
+        PassOutcome::Gone
+    );
     put_peer(&store, peer(1)).await;
     let untouched = the_factor(&store, 1).await;
     assert_eq!(untouched, factor(1, 1), "a refusal takes nothing");
-    let passed = passed(&store, pass(1, consume(1, 1))).await;
-    assert_eq!(passed, Passed::Passed);
+    let passed = passed(&store, pass(1, factor_use(1, 1))).await;
+    assert_eq!(passed, PassOutcome::Recorded);
 }
 
 pub(super) async fn a_pass_whose_secret_was_changed_is_overtaken_and_not_counted(store: Store) {
     enrol(&store, 1).await;
-    let late = Consume {
-        swap: Some(Swap {
+    let late = FactorUse {
+        replace_secret: Some(SecretReplacement {
             from: sealed("older"),
             to: sealed("fresh"),
         }),
-        ..consume(1, 7)
+        ..factor_use(1, 7)
     };
     let before = trail(&store).await.len();
-    assert_eq!(passed(&store, pass(1, late)).await, Passed::Overtaken);
+    assert_eq!(passed(&store, pass(1, late)).await, PassOutcome::Overtaken);
     assert_eq!(the_factor(&store, 1).await, factor(1, 1));
     let events = events_since(&store, before).await;
     assert_eq!(events.len(), 1);
@@ -214,16 +226,16 @@ pub(super) async fn what_was_passed_is_named_by_what_follows_and_judged_once_mor
     enrol(&store, 1).await;
     add_factor(&store, factor(2, 1)).await;
     let both = |id, step| NewSession {
-        consume: vec![taken(1), consume(2, step)],
+        factor_uses: vec![taken(1), factor_use(2, step)],
         ..new_session(id, 1, 0)
     };
-    let first = passed(&store, pass(1, consume(1, 7))).await;
-    assert_eq!(first, Passed::Passed);
+    let first = passed(&store, pass(1, factor_use(1, 7))).await;
+    assert_eq!(first, PassOutcome::Recorded);
     admit(&store, both(1, 1)).await;
     let session = store.session(session_id(1)).await.expect("works");
     let factors = session.expect("it is there").factors;
     assert_eq!(factors, [factor_id(1), factor_id(2)]);
-    assert_eq!(the_factor(&store, 1).await.last_step, Some(7));
+    assert_eq!(the_factor(&store, 1).await.last_counter, Some(7));
 
     for _ in 0..2 {
         let counted = store.record_failure(failure(1, START)).await;
@@ -231,8 +243,8 @@ pub(super) async fn what_was_passed_is_named_by_what_follows_and_judged_once_mor
     }
     let locked = store.open_session(both(2, 2)).await.expect("works");
     let (factor, lock) = (factor_id(1), Lock::Until(secs(10)));
-    assert_eq!(locked, Opened::Locked { factor, lock });
-    assert_eq!(the_factor(&store, 2).await.last_step, Some(1));
+    assert_eq!(locked, OpenOutcome::Locked { factor, lock });
+    assert_eq!(the_factor(&store, 2).await.last_counter, Some(1));
 }
 
 pub(super) async fn a_step_is_passed_once_in_parallel(store: Store) {
@@ -240,7 +252,7 @@ pub(super) async fn a_step_is_passed_once_in_parallel(store: Store) {
     let mut calls = JoinSet::new();
     for _ in 0..16 {
         let store = store.clone();
-        calls.spawn(async move { store.pass_factor(pass(1, consume(1, 7))).await });
+        calls.spawn(async move { store.pass_factor(pass(1, factor_use(1, 7))).await });
     }
     is_passed_once(&calls.join_all().await);
 }
@@ -251,15 +263,15 @@ pub(super) async fn two_stores_pass_a_step_once(a: Store, b: Store) {
     let mut calls = JoinSet::new();
     for n in 0..16 {
         let store = if n % 2 == 0 { a.clone() } else { b.clone() };
-        calls.spawn(async move { store.pass_factor(pass(1, consume(1, 7))).await });
+        calls.spawn(async move { store.pass_factor(pass(1, factor_use(1, 7))).await });
     }
     is_passed_once(&calls.join_all().await);
 }
 
-fn is_passed_once(outcomes: &[Result<Passed, StoreError>]) {
+fn is_passed_once(outcomes: &[Result<PassOutcome, StoreError>]) {
     let passed = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome, Ok(Passed::Passed)))
+        .filter(|outcome| matches!(outcome, Ok(PassOutcome::Recorded)))
         .count();
     assert_eq!(passed, 1, "one code, one success: {outcomes:?}");
 }

@@ -5,11 +5,11 @@ use tokio::task::JoinSet;
 use super::fixture::*;
 use crate::audit::AuditKind;
 use crate::id::Generation;
-use crate::store::{EndReason, Peer, Renewal, Renewed};
+use crate::store::{EndReason, Peer, Renewed, SessionRenewal};
 
-fn renewal(id: u8, generation: u64) -> Renewal {
+fn renewal(id: u8, generation: u64) -> SessionRenewal {
     let not_after = secs(7200);
-    Renewal {
+    SessionRenewal {
         id: session_id(id),
         generation: Generation::new(generation),
         not_after,
@@ -19,7 +19,7 @@ fn renewal(id: u8, generation: u64) -> Renewal {
     }
 }
 
-async fn renew(store: &Store, renewal: Renewal) -> Renewed {
+async fn renew(store: &Store, renewal: SessionRenewal) -> Renewed {
     store.renew_session(renewal).await.expect("the store works")
 }
 
@@ -27,8 +27,8 @@ async fn close(store: &Store, id: u8) -> bool {
     let reason = EndReason::SignedOut;
     let mut event = event(AuditKind::Ended { reason });
     event.at = secs(60);
-    let closed = store.close_session(session_id(id), reason, event);
-    closed.await.expect("the store works")
+    let closed = store.close_session(session_id(id), reason, event).await;
+    closed.expect("the store works")
 }
 
 pub(super) async fn a_renewal_needs_the_generation_it_names(store: Store) {
@@ -56,7 +56,7 @@ pub(super) async fn a_renewal_needs_the_generation_it_names(store: Store) {
     assert_eq!(after.generation, Generation::new(2));
     assert_eq!(
         after.verified_at, before.verified_at,
-        "nobody verified anew"
+        "no one verified again"
     );
 
     assert_eq!(
@@ -78,6 +78,10 @@ pub(super) async fn a_renewal_needs_an_enabled_peer_and_owner(store: Store) {
     put_user(&store, 1, true).await;
     let changes = [
         Peer {
+            allowed_ips: peer(1).allowed_ips.split_off(1),
+            ..peer(1)
+        },
+        Peer {
             enabled: false,
             ..peer(1)
         },
@@ -86,13 +90,20 @@ pub(super) async fn a_renewal_needs_an_enabled_peer_and_owner(store: Store) {
             ..peer(1)
         },
     ];
-    for changed in changes {
+    for (n, changed) in (2..).zip(changes) {
+        let generation = admit(&store, new_session(n, 1, n.into())).await;
         put_peer(&store, changed).await;
-        assert_eq!(renew(&store, renewal(1, 1)).await, Renewed::Gone);
+        let renewed = renew(&store, renewal(n, generation)).await;
+        assert_eq!(renewed, Renewed::Gone);
+        put_peer(&store, peer(1)).await;
+        let renewed = renew(&store, renewal(n, generation)).await;
+        assert_eq!(renewed, Renewed::Gone, "it had ended");
     }
+    let generation = admit(&store, new_session(5, 1, 5)).await;
     put_peer(&store, peer(1)).await;
-    let renewed = renew(&store, renewal(1, 1)).await;
-    assert_eq!(renewed, Renewed::Renewed(Generation::new(2)));
+    let renewed = renew(&store, renewal(5, generation)).await;
+    let next = Generation::new(generation + 1);
+    assert_eq!(renewed, Renewed::Renewed(next), "nothing was taken away");
 }
 
 pub(super) async fn parallel_renewals_of_one_generation_renew_once(store: Store) {
@@ -137,7 +148,7 @@ pub(super) async fn live_sessions_are_complete_and_of_their_location(store: Stor
     put_peer(&store, elsewhere).await;
     let mut new = new_session(250, 1, 2);
     new.location = location(2);
-    // Its end has passed, and nobody has closed it.
+    // Its end has passed, and no one has closed it.
     new.not_after = START;
     admit(&store, new).await;
 

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::fixture::*;
 use crate::audit::AuditKind;
 use crate::id::{Generation, SessionId};
-use crate::store::{EndReason, NewSession, Opened, Renewal, Renewed};
+use crate::store::{EndReason, NewSession, OpenOutcome, Renewed, SessionRenewal};
 
 /// What one caller was told.
 #[derive(Default)]
@@ -48,7 +48,7 @@ async fn act(store: Store, caller: u8, rounds: u8) -> Told {
             ..new_session(0, n, step)
         };
         match store.open_session(new).await.expect("the store works") {
-            Opened::Opened { generation, .. } => {
+            OpenOutcome::Opened { generation, .. } => {
                 told.steps.push((n, step));
                 told.generations.push((n, generation.get()));
                 let reason = EndReason::Revoked;
@@ -63,16 +63,16 @@ async fn act(store: Store, caller: u8, rounds: u8) -> Told {
                     }
                 }
             }
-            Opened::Replayed { .. } | Opened::Locked { .. } => {
+            OpenOutcome::Replayed { .. } | OpenOutcome::Locked { .. } => {
                 let reset = store.reset_failures(factor_id(n), event(AuditKind::FailuresReset));
                 assert!(reset.await.expect("the store works"));
             }
-            Opened::FactorGone { .. }
-            | Opened::Overtaken { .. }
-            | Opened::CredentialTaken { .. }
-            | Opened::PeerGone
-            | Opened::TooMany => {
-                panic!("nobody has been disabled, removed or limited")
+            OpenOutcome::FactorGone { .. }
+            | OpenOutcome::Overtaken { .. }
+            | OpenOutcome::CredentialTaken { .. }
+            | OpenOutcome::PeerGone
+            | OpenOutcome::TooMany => {
+                panic!("no one has been disabled, removed or limited")
             }
         }
     }
@@ -81,7 +81,7 @@ async fn act(store: Store, caller: u8, rounds: u8) -> Told {
 
 async fn renew(store: &Store, id: SessionId, generation: Generation, n: u8, told: &mut Told) {
     let not_after = secs(9000);
-    let renewal = Renewal {
+    let renewal = SessionRenewal {
         id,
         generation,
         not_after,
@@ -139,7 +139,7 @@ pub(super) async fn two_stores_admit_a_step_once(a: Store, b: Store) {
     let outcomes = calls.join_all().await;
     let opened = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome, Ok(Opened::Opened { .. })))
+        .filter(|outcome| matches!(outcome, Ok(OpenOutcome::Opened { .. })))
         .count();
     assert_eq!(opened, 1, "one code, one admission: {outcomes:?}");
     for store in [&a, &b] {
@@ -169,8 +169,10 @@ pub(super) async fn a_watcher_sees_the_changes_of_the_other_store(a: Store, b: S
     // Supersedes the session that the other one opened.
     admit(&a, new_session(2, 1, 2)).await;
     let reason = EndReason::Revoked;
-    let closed = b.close_session(session_id(2), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = b
+        .close_session(session_id(2), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     put_user(&b, 1, false).await;
     for stream in &mut watches {
         changes_until(stream, |all| {

@@ -7,10 +7,11 @@ use crate::assurance::FactorKind;
 use crate::audit::AuditKind;
 use crate::id::{CredentialId, TokenId};
 use crate::store::{
-    Consume, Enrolled, EnrolmentToken, FactorRecord, NewFactor, Opened, Peer, StoreError, Swap,
+    Enrolled, EnrolmentToken, FactorEnrolment, FactorRecord, FactorUse, OpenOutcome, Peer,
+    SecretReplacement, StoreError,
 };
 
-async fn enrol_factor(store: &Store, new: NewFactor) -> Enrolled {
+async fn enrol_factor(store: &Store, new: FactorEnrolment) -> Enrolled {
     store.enrol_factor(new).await.expect("the store works")
 }
 
@@ -96,7 +97,7 @@ pub(super) async fn a_token_enrols_one_factor(store: Store) {
     let of = enrolled.clone();
     assert_eq!((of.location, of.peer, of.user), who);
     assert_eq!(refused.kind, AuditKind::NotEligible);
-    admit(&store, new_session_by(1, 1, consume(5, 1))).await;
+    admit(&store, new_session_by(1, 1, factor_use(5, 1))).await;
 }
 
 pub(super) async fn a_token_is_good_for_its_user_its_kinds_and_its_time(store: Store) {
@@ -111,7 +112,7 @@ pub(super) async fn a_token_is_good_for_its_user_its_kinds_and_its_time(store: S
     put_token(&store, token(3, 1)).await;
     let mut late = with_token(5, 1, 3);
     late.at = secs(60);
-    let bare = NewFactor {
+    let bare = FactorEnrolment {
         token: None,
         ..with_token(5, 1, 3)
     };
@@ -160,20 +161,20 @@ pub(super) async fn an_enrolment_takes_what_was_passed(store: Store) {
     enrol(&store, 1).await;
     let counted = store.record_failure(failure(1, START)).await;
     counted.expect("a failure is counted");
-    let passed = Consume {
-        swap: Some(swap("secret", "fresh")),
-        ..consume(1, 7)
+    let passed = FactorUse {
+        replace_secret: Some(swap("secret", "fresh")),
+        ..factor_use(1, 7)
     };
-    let by_factor = |id, consume| NewFactor {
+    let by_factor = |id, consume| FactorEnrolment {
         token: None,
-        consume: vec![consume],
+        factor_uses: vec![consume],
         ..with_token(id, 1, 1)
     };
     let recorded = trail(&store).await.len();
     let enrolled = enrol_factor(&store, by_factor(5, passed)).await;
     assert_eq!(enrolled, Enrolled::Enrolled, "no token is needed");
     let taken = the_factor(&store, 1).await;
-    assert_eq!((taken.last_step, taken.failures.count), (Some(7), 0));
+    assert_eq!((taken.last_counter, taken.failures.count), (Some(7), 0));
     assert_eq!(taken.sealed, sealed("fresh"));
     let kind = AuditKind::FactorEnrolled {
         kind: FactorKind::TOTP,
@@ -181,12 +182,12 @@ pub(super) async fn an_enrolment_takes_what_was_passed(store: Store) {
     };
     assert_eq!(events_since(&store, recorded).await[0].kind, kind);
 
-    let replayed = enrol_factor(&store, by_factor(6, consume(1, 7))).await;
+    let replayed = enrol_factor(&store, by_factor(6, factor_use(1, 7))).await;
     assert!(matches!(replayed, Enrolled::Replayed { factor, .. } if factor == factor_id(1)));
     let replayed = store.open_session(new_session(1, 1, 7)).await;
     assert!(
-        matches!(replayed, Ok(Opened::Replayed { .. })),
-        "what enrolled a factor admits nobody"
+        matches!(replayed, Ok(OpenOutcome::Replayed { .. })),
+        "what enrolled a factor admits no one"
     );
     assert_eq!(count(&store, 1).await, 2);
     let factors = store.factors(&user(1)).await.expect("factors are read");
@@ -219,7 +220,11 @@ pub(super) async fn a_factor_takes_the_place_of_another_and_ends_what_that_opene
     let mut refused = with_token(13, 1, 3);
     refused.at = secs(60);
     assert_eq!(enrol_factor(&store, refused).await, Enrolled::TokenGone);
-    assert_eq!(the_factor(&store, 1).await.last_step, Some(7), "it is over");
+    assert_eq!(
+        the_factor(&store, 1).await.last_counter,
+        Some(7),
+        "it is over"
+    );
     let enrolled = enrol_factor(&store, with_token(13, 1, 3)).await;
     assert_eq!(enrolled, Enrolled::Enrolled);
     let factors = store.factors(&user(1)).await.expect("factors are read");
@@ -258,9 +263,9 @@ pub(super) async fn a_credential_is_enrolled_once(store: Store) {
 
     let mut new = with_token(5, 1, 1);
     new.factor = having(new.factor);
-    new.consume = vec![consume(1, 7)];
+    new.factor_uses = vec![factor_use(1, 7)];
     let refused = enrol_factor(&store, new.clone()).await;
-    assert_eq!(refused, Enrolled::CredentialTaken, "whoever has it");
+    assert_eq!(refused, Enrolled::CredentialTaken, "anyone who has it");
     is_unchanged(&store, 1, &[factor(1, 1)], &[token_id(1)]).await;
     let kinds = events_since(&store, recorded).await;
     assert_eq!(kinds.len(), 1);
@@ -281,12 +286,14 @@ pub(super) async fn a_credential_is_enrolled_once(store: Store) {
     added(of_another_kind)
         .await
         .expect("another kind's is free");
-    let removed = store.remove_factor(
-        factor_id(3),
-        crate::store::LastFactor::Keep,
-        event(AuditKind::FactorRemoved),
-    );
-    assert!(removed.await.expect("the store works"));
+    let removed = store
+        .remove_factor(
+            factor_id(3),
+            crate::store::LastFactor::Keep,
+            event(AuditKind::FactorRemoved),
+        )
+        .await;
+    assert!(removed.expect("the store works"));
     let freed = enrol_factor(&store, new).await;
     assert_eq!(freed, Enrolled::Enrolled, "a removed factor's is free");
 }
@@ -315,8 +322,8 @@ pub(super) async fn an_enrolment_needs_its_peer_and_new_ids(store: Store) {
     enrol(&store, 2).await;
     put_token(&store, token(1, 1)).await;
     let recorded = trail(&store).await.len();
-    let twice = NewFactor {
-        consume: vec![consume(1, 2), consume(1, 3)],
+    let twice = FactorEnrolment {
+        factor_uses: vec![factor_use(1, 2), factor_use(1, 3)],
         ..with_token(5, 1, 1)
     };
     for new in [with_token(2, 1, 1), twice] {
@@ -325,7 +332,7 @@ pub(super) async fn an_enrolment_needs_its_peer_and_new_ids(store: Store) {
     }
     assert_eq!(trail(&store).await.len(), recorded, "nothing is recorded");
 
-    let gone = async |new: NewFactor, why: &str| {
+    let gone = async |new: FactorEnrolment, why: &str| {
         assert_eq!(enrol_factor(&store, new).await, Enrolled::PeerGone, "{why}");
     };
     let mut elsewhere = with_token(5, 1, 1);
@@ -367,8 +374,8 @@ pub(super) async fn two_stores_use_a_token_once(a: Store, b: Store) {
     }
 }
 
-fn swap(from: &str, to: &str) -> Swap {
-    Swap {
+fn swap(from: &str, to: &str) -> SecretReplacement {
+    SecretReplacement {
         from: sealed(from),
         to: sealed(to),
     }

@@ -1,11 +1,11 @@
 //! The audit trail and the changes told from it.
 
 use super::fixture::*;
-use crate::audit::{AuditEvent, AuditKind};
+use crate::audit::{AuditEvent, AuditKind, AuditRecord, Head};
 use crate::id::{FactorId, Generation};
 use crate::store::{
     Activated, ChangeSet, EndReason, FactorRecord, FactorState, FailureReason, LastFactor,
-    NewSession, Opened, Renewal, Renewed, StoreError,
+    NewSession, OpenOutcome, Renewed, SessionRenewal, StoreError,
 };
 
 /// What happened, and to which user, session and factor.
@@ -50,7 +50,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
 
     let activate = |n| {
         let event = event(AuditKind::FactorActivated);
-        store.activate_factor(consume(n, 4), THROTTLE, event)
+        store.activate_factor(factor_use(n, 4), THROTTLE, event)
     };
     assert_eq!(activate(2).await.expect("works"), Activated::Activated);
     expected.push((AuditKind::FactorActivated, Some(1), None, Some(2)));
@@ -60,7 +60,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     admit(&store, new_session(1, 1, 1)).await;
     expected.push((admitted(), Some(1), Some(1), None));
     let replayed = store.open_session(new_session(2, 1, 1)).await;
-    assert!(matches!(replayed, Ok(Opened::Replayed { .. })));
+    assert!(matches!(replayed, Ok(OpenOutcome::Replayed { .. })));
     expected.push((AuditKind::Denied { reason }, Some(1), None, Some(1)));
     let counted = store.record_failure(failure(1, START)).await;
     counted.expect("a failure is counted");
@@ -69,7 +69,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     locked.expect("a locked factor's failure is recorded");
     expected.push((AuditKind::LockedOut, Some(1), None, Some(1)));
     let locked = store.open_session(new_session(2, 1, 2)).await;
-    assert!(matches!(locked, Ok(Opened::Locked { .. })));
+    assert!(matches!(locked, Ok(OpenOutcome::Locked { .. })));
     expected.push((AuditKind::LockedOut, Some(1), None, Some(1)));
     let gone = store.record_failure(failure(9, START)).await;
     gone.expect("an unknown factor's failure is recorded");
@@ -81,14 +81,14 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     let reason = EndReason::FactorChanged;
     expected.push((AuditKind::Ended { reason }, Some(1), Some(1), Some(1)));
     let unknown_factor = NewSession {
-        consume: vec![consume(9, 1)],
+        factor_uses: vec![factor_use(9, 1)],
         ..new_session(2, 1, 2)
     };
     let refused = store.open_session(unknown_factor).await;
-    assert!(matches!(refused, Ok(Opened::FactorGone { .. })));
+    assert!(matches!(refused, Ok(OpenOutcome::FactorGone { .. })));
     expected.push((AuditKind::NotEligible, Some(1), None, Some(9)));
     let refused = store.open_session(new_session(2, 7, 2)).await;
-    assert!(matches!(refused, Ok(Opened::PeerGone)));
+    assert!(matches!(refused, Ok(OpenOutcome::PeerGone)));
     expected.push((AuditKind::NotEligible, Some(7), None, None));
 
     admit(&store, new_session(3, 1, 2)).await;
@@ -101,7 +101,7 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
     let not_after = secs(9000);
     let renewed = AuditKind::Renewed { not_after };
     let renew = || {
-        store.renew_session(Renewal {
+        store.renew_session(SessionRenewal {
             id: session_id(2),
             generation: Generation::new(3),
             not_after,
@@ -117,11 +117,13 @@ pub(super) async fn every_outcome_has_its_record(store: Store) {
 
     let reason = EndReason::Expired;
     let ended = AuditKind::Ended { reason };
-    let closed = store.close_session(session_id(2), reason, event(ended.clone()));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(2), reason, event(ended.clone()))
+        .await;
+    assert!(closed.expect("works"));
     expected.push((ended, Some(1), Some(2), None));
-    let removed = remove_factor(&store, factor_id(2));
-    assert!(removed.await.expect("works"));
+    let removed = remove_factor(&store, factor_id(2)).await;
+    assert!(removed.expect("works"));
     expected.push((AuditKind::FactorRemoved, Some(1), None, Some(2)));
     let appended = store.append_audit(event(AuditKind::Fenced)).await;
     appended.expect("a record is appended");
@@ -190,12 +192,14 @@ pub(super) async fn a_watcher_sees_every_change(store: Store) {
     .await;
 
     let reason = EndReason::Revoked;
-    let closed = store.close_session(session_id(2), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(2), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     let is_session_2 = |all: &ChangeSet| all.sessions.contains(&session_id(2));
     changes_until(&mut stream, is_session_2).await;
-    let removed = remove_factor(&store, factor_id(1));
-    assert!(removed.await.expect("works"));
+    let removed = remove_factor(&store, factor_id(1)).await;
+    assert!(removed.expect("works"));
     changes_until(&mut stream, |all| all.users.contains(&user(1))).await;
 
     let mut second = store.watch();
@@ -212,20 +216,24 @@ pub(super) async fn a_watcher_hears_of_sessions_that_ended_and_of_no_others(stor
     let mut stream = store.watch();
     admit(&store, new_session(1, 1, 1)).await;
     let not_after = secs(9000);
-    let renewed = store.renew_session(Renewal {
-        id: session_id(1),
-        generation: Generation::new(1),
-        not_after,
-        renewable_until: not_after,
-        psk: sealed("fresh"),
-        event: event(AuditKind::Renewed { not_after }),
-    });
-    assert!(matches!(renewed.await, Ok(Renewed::Renewed(_))));
+    let renewed = store
+        .renew_session(SessionRenewal {
+            id: session_id(1),
+            generation: Generation::new(1),
+            not_after,
+            renewable_until: not_after,
+            psk: sealed("fresh"),
+            event: event(AuditKind::Renewed { not_after }),
+        })
+        .await;
+    assert!(matches!(renewed, Ok(Renewed::Renewed(_))));
     admit(&store, new_session(2, 1, 2)).await;
     admit(&store, new_session(3, 2, 1)).await;
     let reason = EndReason::SignedOut;
-    let closed = store.close_session(session_id(3), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(3), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     put_user(&store, 4, true).await;
 
     let ended = [session_id(1), session_id(3)];
@@ -245,7 +253,20 @@ pub(super) async fn a_watcher_starts_when_it_is_asked_for(store: Store) {
     // Not polled before the change: it counts from the call.
     let mut stream = store.watch();
     let reason = EndReason::Revoked;
-    let closed = store.close_session(session_id(1), reason, event(AuditKind::Ended { reason }));
-    assert!(closed.await.expect("works"));
+    let closed = store
+        .close_session(session_id(1), reason, event(AuditKind::Ended { reason }))
+        .await;
+    assert!(closed.expect("works"));
     changes_until(&mut stream, |all| all.sessions.contains(&session_id(1))).await;
+}
+
+pub(super) async fn the_head_is_that_of_the_last_record(store: Store) {
+    let head = async || store.head().await.expect("the head is read");
+    assert_eq!(head().await, Head::EMPTY, "of a chain without records");
+    for n in 1..=3 {
+        put_user(&store, n, true).await;
+        let records = trail(&store).await;
+        let last = records.last().and_then(AuditRecord::head);
+        assert_eq!(Some(head().await), last);
+    }
 }

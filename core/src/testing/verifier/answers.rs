@@ -41,7 +41,7 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
     assert_eq!(kind, trial.kind(), "a proof is of the verifier's kind");
     assert!(
         authenticated_at <= case.setting.now,
-        "nobody authenticates in the future"
+        "no one authenticates in the future"
     );
     let is_bound = trial.harness.is_bound();
     assert!(
@@ -49,7 +49,7 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
         "an answer that is not bound to its attempt is not resistant to phishing"
     );
     assert!(
-        is_bound || proof.consume.is_some() || proof.update.is_some() || !replay_resistant,
+        is_bound || proof.counter.is_some() || proof.replace_secret.is_some() || !replay_resistant,
         "an answer that is not bound to its attempt and uses nothing up can be replayed"
     );
 }
@@ -57,11 +57,11 @@ pub(super) async fn a_right_answer_proves_its_factor_and_claims_no_more<H: Verif
 pub(super) async fn a_step_is_accepted_once<H: VerifierHarness>(trial: &Trial<'_, H>) {
     let mut case = trial.begin().await;
     let proof = trial.verify(&case.setting, &case.right).await;
-    let Some(step) = proof.expect("a right answer is right").consume else {
+    let Some(step) = proof.expect("a right answer is right").counter else {
         return;
     };
     for last in [step, step.saturating_add(1), u64::MAX] {
-        case.setting.factor.last_step = Some(last);
+        case.setting.factor.last_counter = Some(last);
         let again = trial.verify(&case.setting, &case.right).await;
         assert!(
             matches!(again, Err(VerifyError::Replayed)),
@@ -69,10 +69,10 @@ pub(super) async fn a_step_is_accepted_once<H: VerifierHarness>(trial: &Trial<'_
         );
     }
     if let Some(before) = step.checked_sub(1) {
-        case.setting.factor.last_step = Some(before);
+        case.setting.factor.last_counter = Some(before);
         let next = trial.verify(&case.setting, &case.right).await;
         let next = next.expect("the step after the factor's last is right");
-        assert_eq!(next.consume, Some(step), "the step of an answer is its own");
+        assert_eq!(next.counter, Some(step), "the step of an answer is its own");
     }
 }
 

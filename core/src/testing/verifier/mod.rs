@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::channel::message::{Answer, Challenge};
 use crate::factor::{Context, MfaVerifier};
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use trial::Trial;
 
 /// What the suite needs to know of a verifier: how its factors are enrolled, and what their users
@@ -38,10 +38,10 @@ pub trait VerifierHarness: Send + Sync {
 
     /// An authenticator unlike any before, and the secret of its factor as a gate opens it. Make
     /// them from a counter rather than at random: then a check that fails fails again.
-    async fn enrol(&self) -> (Self::Authenticator, Secret);
+    async fn enrol(&self) -> (Self::Authenticator, SecretBytes);
 
     /// The right answer to a challenge that was asked in this context. The context's own factor may
-    /// be somebody else's: then it is what this authenticator would answer all the same.
+    /// be another's: then it is what this authenticator would answer anyway.
     async fn answer(
         &self,
         authenticator: &Self::Authenticator,
@@ -60,7 +60,7 @@ pub trait VerifierHarness: Send + Sync {
     /// Answers of another type, or of another shape, than the challenge asks for.
     fn unfit(&self, challenge: &Challenge) -> Vec<Answer>;
 
-    /// What must not be printed or logged, besides the factor's secret as a whole: the raw key in
+    /// What must not be printed or logged, apart from the factor's secret as a whole: the raw key in
     /// it, the code in the answer. Each has four bytes or more.
     fn private(&self, authenticator: &Self::Authenticator, right: &Answer) -> Vec<Vec<u8>>;
 
@@ -73,9 +73,9 @@ pub trait VerifierHarness: Send + Sync {
     fn too_late_after(&self) -> Option<Duration>;
 
     /// Secrets that no factor of this kind has. Empty where any bytes are one.
-    fn unreadable(&self) -> Vec<Secret> {
+    fn unreadable(&self) -> Vec<SecretBytes> {
         [vec![], vec![0], vec![0xff; 64], b"something else".to_vec()]
-            .map(Secret::new)
+            .map(SecretBytes::new)
             .into()
     }
 }

@@ -15,11 +15,11 @@ use tracing::instrument::WithSubscriber;
 use super::VerifierHarness;
 use crate::assurance::FactorKind;
 use crate::channel::message::{Answer, Challenge};
-use crate::factor::{self, Context, MfaVerifier, Proof, Scene, Verdict, VerifyError};
-use crate::id::{AttemptId, FactorId, LocationId, UserId};
+use crate::factor::{self, AttemptContext, Context, MfaVerifier, Proof, Verdict, VerifyError};
+use crate::id::{AttemptId, FactorId, Label, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
-use crate::seal::{Sealed, Secret};
+use crate::seal::{Sealed, SecretBytes};
 use crate::store::{FactorRecord, FactorState};
 use crate::testing::SecretWatch;
 use crate::time::Timestamp;
@@ -51,7 +51,7 @@ pub(super) struct Case<A> {
 }
 
 /// A question and its right answer.
-pub(super) struct Asked {
+pub(super) struct AskedTrial {
     pub(super) setting: Setting,
     pub(super) challenge: Challenge,
     pub(super) right: Answer,
@@ -66,14 +66,14 @@ pub(super) struct Setting {
     pub(super) user: UserId,
     pub(super) attempt: AttemptId,
     pub(super) factor: FactorRecord,
-    pub(super) secret: Secret,
-    pub(super) state: Option<Secret>,
+    pub(super) secret: SecretBytes,
+    pub(super) state: Option<SecretBytes>,
     pub(super) now: Timestamp,
     pub(super) expires: Timestamp,
 }
 
 impl Setting {
-    fn new(n: u8, kind: FactorKind, secret: Secret) -> Self {
+    fn new(n: u8, kind: FactorKind, secret: SecretBytes) -> Self {
         let user: UserId = format!("user {n}").parse().expect("a name");
         Self {
             location: "here".parse().expect("a name"),
@@ -85,11 +85,11 @@ impl Setting {
                 id: FactorId::from_bytes(bytes(n)),
                 user,
                 kind,
-                label: format!("label {n}"),
+                label: Label::from_stored(&format!("label {n}")),
                 credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
             },
             secret,
@@ -101,12 +101,12 @@ impl Setting {
 
     pub(super) fn context(&self) -> Context<'_> {
         Context {
-            scene: Scene {
+            attempt: AttemptContext {
                 location: &self.location,
                 location_key: &self.location_key,
                 peer: &self.peer,
                 user: &self.user,
-                attempt: &self.attempt,
+                id: &self.attempt,
                 now: self.now,
                 expires: self.expires,
             },
@@ -149,7 +149,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         self.watch
             .secret("the factor's secret", secret.expose_secret());
         let setting = Setting::new(n, self.kind(), secret);
-        let Asked {
+        let AskedTrial {
             setting,
             challenge,
             right,
@@ -167,7 +167,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         &self,
         authenticator: &H::Authenticator,
         mut setting: Setting,
-    ) -> Asked {
+    ) -> AskedTrial {
         setting.state = None;
         let asked = self.challenge(&setting).await;
         let mut asked = asked.expect("an enrolled factor is challenged");
@@ -176,7 +176,7 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
             setting.state = asked.state;
             let right = self.answer(authenticator, &setting, &challenge).await;
             if round >= self.harness.rounds() {
-                return Asked {
+                return AskedTrial {
                     setting,
                     challenge,
                     right,
@@ -208,7 +208,10 @@ impl<'h, H: VerifierHarness> Trial<'h, H> {
         right
     }
 
-    pub(super) async fn challenge(&self, setting: &Setting) -> Result<factor::Asked, VerifyError> {
+    pub(super) async fn challenge(
+        &self,
+        setting: &Setting,
+    ) -> Result<factor::IssuedChallenge, VerifyError> {
         let call = challenge(Arc::clone(&self.verifier), setting.clone());
         ended("`challenge`", self.start(call)).await
     }
@@ -304,7 +307,7 @@ pub(super) async fn ended<T>(what: &str, task: Task<T>) -> T {
 async fn challenge(
     verifier: Arc<dyn MfaVerifier>,
     setting: Setting,
-) -> Result<factor::Asked, VerifyError> {
+) -> Result<factor::IssuedChallenge, VerifyError> {
     let asked = verifier.challenge(&setting.context()).await;
     tracing::trace!(challenge = ?asked);
     log(asked.as_ref().err());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfagate::assurance::FactorKind;
 use mfagate::channel::message::{
-    Answer, Challenge, Code, DeniedReason, Hidden, Redirect, Workload,
+    Answer, Challenge, Code, DeniedReason, Redirect, SecretString, Workload,
 };
 use mfagate::factor::device_key::DeviceKeyVerifier;
 use mfagate::factor::email_code::{CodeSender, EmailAddress, EmailCodeVerifier, Letter, SendError};
@@ -17,22 +17,22 @@ use mfagate::factor::password::PasswordVerifier;
 use mfagate::factor::recovery_codes::RecoveryCodeVerifier;
 use mfagate::factor::totp::TotpSecret;
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
+use mfagate::gate::GateConfig;
 use mfagate::id::UserId;
 use mfagate::prove::device_key::{DeviceKeyProver, Signer, SoftwareSigner};
 use mfagate::prove::oidc::{Login, TokenSource, TokenSourceError, bring_token};
 use mfagate::prove::webauthn;
-use mfagate::runtime::{GateConfig, SystemClock};
 use mfagate::signature::Algorithm;
-use mfagate::time::Clock;
+use mfagate::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::Worth::{Admits, Denied};
-use super::{Holder, Row, Scene, check};
+use super::{AnswerContext, FactorCase, Holder, check};
 use crate::office::Office;
 use crate::oidc::oidc_provider::{CLIENT, HostileProvider};
 use crate::webauthn::passkey::SoftwareKey;
 
-/// Where a browser comes back to; nobody listens there.
+/// Where a browser comes back to; no one listens there.
 const BACK: &str = "http://127.0.0.1:49152/callback";
 const ORIGIN: &str = "https://gate.example.com";
 
@@ -45,7 +45,10 @@ impl Holder for Totp {
             self.0 = Some(office.secret.clone()); // which every office has
             return true;
         }
-        let begun = office.registrar.begin_totp(user, "app", "test").await;
+        let begun = office
+            .registrar
+            .begin_totp(user, &"app".parse().unwrap(), "test")
+            .await;
         let begun = begun.unwrap();
         let earlier = office.clock.now().timestamp - Duration::from_secs(30);
         let code = begun.secret.code(earlier).unwrap();
@@ -55,8 +58,8 @@ impl Holder for Totp {
         true
     }
 
-    async fn answer(&self, scene: &Scene<'_>) -> Answer {
-        let code = self.0.as_ref().unwrap().code(scene.now).unwrap();
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer {
+        let code = self.0.as_ref().unwrap().code(attempt.now).unwrap();
         Answer::Code { code }
     }
 }
@@ -65,12 +68,12 @@ impl Holder for Totp {
 async fn one_time_passwords() {
     const TIME: &str =
         "a one-time password is bound to its time, and good once wherever it is given";
-    let row = Row::bound(
+    let row = FactorCase::bound(
         FactorKind::TOTP,
         |_| (),
         [Box::new(Totp(None)), Box::new(Totp(None))],
     );
-    check(Row {
+    check(FactorCase {
         again: Denied(DeniedReason::Replayed),
         other_attempt: Admits(TIME),
         other_peer: Admits(TIME),
@@ -85,16 +88,18 @@ struct DeviceKey(Arc<SoftwareSigner>);
 
 #[async_trait]
 impl Holder for DeviceKey {
-    async fn answer(&self, scene: &Scene<'_>) -> Answer {
-        let (gate, peer) = (scene.device.profile.location_key, scene.device.key());
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer {
+        let (gate, peer) = (attempt.device.profile.location_key, attempt.device.key());
         let prover = DeviceKeyProver::new(self.0.clone(), gate, peer);
-        let mut challenge = scene.question.challenge.clone();
-        // Whoever is asked: a prover refuses to sign where another key is.
+        let mut challenge = attempt.question.challenge.clone();
+        // Whichever key is asked for: a prover refuses to sign where another key is.
         if let Challenge::Signature { key_id, .. } = &mut challenge {
             *key_id = self.0.public_key().id();
         }
-        let attempt = &scene.question.attempt;
-        prover.answer(attempt, &challenge, scene.now).await.unwrap()
+        prover
+            .answer(&attempt.question.attempt, &challenge, attempt.now)
+            .await
+            .unwrap()
     }
 }
 
@@ -108,7 +113,7 @@ async fn device_keys() {
         let with = |config: &mut GateConfig| {
             config.verifiers.push(Arc::new(DeviceKeyVerifier::new()));
         };
-        check(Row::bound(FactorKind::DEVICE_KEY, with, holders)).await;
+        check(FactorCase::bound(FactorKind::DEVICE_KEY, with, holders)).await;
     }
 }
 
@@ -117,8 +122,8 @@ struct Passkey(SoftwareKey, Mutex<Value>);
 
 #[async_trait]
 impl Holder for Passkey {
-    async fn answer(&self, scene: &Scene<'_>) -> Answer {
-        let challenge = &scene.question.challenge;
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer {
+        let challenge = &attempt.question.challenge;
         if let Challenge::RegisterWebAuthn { options } = challenge {
             let created = self.0.create(options).await.unwrap();
             let credential: Value = serde_json::from_str(&created).unwrap();
@@ -128,7 +133,7 @@ impl Holder for Passkey {
         let Challenge::WebAuthn { options } = challenge else {
             panic!("{challenge:?}")
         };
-        // Whoever is asked: a key says no more than that it does not know another's credential.
+        // Whichever key is asked for: a key says no more than that it does not know another's credential.
         let mut options: Value = serde_json::from_str(options).unwrap();
         let own = json!([{ "type": "public-key", "id": *self.1.lock().unwrap() }]);
         options["publicKey"]["allowCredentials"] = own;
@@ -147,10 +152,10 @@ async fn passkeys() {
         let verifier = WebAuthnVerifier::new(party).unwrap();
         config.verifiers.push(Arc::new(verifier));
     };
-    check(Row::bound(FactorKind::WEBAUTHN, with, holders)).await;
+    check(FactorCase::bound(FactorKind::WEBAUTHN, with, holders)).await;
 }
 
-/// Somebody, or something, that a provider knows by this subject.
+/// Someone, or something, that a provider knows by this subject.
 struct Account {
     provider: Arc<HostileProvider>,
     subject: &'static str,
@@ -172,7 +177,7 @@ impl Account {
 
 #[async_trait]
 impl TokenSource for Account {
-    async fn token(&self, wanted: &Workload) -> Result<Hidden, TokenSourceError> {
+    async fn token(&self, wanted: &Workload) -> Result<SecretString, TokenSourceError> {
         let mut acts = self.provider.acts();
         acts.lies = json!({ "sub": self.subject });
         drop(acts);
@@ -180,7 +185,7 @@ impl TokenSource for Account {
             .provider
             .workload_token(&wanted.audience, Some(&wanted.nonce));
         self.provider.acts().lies = json!({});
-        Hidden::new(token).ok_or_else(|| "too long".into())
+        SecretString::new(token).ok_or_else(|| "too long".into())
     }
 }
 
@@ -193,14 +198,15 @@ impl Holder for Account {
         } else {
             Identity::subject(&issuer, self.subject)
         };
-        let bound = office.registrar.bind_identity(user, "work", &identity);
+        let label = "work".parse().unwrap();
+        let bound = office.registrar.bind_identity(user, &label, &identity);
         bound.await.unwrap();
         true
     }
 
-    async fn answer(&self, scene: &Scene<'_>) -> Answer {
-        self.provider.acts().now = scene.now.as_secs();
-        let challenge = &scene.question.challenge;
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer {
+        self.provider.acts().now = attempt.now.as_secs();
+        let challenge = &attempt.question.challenge;
         if self.is_workload {
             return bring_token(challenge, self).await.unwrap();
         }
@@ -232,7 +238,7 @@ fn with_provider(provider: &HostileProvider) -> impl Fn(&mut GateConfig) + Send 
 async fn logins_at_a_provider() {
     let provider = provider().await;
     let holders = Account::two_at(&provider, false);
-    check(Row::bound(
+    check(FactorCase::bound(
         FactorKind::OIDC,
         with_provider(&provider),
         holders,
@@ -244,7 +250,7 @@ async fn logins_at_a_provider() {
 async fn tokens_of_workloads() {
     let provider = provider().await;
     let holders = Account::two_at(&provider, true);
-    check(Row::bound(
+    check(FactorCase::bound(
         FactorKind::OIDC,
         with_provider(&provider),
         holders,
@@ -275,14 +281,15 @@ impl Holder for Reader {
     async fn bind(&mut self, office: &Office, user: &UserId) -> bool {
         let address: EmailAddress = self.address.parse().unwrap();
         let (kind, secret) = (FactorKind::EMAIL_CODE, address.to_secret());
+        let label = "mail".parse().unwrap();
         let added = office
             .registrar
-            .add_factor(user, kind, "mail", &secret, None);
+            .add_factor(user, kind, &label, &secret, None);
         added.await.unwrap();
         true
     }
 
-    async fn answer(&self, _: &Scene<'_>) -> Answer {
+    async fn answer(&self, _: &AnswerContext<'_>) -> Answer {
         let code = self.mailboxes.0.lock().unwrap()[self.address].clone();
         Answer::Code { code }
     }
@@ -299,20 +306,20 @@ async fn codes_by_e_mail() {
         let verifier = EmailCodeVerifier::new(mailboxes.clone()).unwrap();
         config.verifiers.push(Arc::new(verifier));
     };
-    check(Row::bound(FactorKind::EMAIL_CODE, with, holders)).await;
+    check(FactorCase::bound(FactorKind::EMAIL_CODE, with, holders)).await;
 }
 
 /// Codes on paper, of which so many are crossed out.
 #[derive(Default)]
-struct Paper(Mutex<Vec<Hidden>>, AtomicUsize);
+struct Paper(Mutex<Vec<SecretString>>, AtomicUsize);
 
 #[async_trait]
 impl Holder for Paper {
-    async fn answer(&self, scene: &Scene<'_>) -> Answer {
-        if let Challenge::KeepRecoveryCodes { codes } = &scene.question.challenge {
+    async fn answer(&self, attempt: &AnswerContext<'_>) -> Answer {
+        if let Challenge::KeepRecoveryCodes { codes } = &attempt.question.challenge {
             self.0.lock().unwrap().clone_from(codes);
         }
-        let spent = usize::from(scene.is_spent);
+        let spent = usize::from(attempt.is_spent);
         let next = self.1.fetch_add(spent, Ordering::Relaxed);
         let code = self.0.lock().unwrap()[next].clone();
         Answer::RecoveryCode { code }
@@ -326,8 +333,8 @@ async fn recovery_codes() {
     let with = |config: &mut GateConfig| {
         config.verifiers.push(Arc::new(RecoveryCodeVerifier::new()));
     };
-    let row = Row::bound(FactorKind::RECOVERY_CODES, with, holders);
-    check(Row {
+    let row = FactorCase::bound(FactorKind::RECOVERY_CODES, with, holders);
+    check(FactorCase {
         again: Denied(DeniedReason::Replayed),
         other_attempt: Admits(ONCE),
         other_peer: Admits(ONCE),
@@ -343,8 +350,8 @@ struct Memory(&'static str);
 
 #[async_trait]
 impl Holder for Memory {
-    async fn answer(&self, _: &Scene<'_>) -> Answer {
-        let password = Hidden::new(self.0.to_owned()).unwrap();
+    async fn answer(&self, _: &AnswerContext<'_>) -> Answer {
+        let password = SecretString::new(self.0.to_owned()).unwrap();
         Answer::Password { password }
     }
 }
@@ -361,8 +368,8 @@ async fn passwords() {
     let with = |config: &mut GateConfig| {
         config.verifiers.push(Arc::new(PasswordVerifier::new()));
     };
-    let row = Row::bound(FactorKind::PASSWORD, with, holders);
-    check(Row {
+    let row = FactorCase::bound(FactorKind::PASSWORD, with, holders);
+    check(FactorCase {
         again: Admits(SAME),
         other_attempt: Admits(SAME),
         other_peer: Admits(SAME),

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mfagate::assurance::{Assurance, FactorKind};
 use mfagate::audit::{AuditEvent, AuditKind};
+use mfagate::enrol::Registrar;
 use mfagate::factor::totp::TotpVerifier;
+use mfagate::gate::Gate;
 use mfagate::id::{SessionId, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::PublicKey;
-use mfagate::runtime::Gate;
-use mfagate::seal::{KeyRing, Row, Sealed};
-use mfagate::store::{MemoryStore, NewSession, Peer, PeerStore};
+use mfagate::seal::{AssociatedData, KeyRing, Sealed, SecretBytes};
+use mfagate::store::{AdminStore, MemoryStore, NewSession, Peer, PeerStore};
 use mfagate::testing::FaultyStore;
 use mfagate::testing::fake_interface::FakeInterface;
 use mfagate::time::{Clock, Timestamp};
@@ -19,7 +21,7 @@ use mfagate::time::{Clock, Timestamp};
 use super::{STEP, config, location};
 
 #[tokio::test(start_paused = true)]
-async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate() {
+async fn a_start_with_more_ends_than_event_places_opens_the_gate() {
     const MANY: u32 = 5000;
     let store = FaultyStore::new(MemoryStore::new());
     let (mut config, clock) = config(&store, Arc::new(FakeInterface::new()));
@@ -28,6 +30,14 @@ async fn a_start_at_which_more_sessions_end_than_events_are_kept_opens_the_gate(
     for number in 0..MANY {
         leave_session(&store, number, now, None).await;
     }
+    // One thing that opens: a ring that opens nothing would be the wrong one.
+    let (shared, ring) = (Arc::new(store.clone()), config.key_ring.clone());
+    let registrar = Registrar::new(shared, ring, Arc::clone(&clock));
+    let secret = SecretBytes::new(vec![1; 20]);
+    let alice = "alice".parse().unwrap();
+    let label = "app".parse().unwrap();
+    let added = registrar.add_factor(&alice, FactorKind::TOTP, &label, &secret, None);
+    added.await.unwrap();
 
     let gate = Gate::start(config).await.unwrap();
 
@@ -118,7 +128,7 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: O
         key: peer,
         user: user.clone(),
         allowed_ips: allowed_ips.clone(),
-        label: String::new(),
+        label: "a label".parse().unwrap(),
         enabled: true,
     };
     store.put_peer(enrolled, event).await.unwrap();
@@ -128,7 +138,7 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: O
     };
     let (id, location) = (SessionId::generate().unwrap(), location());
     let not_after = now + STEP;
-    let row = Row::Session {
+    let row = AssociatedData::Session {
         id: &id,
         location: &location,
         peer: &peer,
@@ -150,8 +160,8 @@ async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: O
         not_after,
         renewable_until: not_after,
         psk: psk.unwrap_or_else(|| Sealed::from_bytes(Vec::new())),
-        assurance: Vec::new(),
-        consume: Vec::new(),
+        assurance: vec![Assurance::least(FactorKind::TOTP, now)],
+        factor_uses: Vec::new(),
         throttle: mfagate::policy::Throttle::default(),
         most_per_user: None,
         event: AuditEvent::new(now, kind),

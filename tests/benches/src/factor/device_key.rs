@@ -14,7 +14,7 @@ use mfagate::channel::message::{Answer, Challenge, Protection};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
 use mfagate::factor::device_key::{DeviceKey, DeviceKeyVerifier};
-use mfagate::id::UserId;
+use mfagate::id::{Label, UserId};
 use mfagate::prove::device_key::{Signer, SoftwareSigner};
 use mfagate::signature::Algorithm;
 use mfagate::time::Timestamp;
@@ -47,7 +47,13 @@ impl Factor for Es256 {
         let key = DeviceKey::new(signer.public_key().clone(), Protection::Software);
         let id = key.credential_id();
         registrar
-            .add_factor(user, Self::KIND, "laptop", &key.to_secret(), id)
+            .add_factor(
+                user,
+                Self::KIND,
+                &Label::from_stored("laptop"),
+                &key.to_secret(),
+                id,
+            )
             .await?;
         Ok(Self(Arc::new(signer)))
     }

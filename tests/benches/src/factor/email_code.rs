@@ -13,7 +13,7 @@ use mfagate::channel::message::{Answer, Challenge, Code};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
 use mfagate::factor::email_code::{CodeSender, EmailAddress, EmailCodeVerifier, Letter, SendError};
-use mfagate::id::UserId;
+use mfagate::id::{Label, UserId};
 use mfagate::time::Timestamp;
 use sha2::Sha256;
 
@@ -44,7 +44,7 @@ impl CodeSender for Mailboxes {
     }
 }
 
-/// Somebody with a mailbox.
+/// Someone with a mailbox.
 #[derive(Clone)]
 struct Reader(EmailAddress);
 
@@ -60,7 +60,13 @@ impl Factor for Reader {
     async fn enrol(registrar: &Registrar, user: &UserId, _: Timestamp) -> Result<Self, Error> {
         let address: EmailAddress = format!("{user}@example.com").parse()?;
         registrar
-            .add_factor(user, Self::KIND, "mail", &address.to_secret(), None)
+            .add_factor(
+                user,
+                Self::KIND,
+                &Label::from_stored("mail"),
+                &address.to_secret(),
+                None,
+            )
             .await?;
         Ok(Self(address))
     }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use argon2::{Algorithm, Argon2, Params, Version};
 use mfagate::assurance::FactorKind;
 use mfagate::channel::binding::Binding;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge, SecretString};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
 use mfagate::factor::password::PasswordVerifier;
 use mfagate::factor::recovery_codes::{RecoveryCodeVerifier, RecoveryCodes};
-use mfagate::id::UserId;
+use mfagate::id::{Label, UserId};
 use mfagate::time::Timestamp;
 
 use super::Factor;
@@ -44,7 +44,7 @@ fn hashed(
     }))
 }
 
-/// Somebody with a password.
+/// Someone with a password.
 #[derive(Clone)]
 struct Memory;
 
@@ -60,13 +60,13 @@ impl Factor for Memory {
     async fn enrol(registrar: &Registrar, user: &UserId, _: Timestamp) -> Result<Self, Error> {
         let secret = PasswordVerifier::new().secret(user, PASSWORD).await?;
         registrar
-            .add_factor(user, Self::KIND, "mine", &secret, None)
+            .add_factor(user, Self::KIND, &Label::from_stored("mine"), &secret, None)
             .await?;
         Ok(Self)
     }
 
     async fn answer(&self, _: &Binding<'_>, _: &Challenge, _: Timestamp) -> Result<Answer, Error> {
-        let password = Hidden::new(PASSWORD.to_owned()).ok_or("too long")?;
+        let password = SecretString::new(PASSWORD.to_owned()).ok_or("too long")?;
         Ok(Answer::Password { password })
     }
 
@@ -75,7 +75,7 @@ impl Factor for Memory {
     }
 }
 
-/// Somebody with codes on paper, of which so many are crossed out.
+/// Someone with codes on paper, of which so many are crossed out.
 #[derive(Clone)]
 struct Paper(Arc<(Vec<String>, AtomicUsize)>);
 
@@ -92,7 +92,13 @@ impl Factor for Paper {
         let codes = RecoveryCodes::generate()?;
         let secret = codes.to_secret().await?;
         registrar
-            .add_factor(user, Self::KIND, "paper", &secret, None)
+            .add_factor(
+                user,
+                Self::KIND,
+                &Label::from_stored("paper"),
+                &secret,
+                None,
+            )
             .await?;
         let codes = codes.expose().iter().map(|code| code.to_string()).collect();
         Ok(Self(Arc::new((codes, AtomicUsize::new(0)))))
@@ -102,7 +108,7 @@ impl Factor for Paper {
         let (codes, next) = &*self.0;
         let next = next.fetch_add(1, Ordering::Relaxed);
         let code = codes.get(next).ok_or("no code is left")?;
-        let code = Hidden::new(code.clone()).ok_or("too long")?;
+        let code = SecretString::new(code.clone()).ok_or("too long")?;
         Ok(Answer::RecoveryCode { code })
     }
 

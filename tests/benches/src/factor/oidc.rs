@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use mfagate::assurance::FactorKind;
 use mfagate::channel::binding::Binding;
-use mfagate::channel::message::{Answer, Challenge, Hidden};
+use mfagate::channel::message::{Answer, Challenge, SecretString};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
-use mfagate::id::UserId;
+use mfagate::id::{Label, UserId};
 use mfagate::time::Timestamp;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
@@ -43,7 +43,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(1).enable_all().build()?;
         let provider = runtime.block_on(HostileProvider::start(1_800_000_000));
-        _ = PROVIDER.set((runtime, provider)); // nobody else sets it
+        _ = PROVIDER.set((runtime, provider)); // no one else sets it
     }
     super::row::<Machine>(report, "oidc")
 }
@@ -68,7 +68,9 @@ impl Factor for Machine {
     async fn enrol(registrar: &Registrar, user: &UserId, _: Timestamp) -> Result<Self, Error> {
         let subject = user.to_string();
         let identity = Identity::workload(&provider().issuer(), &subject);
-        registrar.bind_identity(user, "robot", &identity).await?;
+        registrar
+            .bind_identity(user, &Label::from_stored("robot"), &identity)
+            .await?;
         Ok(Self(subject))
     }
 
@@ -90,7 +92,7 @@ impl Factor for Machine {
         acts.lies = json!({ "sub": self.0 });
         drop(acts);
         let token = provider().workload_token(&wanted.audience, Some(&wanted.nonce));
-        let token = Hidden::new(token).ok_or("too long")?;
+        let token = SecretString::new(token).ok_or("too long")?;
         Ok(Answer::IdToken { token })
     }
 

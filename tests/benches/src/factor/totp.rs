@@ -10,7 +10,7 @@ use mfagate::channel::message::{Answer, Challenge};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
 use mfagate::factor::totp::{TotpSecret, TotpVerifier};
-use mfagate::id::UserId;
+use mfagate::id::{Label, UserId};
 use mfagate::time::Timestamp;
 use sha1::Sha1;
 
@@ -37,7 +37,9 @@ impl Factor for Totp {
     }
 
     async fn enrol(registrar: &Registrar, user: &UserId, now: Timestamp) -> Result<Self, Error> {
-        let enrolment = registrar.begin_totp(user, "phone", "bench").await?;
+        let enrolment = registrar
+            .begin_totp(user, &Label::from_stored("phone"), "bench")
+            .await?;
         let first = enrolment.secret.code(now)?;
         registrar
             .confirm_totp(user, enrolment.factor, first)

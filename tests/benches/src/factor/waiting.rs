@@ -1,5 +1,5 @@
 //! Attempts that wait: a thousand whose OpenID provider answers after five seconds, and what
-//! admissions by one-time password take meanwhile, beside what they take when nobody waits.
+//! admissions by one-time password take meanwhile, beside what they take when no one waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +9,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use mfagate::channel::message::{Answer, Challenge, Hidden, Redirect};
+use mfagate::channel::message::{Answer, Challenge, Redirect, SecretString};
 use mfagate::factor::oidc::{Identity, OidcProvider, OidcVerifier};
+use mfagate::id::Label;
 use mfagate::store::MemoryStore;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -47,7 +48,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// What an admission takes while nobody waits, and while a thousand do: in turn.
+/// What an admission takes while no one waits, and while a thousand do: in turn.
 async fn measure() -> Result<(Duration, Duration), Error> {
     let provider = Provider::start().await?;
     let path = CALLBACK.to_owned();
@@ -62,7 +63,9 @@ async fn measure() -> Result<(Duration, Duration), Error> {
         let identity = Identity::subject(&provider.issuer, &subject);
         let device = office
             .hire(number, async |registrar, user, _| {
-                registrar.bind_identity(user, "account", &identity).await?;
+                registrar
+                    .bind_identity(user, &Label::from_stored("account"), &identity)
+                    .await?;
                 Ok(())
             })
             .await?;
@@ -146,7 +149,7 @@ async fn answers(
             .finish();
         let answer = Answer::Redirected {
             redirect_uri: format!("http://127.0.0.1:1{CALLBACK}"),
-            query: Hidden::new(query).ok_or("too long")?,
+            query: SecretString::new(query).ok_or("too long")?,
         };
         bodies.push(asked.answer(answer)?.body);
     }

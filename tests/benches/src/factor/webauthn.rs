@@ -8,8 +8,8 @@ use mfagate::channel::binding::Binding;
 use mfagate::channel::message::{Answer, Challenge};
 use mfagate::enrol::Registrar;
 use mfagate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
-use mfagate::factor::{Enrolling, MfaVerifier, Registration, Scene};
-use mfagate::id::{AttemptId, UserId};
+use mfagate::factor::{AttemptContext, Enrolling, MfaVerifier, Registration};
+use mfagate::id::{AttemptId, Label, UserId};
 use mfagate::key::PublicKey;
 use mfagate::prove::webauthn::{asserted, created};
 use mfagate::time::Timestamp;
@@ -57,16 +57,16 @@ impl Factor for Passkey {
 
     async fn enrol(registrar: &Registrar, user: &UserId, now: Timestamp) -> Result<Self, Error> {
         let (key, verifier) = (SoftwareKey::at("https://gate.example.com"), new_verifier());
-        let scene = Scene {
+        let attempt = AttemptContext {
             location: &"bench".parse()?,
             location_key: &PublicKey::from_bytes([1; 32]),
             peer: &PublicKey::from_bytes([2; 32]),
             user,
-            attempt: &AttemptId::from_bytes([3; 32]),
+            id: &AttemptId::from_bytes([3; 32]),
             now,
             expires: now + std::time::Duration::from_secs(300),
         };
-        let enrolling = Enrolling::new(scene, &[]);
+        let enrolling = Enrolling::new(attempt, &[]);
         let asked = verifier.register(&enrolling).await?;
         let Challenge::RegisterWebAuthn { options } = &asked.challenge else {
             return Err(format!("instead of a registration: {asked:?}").into());
@@ -77,7 +77,13 @@ impl Factor for Passkey {
             return Err("there is more to ask".into());
         };
         registrar
-            .add_factor(user, Self::KIND, "key", &new.secret, new.id)
+            .add_factor(
+                user,
+                Self::KIND,
+                &Label::from_stored("key"),
+                &new.secret,
+                new.id,
+            )
             .await?;
         Ok(Self(Arc::new(key)))
     }

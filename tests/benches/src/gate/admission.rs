@@ -1,7 +1,7 @@
 //! What an admission costs the gate's processor, against its cryptographic primitives: the rows by
 //! one-time password, and the harness for other factors.
 //!
-//! The gate's part is [`Gate::handle`](mfagate::runtime::Gate::handle) of the two bodies, with all
+//! The gate's part is [`Gate::handle`](mfagate::gate::Gate::handle) of the two bodies, with all
 //! that it sets off: tasks, machine, verifier, store and reply. It is measured in processor time of
 //! the whole process, user and system, while nothing else runs: the clients' parts are done before
 //! and after, untimed. The carrier (HTTP) is not in it, nor is the interface. Everything runs on
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::{MemoryStore, PeerStore};
+use mfagate::store::{AdminStore, MemoryStore};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
@@ -83,7 +83,7 @@ pub(crate) struct Costs {
 impl Costs {
     /// Measures admissions by a factor, with a store.
     pub(crate) fn measure<F: Factor>(
-        store: impl FnOnce() -> Result<Arc<dyn PeerStore>, Error>,
+        store: impl FnOnce() -> Result<Arc<dyn AdminStore>, Error>,
     ) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let office = runtime.block_on(Office::<F>::open(store()?, ADMISSIONS))?;

@@ -17,11 +17,12 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use mfagate::channel::Transport;
 use mfagate::channel::message::Answer;
+use mfagate::gate::Gate;
 use mfagate::http::HttpTransport;
 use mfagate::key::PublicKey;
-use mfagate::runtime::{Gate, Transport};
-use mfagate::store::PeerStore;
+use mfagate::store::AdminStore;
 use mfagate::store::sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -49,7 +50,7 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     let folder = tempfile::tempdir_in("target")?;
     let store = Arc::new(SqliteStore::open(folder.path().join("bench.db"))?);
     let server = Runtime::new()?;
-    let of_gate: Arc<dyn PeerStore> = Arc::<SqliteStore>::clone(&store);
+    let of_gate: Arc<dyn AdminStore> = Arc::<SqliteStore>::clone(&store);
     let office = server.block_on(Office::open(of_gate, u32::try_from(CLIENTS * EACH)?))?;
     let control = server.block_on(serve(office.gate.clone()))?;
     let setting = Setting {

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use mfagate::channel::message::{Answer, Challenge, Posture, Request};
+use mfagate::channel::engine::Request;
+use mfagate::channel::message::{Answer, Challenge, Posture};
 use mfagate::factor::Proof;
-use mfagate::gate::{Action, Input, Intent, Machine};
+use mfagate::gate::engine::{Action, Input, Intent, Machine, Unlisted};
 use mfagate::id::{AttemptId, Generation};
 use mfagate::key::{PresharedKey, PublicKey};
 use mfagate::policy::Policy;
-use mfagate::store::Opened;
+use mfagate::store::OpenOutcome;
 use mfagate::time::{Instant, Now, Timestamp};
 
 use super::records::{assurance, enrolment, fill, location, session};
@@ -34,7 +35,7 @@ const APART: Duration = Duration::from_millis(1);
 /// From a lease's beginning to its end.
 const LEASE: Duration = Duration::from_secs(8 * 3600);
 
-/// Measures what is wanted of this subject.
+/// Measures what is wanted of this context.
 pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
     if !report.wants("gate.tick") && !report.wants("gate.lease") {
         return Ok(());
@@ -116,12 +117,14 @@ impl Leases {
         // Every warning is given before the first lease ends.
         policy.warn_before = LEASE / 2;
         let mut machine = Machine::new(location(), policy, begun)?;
-        let (sessions, unreadable, installed) = (Vec::new(), Vec::new(), Vec::new());
+        let (sessions, installed) = (Vec::new(), Vec::new());
+        let (unreadable, refused) = (Vec::new(), Vec::new());
         machine.handle_input(
             begun,
             Input::Start {
                 sessions,
                 unreadable,
+                refused,
                 installed,
             },
         );
@@ -226,11 +229,11 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
                 Input::Request { attempt, request }
             }
             Action::Verify {
-                attempt, subject, ..
+                attempt, context, ..
             } => {
                 let proof = Proof {
-                    consume: Some(1),
-                    ..Proof::new(subject.factor.id, assurance(now.timestamp))
+                    counter: Some(1),
+                    ..Proof::new(context.factor.id, assurance(now.timestamp))
                 };
                 Input::Verified {
                     attempt,
@@ -242,7 +245,7 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
                 grant,
                 session: session(number),
                 result: Ok((
-                    Opened::Opened {
+                    OpenOutcome::Opened {
                         generation: Generation::new(1),
                         superseded: None,
                     },
@@ -252,6 +255,11 @@ fn admit(machine: &mut Machine, now: Now, number: u32) {
             Action::Install { peers, .. } => Input::Installed {
                 peers: peers.iter().map(|peer| peer.key).collect(),
                 result: Ok(()),
+            },
+            // A comparison is not what is measured here; one that is never answered would have the
+            // machine remember every peer that was touched since.
+            Action::List => Input::Listed {
+                result: Err(Unlisted::Unavailable),
             },
             _ => continue,
         };

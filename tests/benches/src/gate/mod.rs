@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 mod durable;
+mod keyed;
 mod machine;
 pub(crate) mod office;
 mod primitives;
@@ -16,6 +17,7 @@ use crate::report::Report;
 pub(crate) fn rows(report: &mut Report) -> Result<(), Error> {
     machine::rows(report)?;
     store::rows(report)?;
+    keyed::rows(report)?;
     admission::rows(report)?;
     durable::rows(report)?;
     removal::rows(report)

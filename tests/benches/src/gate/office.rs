@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfagate::channel::binding::Binding;
-use mfagate::channel::message::{Answer, Challenge, Hello, Posture, Reply, Request};
-use mfagate::channel::{ClientSession, DecapsulationSecret, Initiator};
+use mfagate::channel::engine::{
+    ClientSession, DecapsulationSecret, Hello, Initiator, Reply, Request,
+};
+use mfagate::channel::message::{Answer, Challenge, Posture};
 use mfagate::enrol::Registrar;
 use mfagate::factor::MfaVerifier;
-use mfagate::gate::Scope;
-use mfagate::id::{AttemptId, UserId};
+use mfagate::gate::{Gate, GateConfig, Scope};
+use mfagate::id::{AttemptId, Label, UserId};
 use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use mfagate::policy::Step;
-use mfagate::runtime::{Gate, GateConfig};
 use mfagate::seal::{KeyRing, RingKey};
-use mfagate::store::{Peer, PeerStore};
+use mfagate::store::{AdminStore, Peer};
 use mfagate::time::{Clock, Instant, Now, Timestamp};
 
 use crate::factor::Factor;
@@ -50,13 +51,13 @@ pub(crate) struct Device<F> {
 }
 
 impl<F: Factor> Office<F> {
-    pub(crate) async fn open(store: Arc<dyn PeerStore>, devices: u32) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<dyn AdminStore>, devices: u32) -> Result<Self, Error> {
         Self::open_beside(store, devices, Vec::new()).await
     }
 
     /// One whose gate verifies other factors too, which devices of other makes may have.
     pub(crate) async fn open_beside(
-        store: Arc<dyn PeerStore>,
+        store: Arc<dyn AdminStore>,
         devices: u32,
         others: Vec<Arc<dyn MfaVerifier>>,
     ) -> Result<Self, Error> {
@@ -109,7 +110,7 @@ impl<F> Office<F> {
             key: key.public_key(),
             user: user.clone(),
             allowed_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(NETWORK + number)).into()],
-            label: "laptop".to_owned(),
+            label: Label::from_stored("laptop"),
             enabled: true,
         };
         self.registrar.put_peer(peer).await?;
@@ -139,7 +140,7 @@ pub(crate) struct Begun {
 }
 
 /// A client that has been asked.
-pub(crate) struct Asked {
+pub(crate) struct ChallengedClient {
     session: ClientSession,
     secret: DecapsulationSecret,
     attempt: AttemptId,
@@ -182,7 +183,11 @@ impl<F> Device<F> {
 
 impl<F: Factor> Device<F> {
     /// What the user answers.
-    pub(crate) async fn answer(&self, gate: &PublicKey, asked: &Asked) -> Result<Answer, Error> {
+    pub(crate) async fn answer(
+        &self,
+        gate: &PublicKey,
+        asked: &ChallengedClient,
+    ) -> Result<Answer, Error> {
         let peer = self.key.public_key();
         let binding = Binding {
             location: gate,
@@ -196,7 +201,7 @@ impl<F: Factor> Device<F> {
 
 impl Begun {
     /// Takes the challenge in.
-    pub(crate) fn asked(self, response: &[u8]) -> Result<Asked, Error> {
+    pub(crate) fn asked(self, response: &[u8]) -> Result<ChallengedClient, Error> {
         let (session, reply) = self.initiator.finish(response)?;
         let Reply::Challenge {
             attempt, challenge, ..
@@ -204,7 +209,7 @@ impl Begun {
         else {
             return Err(format!("instead of a challenge: {reply:?}").into());
         };
-        Ok(Asked {
+        Ok(ChallengedClient {
             session,
             secret: self.secret,
             attempt,
@@ -213,7 +218,7 @@ impl Begun {
     }
 }
 
-impl Asked {
+impl ChallengedClient {
     /// Answers.
     pub(crate) fn answer(mut self, answer: Answer) -> Result<Answered, Error> {
         let body = self

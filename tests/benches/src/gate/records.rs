@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use mfagate::assurance::{Assurance, FactorKind};
-use mfagate::id::{FactorId, LocationId, SessionId, UserId};
+use mfagate::id::{FactorId, Label, LocationId, SessionId, UserId};
 use mfagate::key::PublicKey;
 use mfagate::policy::Failures;
 use mfagate::seal::Sealed;
@@ -20,7 +20,7 @@ pub(crate) fn enrolment(peer: PublicKey) -> Enrolment {
             key: peer,
             user: user(),
             allowed_ips: vec![address.into()],
-            label: String::new(),
+            label: Label::from_stored("a label"),
             enabled: true,
         },
         user: User {
@@ -40,11 +40,11 @@ pub(crate) fn factor(number: u32) -> FactorRecord {
         id: FactorId::from_bytes(id),
         user: user(),
         kind: FactorKind::TOTP,
-        label: String::new(),
+        label: Label::from_stored("a label"),
         credential: None,
         sealed: Sealed::from_bytes(vec![7; 80]),
         state: FactorState::Active,
-        last_step: None,
+        last_counter: None,
         failures: Failures::default(),
     }
 }

@@ -66,13 +66,13 @@ pub(super) fn rows(report: &mut Report) -> Result<(), Error> {
 
 /// When something was last seen, in nanoseconds since a start; 0 for never.
 #[derive(Clone)]
-struct Seen {
+struct LastSeen {
     start: Instant,
     at: Arc<AtomicU64>,
     count: Arc<AtomicU64>,
 }
 
-impl Seen {
+impl LastSeen {
     fn new(start: Instant) -> Self {
         Self {
             start,
@@ -108,8 +108,8 @@ struct Setting {
     client: Netstack,
     of_gate: PeerConfig,
     of_client: PeerConfig,
-    sent: Seen,
-    served: Seen,
+    sent: LastSeen,
+    served: LastSeen,
 }
 
 impl Setting {
@@ -119,7 +119,7 @@ impl Setting {
         let gate = netstack(&gate_key, "10.9.0.1/24").await?;
         let client = netstack(&client_key, "10.9.0.2/32").await?;
         let start = now();
-        let (sent, served) = (Seen::new(start), Seen::new(start));
+        let (sent, served) = (LastSeen::new(start), LastSeen::new(start));
         let relay = relay(gate.local_addr(), client.local_addr(), sent.clone())?;
         serve(gate.listen(SERVICE.parse()?)?, &served);
         let inside = vec!["10.9.0.0/24".parse()?];
@@ -138,7 +138,7 @@ impl Setting {
     async fn remove(&self) -> Result<Removal, Error> {
         let client: PublicKey = self.of_client.key;
         self.gate.install(vec![self.of_client.clone()]).await?;
-        // Anew: the client begins with a handshake instead of waiting for its old session to fail.
+        // Again: the client begins with a handshake instead of waiting for its old session to fail.
         self.client.install(vec![self.of_gate.clone()]).await?;
         let stream = self
             .client
@@ -182,7 +182,7 @@ async fn netstack(key: &PrivateKey, address: &str) -> Result<Netstack, Error> {
 }
 
 /// Sends everything back, and notes when it is given anything.
-fn serve(mut listener: NetListener, served: &Seen) {
+fn serve(mut listener: NetListener, served: &LastSeen) {
     let served = served.clone();
     tokio::spawn(async move {
         while let Some(mut stream) = listener.accept().await {
@@ -202,7 +202,7 @@ fn serve(mut listener: NetListener, served: &Seen) {
 
 /// Passes datagrams on between the two, and notes when one of the gate's goes by. Two threads,
 /// since tasks would wait for their turn behind the very work that they watch.
-fn relay(gate: SocketAddr, client: SocketAddr, sent: Seen) -> Result<SocketAddr, Error> {
+fn relay(gate: SocketAddr, client: SocketAddr, sent: LastSeen) -> Result<SocketAddr, Error> {
     let socket = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
     let behind = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
     behind.connect(gate)?;

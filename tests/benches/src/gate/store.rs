@@ -10,7 +10,7 @@ use mfagate::key::PublicKey;
 use mfagate::policy::Throttle;
 use mfagate::seal::Sealed;
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::{NewSession, Opened, PeerStore, User};
+use mfagate::store::{AdminStore, NewSession, OpenOutcome, PeerStore, User};
 use mfagate::time::Timestamp;
 
 use super::records::{assurance, enrolment, factor, fill, location, user};
@@ -103,7 +103,7 @@ async fn admissions(
                     let opened = store
                         .open_session(new_session(caller, first + u64::from(nth)))
                         .await;
-                    if !matches!(opened, Ok(Opened::Opened { .. })) {
+                    if !matches!(opened, Ok(OpenOutcome::Opened { .. })) {
                         return Err(format!("an admission failed: {opened:?}"));
                     }
                 }
@@ -117,7 +117,7 @@ async fn admissions(
     Ok(begun.elapsed())
 }
 
-fn new_session(caller: u32, step: u64) -> NewSession {
+pub(super) fn new_session(caller: u32, step: u64) -> NewSession {
     let at = Timestamp::from_millis(1_800_000_000_000);
     let mut id = [0; 16];
     id[..4].copy_from_slice(&caller.to_be_bytes());
@@ -133,10 +133,10 @@ fn new_session(caller: u32, step: u64) -> NewSession {
         renewable_until: at + Duration::from_secs(3600),
         psk: Sealed::from_bytes(vec![7; 80]),
         assurance: vec![assurance(at)],
-        consume: vec![mfagate::store::Consume {
+        factor_uses: vec![mfagate::store::FactorUse {
             factor: factor(caller).id,
-            step: Some(step),
-            swap: None,
+            counter: Some(step),
+            replace_secret: None,
             credential: None,
         }],
         throttle: Throttle::default(),

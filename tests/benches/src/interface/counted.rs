@@ -1,4 +1,4 @@
-//! An interface whose calls are counted, and that can be cut off from whoever holds it.
+//! An interface whose calls are counted, and that can be cut off from anyone who holds it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ impl Counted {
         self.touched.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing reaches the interface: whoever holds this is as good as killed.
+    /// From now on nothing reaches the interface: anyone who holds this is as good as killed.
     pub(super) fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
     }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use mfagate::audit::{AuditEvent, AuditKind};
 use mfagate::factor::totp::TotpVerifier;
+use mfagate::gate::{Gate, GateConfig};
 use mfagate::id::SessionId;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use mfagate::policy::{Policy, Throttle};
-use mfagate::runtime::{Gate, GateConfig, SystemClock};
-use mfagate::seal::{KeyRing, RingKey, Row};
+use mfagate::seal::{AssociatedData, KeyRing, RingKey};
 use mfagate::store::sqlite::SqliteStore;
-use mfagate::store::{Consume, NewSession, Opened, PeerStore, User};
-use mfagate::time::{Clock, Timestamp};
+use mfagate::store::{AdminStore, FactorUse, NewSession, OpenOutcome, PeerStore, User};
+use mfagate::time::{Clock, SystemClock, Timestamp};
 
 use crate::floor::Error;
 use crate::gate::records::{assurance, enrolment, factor, fill, location, session, user};
@@ -67,7 +67,7 @@ impl Fleet {
                     store.put_peer(enrolled, event()).await?;
                     let new = new_session(&ring, number, first, now)?;
                     let opened = store.open_session(new).await?;
-                    if !matches!(opened, Opened::Opened { .. }) {
+                    if !matches!(opened, OpenOutcome::Opened { .. }) {
                         return Err(format!("an admission failed: {opened:?}").into());
                     }
                 }
@@ -131,7 +131,7 @@ fn new_session(
     let (id, location, user, peer) = (session(number), location(), user(), peer(number));
     let factor = factor(by).id;
     let not_after = now + LEASE;
-    let row = Row::Session {
+    let row = AssociatedData::Session {
         id: &id,
         location: &location,
         peer: &peer.key,
@@ -154,10 +154,10 @@ fn new_session(
         renewable_until: not_after,
         psk,
         assurance: vec![assurance(now)],
-        consume: vec![Consume {
+        factor_uses: vec![FactorUse {
             factor,
-            step: Some(u64::from(number) + 1),
-            swap: None,
+            counter: Some(u64::from(number) + 1),
+            replace_secret: None,
             credential: None,
         }],
         throttle: Throttle::default(),

@@ -101,7 +101,7 @@ struct Restarts {
     /// Until the gate is open, with every peer in place.
     open: Duration,
     /// The same where no peer is: after a boot, or where the interface goes with the process.
-    anew: Duration,
+    again: Duration,
     /// How often the peers were read at a start, at the most.
     dumps: usize,
     /// How many peers were touched where none differed, at the most.
@@ -111,12 +111,12 @@ struct Restarts {
 }
 
 async fn measure(fleet: &Fleet, interface: Arc<dyn InterfaceBackend>) -> Result<Restarts, Error> {
-    let anew = start(fleet, &interface).await?;
+    let again = start(fleet, &interface).await?;
     if interface.list().await?.len() != usize::try_from(LEASES)? {
         return Err("a start did not install every peer".into());
     }
     let mut opens = Vec::new();
-    let (mut dumps, mut touched) = (anew.dumps, 0);
+    let (mut dumps, mut touched) = (again.dumps, 0);
     for _ in 0..ROUNDS {
         let start = start(fleet, &interface).await?;
         opens.push(start.took);
@@ -130,7 +130,7 @@ async fn measure(fleet: &Fleet, interface: Arc<dyn InterfaceBackend>) -> Result<
     interface.remove(&all).await?;
     Ok(Restarts {
         open: Samples::of(opens).median(),
-        anew: anew.took,
+        again: again.took,
         dumps: dumps.max(reconciled.dumps),
         touched,
         reconciled: reconciled.touched,
@@ -201,7 +201,7 @@ impl Restarts {
         let name = |what: &str| format!("interface.{backend}_{what}");
         let seconds = self.open.as_secs_f64();
         report.add(name("restart_10k"), seconds, "s", Target::AtMost(SECONDS));
-        let seconds = self.anew.as_secs_f64();
+        let seconds = self.again.as_secs_f64();
         report.add(name("restart_10k_anew"), seconds, "s", of_anew);
         let dumps = count(self.dumps);
         report.add(

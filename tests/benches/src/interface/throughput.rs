@@ -10,13 +10,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mfagate::gate::Gate;
 use mfagate::interface::kernel::KernelInterface;
 use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::{NetStream, Netstack};
 use mfagate::interface::userspace::Userspace;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PrivateKey, PublicKey};
-use mfagate::runtime::Gate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 

@@ -20,7 +20,7 @@ pub(super) struct Load<C> {
     pub(super) commands: C,
 }
 
-/// Builds the tree anew, and the archive of it that the kernel unpacks. Returns the archive.
+/// Builds the tree again, and the archive of it that the kernel unpacks. Returns the archive.
 pub(super) fn pack(
     folder: &Path,
     kernel: &Kernel,

@@ -30,7 +30,7 @@ fn an_issuer_is_an_https_address_as_it_is_written() {
         "file:///etc/passwd",
     ] {
         let refused = OidcProvider::new(bad, "mfagate").unwrap_err();
-        assert_eq!(refused, InvalidProvider::Issuer, "{bad}");
+        assert_eq!(refused, InvalidProvider(SettingFault::Issuer), "{bad}");
     }
     for bad in [
         "http://id.example.com",
@@ -38,11 +38,11 @@ fn an_issuer_is_an_https_address_as_it_is_written() {
         "http://10.0.0.1",
     ] {
         let refused = OidcProvider::dangerously_without_tls(bad, "mfagate").unwrap_err();
-        assert_eq!(refused, InvalidProvider::NotLocal, "{bad}");
+        assert_eq!(refused, InvalidProvider(SettingFault::NotLocal), "{bad}");
     }
     assert_eq!(
         OidcProvider::new("https://id.example.com", "").unwrap_err(),
-        InvalidProvider::ClientId
+        InvalidProvider(SettingFault::ClientId)
     );
 }
 
@@ -69,7 +69,11 @@ fn a_redirect_goes_to_the_device_or_to_an_app() {
         let refused = provider()
             .redirect(Redirect::Loopback { path })
             .unwrap_err();
-        assert_eq!(refused, InvalidProvider::RedirectPath, "{bad}");
+        assert_eq!(
+            refused,
+            InvalidProvider(SettingFault::RedirectPath),
+            "{bad}"
+        );
     }
     for good in [
         "com.example.app:/callback",
@@ -96,46 +100,52 @@ fn a_redirect_goes_to_the_device_or_to_an_app() {
     ] {
         let uri = bad.to_owned();
         let refused = provider().redirect(Redirect::Exact { uri }).unwrap_err();
-        assert_eq!(refused, InvalidProvider::RedirectUri, "{bad}");
+        assert_eq!(refused, InvalidProvider(SettingFault::RedirectUri), "{bad}");
     }
 }
 
 #[test]
 fn what_could_not_work_is_refused() {
-    let secret = |bytes: &[u8]| provider().client_secret(Secret::new(bytes.to_vec()));
-    assert_eq!(secret(b"").unwrap_err(), InvalidProvider::ClientSecret);
-    assert_eq!(secret(&[0xff]).unwrap_err(), InvalidProvider::ClientSecret);
+    let secret = |bytes: &[u8]| provider().client_secret(SecretBytes::new(bytes.to_vec()));
+    assert_eq!(
+        secret(b"").unwrap_err(),
+        InvalidProvider(SettingFault::ClientSecret)
+    );
+    assert_eq!(
+        secret(&[0xff]).unwrap_err(),
+        InvalidProvider(SettingFault::ClientSecret)
+    );
     assert!(secret(b"hunter2").is_ok());
     let year = Duration::from_secs(365 * 86_400);
     assert_eq!(
         provider().max_age(year).unwrap_err(),
-        InvalidProvider::MaxAge
+        InvalidProvider(SettingFault::MaxAge)
     );
     for bad in ["", "two words", "line\n"] {
         assert_eq!(
             provider().scope(bad).unwrap_err(),
-            InvalidProvider::Word,
+            InvalidProvider(SettingFault::Word),
             "{bad:?}"
         );
         assert_eq!(
             provider().require_acr(bad).unwrap_err(),
-            InvalidProvider::Word
+            InvalidProvider(SettingFault::Word)
         );
         let amr = provider().amr_proves(bad, Vouched::UserVerified);
-        assert_eq!(amr.unwrap_err(), InvalidProvider::Word);
+        assert_eq!(amr.unwrap_err(), InvalidProvider(SettingFault::Word));
     }
     assert_eq!(
         OidcVerifier::new([]).unwrap_err(),
-        InvalidProvider::NoProvider
+        InvalidProvider(SettingFault::NoProvider)
     );
     assert_eq!(
         OidcVerifier::new([provider()]).unwrap_err(),
-        InvalidProvider::NoWay
+        InvalidProvider(SettingFault::NoWay)
     );
     let twice = [provider().device_grant(), provider().workloads()];
     assert_eq!(
         OidcVerifier::new(twice).unwrap_err(),
-        InvalidProvider::Twice
+        InvalidProvider(SettingFault::Twice)
     );
 }
 
@@ -165,13 +175,13 @@ fn the_presets_are_the_issuers_that_the_providers_are() {
     }
     for tenant in ["common", "organizations", "consumers", "", "8eaef023-2b34"] {
         let refused = OidcProvider::microsoft(tenant, "x").unwrap_err();
-        assert_eq!(refused, InvalidProvider::Tenant, "{tenant}");
+        assert_eq!(refused, InvalidProvider(SettingFault::Tenant), "{tenant}");
     }
 }
 
 #[test]
 fn a_secret_is_not_printed() {
-    let provider = provider().client_secret(Secret::new(b"hunter2hunter2".to_vec()));
+    let provider = provider().client_secret(SecretBytes::new(b"hunter2hunter2".to_vec()));
     let shown = format!(
         "{:?}",
         OidcVerifier::new([provider.unwrap().workloads()]).unwrap()

@@ -4,17 +4,22 @@ use super::*;
 use std::time::Duration;
 
 /// Asks for a login on another device; what to show.
-async fn begin(desk: &mut Desk) -> Challenge {
-    let challenge = desk.ask().await;
+async fn begin(harness: &mut ProviderHarness) -> Challenge {
+    let challenge = harness.ask().await;
     assert!(matches!(challenge, Challenge::OpenId { device: true, .. }));
-    judge_on(desk, &Answer::BeginDeviceGrant {}).await.unwrap()
+    judge_on(harness, &Answer::BeginDeviceGrant {})
+        .await
+        .unwrap()
 }
 
 /// Judges an answer to which there is another question.
-async fn judge_on(desk: &mut Desk, answer: &Answer) -> Result<Challenge, VerifyError> {
-    match desk.judge(answer).await? {
+async fn judge_on(
+    harness: &mut ProviderHarness,
+    answer: &Answer,
+) -> Result<Challenge, VerifyError> {
+    match harness.judge(answer).await? {
         Verdict::Ask(asked) => {
-            desk.stage.state = asked.state;
+            harness.harness.state = asked.state;
             Ok(asked.challenge)
         }
         proven @ Verdict::Proven(_) => panic!("{proven:?}"),
@@ -28,38 +33,43 @@ fn interval(challenge: &Challenge) -> Duration {
     Duration::from_millis(*interval_ms)
 }
 
-fn wait(desk: &mut Desk, span: Duration) {
-    desk.stage.now = desk.stage.now + span;
-    desk.provider.acts().now = desk.stage.now.as_secs();
+fn wait(harness: &mut ProviderHarness, span: Duration) {
+    harness.harness.now = harness.harness.now + span;
+    harness.provider.acts().now = harness.harness.now.as_secs();
 }
 
 #[tokio::test]
-async fn a_login_on_another_device_is_polled_for_and_slowed_down_as_the_provider_wants() {
-    let mut desk =
-        Desk::open_as(|provider| provider.acr_proves("phr", Vouched::PhishingResistant)).await;
-    desk.provider.acts().polls = vec!["authorization_pending", "slow_down"];
-    desk.provider.acts().lies = json!({ "acr": "phr" });
-    let shown = begin(&mut desk).await;
+async fn a_device_login_is_polled_at_the_providers_pace() {
+    let mut harness =
+        ProviderHarness::open_as(|provider| provider.acr_proves("phr", Vouched::PhishingResistant))
+            .await;
+    harness.provider.acts().polls = vec!["authorization_pending", "slow_down"];
+    harness.provider.acts().lies = json!({ "acr": "phr" });
+    let shown = begin(&mut harness).await;
     assert_eq!(interval(&shown), Duration::from_secs(5));
 
-    let early = desk.judge(&Answer::Poll {}).await;
+    let early = harness.judge(&Answer::Poll {}).await;
     assert!(matches!(early, Err(VerifyError::Busy { .. })), "{early:?}");
-    assert_eq!(desk.provider.asked("/token"), 0, "the provider is spared");
+    assert_eq!(
+        harness.provider.asked("/token"),
+        0,
+        "the provider is spared"
+    );
 
-    wait(&mut desk, Duration::from_secs(5));
-    let pending = judge_on(&mut desk, &Answer::Poll {}).await.unwrap();
+    wait(&mut harness, Duration::from_secs(5));
+    let pending = judge_on(&mut harness, &Answer::Poll {}).await.unwrap();
     assert_eq!(pending, shown);
-    wait(&mut desk, Duration::from_secs(5));
-    let slower = judge_on(&mut desk, &Answer::Poll {}).await.unwrap();
+    wait(&mut harness, Duration::from_secs(5));
+    let slower = judge_on(&mut harness, &Answer::Poll {}).await.unwrap();
     assert_eq!(interval(&slower), Duration::from_secs(10));
-    wait(&mut desk, Duration::from_secs(5));
-    let early = desk.judge(&Answer::Poll {}).await;
+    wait(&mut harness, Duration::from_secs(5));
+    let early = harness.judge(&Answer::Poll {}).await;
     let Err(VerifyError::Busy { retry }) = early else {
         panic!("{early:?}")
     };
     assert_eq!(retry, Duration::from_secs(5));
-    wait(&mut desk, retry);
-    let proof = desk.verify(&Answer::Poll {}).await.unwrap();
+    wait(&mut harness, retry);
+    let proof = harness.verify(&Answer::Poll {}).await.unwrap();
     assert!(
         !proof.assurance.phishing_resistant,
         "a code can be passed on"
@@ -69,52 +79,52 @@ async fn a_login_on_another_device_is_polled_for_and_slowed_down_as_the_provider
 #[tokio::test]
 async fn a_login_that_the_user_declines_or_lets_pass_is_none() {
     for (error, is_late) in [("access_denied", false), ("expired_token", true)] {
-        let mut desk = Desk::open().await;
-        desk.provider.acts().polls = vec![error];
-        begin(&mut desk).await;
-        wait(&mut desk, Duration::from_secs(5));
-        let verdict = desk.judge(&Answer::Poll {}).await;
+        let mut harness = ProviderHarness::open().await;
+        harness.provider.acts().polls = vec![error];
+        begin(&mut harness).await;
+        wait(&mut harness, Duration::from_secs(5));
+        let verdict = harness.judge(&Answer::Poll {}).await;
         match verdict {
             Err(VerifyError::Wrong) if !is_late => {}
             Err(VerifyError::Expired) if is_late => {}
             other => panic!("{error}: {other:?}"),
         }
     }
-    let mut desk = Desk::open().await;
-    begin(&mut desk).await;
-    wait(&mut desk, Duration::from_secs(120));
-    let verdict = desk.judge(&Answer::Poll {}).await;
+    let mut harness = ProviderHarness::open().await;
+    begin(&mut harness).await;
+    wait(&mut harness, Duration::from_secs(120));
+    let verdict = harness.judge(&Answer::Poll {}).await;
     assert!(matches!(verdict, Err(VerifyError::Expired)), "{verdict:?}");
-    assert_eq!(desk.provider.asked("/token"), 0);
+    assert_eq!(harness.provider.asked("/token"), 0);
 }
 
 #[tokio::test]
 async fn somebody_elses_login_or_another_attempts_nonce_is_wrong() {
     for lie in [json!({ "sub": "mallory" }), json!({ "nonce": "another" })] {
-        let mut desk = Desk::open().await;
-        desk.provider.acts().lies = lie;
-        begin(&mut desk).await;
-        wait(&mut desk, Duration::from_secs(5));
-        let verdict = desk.judge(&Answer::Poll {}).await;
+        let mut harness = ProviderHarness::open().await;
+        harness.provider.acts().lies = lie;
+        begin(&mut harness).await;
+        wait(&mut harness, Duration::from_secs(5));
+        let verdict = harness.judge(&Answer::Poll {}).await;
         assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
     }
-    let mut desk = Desk::open().await;
-    desk.provider.acts().lies = json!({ "nonce": null });
-    begin(&mut desk).await;
-    wait(&mut desk, Duration::from_secs(5));
-    desk.verify(&Answer::Poll {}).await.unwrap();
+    let mut harness = ProviderHarness::open().await;
+    harness.provider.acts().lies = json!({ "nonce": null });
+    begin(&mut harness).await;
+    wait(&mut harness, Duration::from_secs(5));
+    harness.verify(&Answer::Poll {}).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_user_begins_no_more_than_one_grant_every_five_seconds() {
-    let mut desk = Desk::open().await;
-    begin(&mut desk).await;
-    desk.ask().await;
-    let again = desk.judge(&Answer::BeginDeviceGrant {}).await;
+    let mut harness = ProviderHarness::open().await;
+    begin(&mut harness).await;
+    harness.ask().await;
+    let again = harness.judge(&Answer::BeginDeviceGrant {}).await;
     assert!(matches!(again, Err(VerifyError::Busy { .. })), "{again:?}");
-    assert_eq!(desk.provider.asked("/device"), 1);
-    wait(&mut desk, Duration::from_secs(5));
-    begin(&mut desk).await;
+    assert_eq!(harness.provider.asked("/device"), 1);
+    wait(&mut harness, Duration::from_secs(5));
+    begin(&mut harness).await;
 }
 
 #[tokio::test]
@@ -131,41 +141,47 @@ async fn what_a_provider_would_have_shown_is_checked_first() {
         ("user_code", json!("")),
         ("user_code", json!("A".repeat(65))),
     ] {
-        let mut desk = Desk::open().await;
-        desk.ask().await;
+        let mut harness = ProviderHarness::open().await;
+        harness.ask().await;
         let mut said = honest.clone();
         said[name] = value;
         let instead = Instead::Says(200, said.to_string());
-        desk.provider.acts().instead.insert("/device", instead);
-        let error = desk.judge(&Answer::BeginDeviceGrant {}).await.unwrap_err();
+        harness.provider.acts().instead.insert("/device", instead);
+        let error = harness
+            .judge(&Answer::BeginDeviceGrant {})
+            .await
+            .unwrap_err();
         assert!(provider_fault(&error).is_some(), "{said}: {error:?}");
     }
 }
 
 #[tokio::test]
 async fn a_provider_that_does_not_answer_a_poll_is_asked_later() {
-    let mut desk = Desk::open().await;
-    begin(&mut desk).await;
-    wait(&mut desk, Duration::from_secs(5));
+    let mut harness = ProviderHarness::open().await;
+    begin(&mut harness).await;
+    wait(&mut harness, Duration::from_secs(5));
     let broken = Instead::Redirect("http://127.0.0.1:1/".to_owned());
-    desk.provider.acts().instead.insert("/token", broken);
-    let later = judge_on(&mut desk, &Answer::Poll {}).await.unwrap();
+    harness.provider.acts().instead.insert("/token", broken);
+    let later = judge_on(&mut harness, &Answer::Poll {}).await.unwrap();
     assert_eq!(
         interval(&later),
         Duration::from_secs(10),
         "RFC 8628, section 3.5"
     );
-    desk.provider.acts().instead.clear();
-    wait(&mut desk, Duration::from_secs(10));
-    desk.verify(&Answer::Poll {}).await.unwrap();
+    harness.provider.acts().instead.clear();
+    wait(&mut harness, Duration::from_secs(10));
+    harness.verify(&Answer::Poll {}).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_device_grant_is_offered_only_where_both_sides_have_it() {
-    let mut desk = Desk::open().await;
-    desk.provider.acts().metadata = json!({ "device_authorization_endpoint": null });
-    let challenge = desk.ask().await;
+    let mut harness = ProviderHarness::open().await;
+    harness.provider.acts().metadata = json!({ "device_authorization_endpoint": null });
+    let challenge = harness.ask().await;
     assert!(matches!(challenge, Challenge::OpenId { device: false, .. }));
-    let verdict = desk.judge(&Answer::BeginDeviceGrant {}).await.unwrap_err();
+    let verdict = harness
+        .judge(&Answer::BeginDeviceGrant {})
+        .await
+        .unwrap_err();
     assert_eq!(provider_fault(&verdict), Some(ProviderFault::NoEndpoint));
 }

@@ -42,9 +42,9 @@ async fn a_provider_that_is_not_as_it_should_be_is_not_used() {
             ProviderFault::Malformed,
         ),
     ] {
-        let mut desk = Desk::open().await;
-        desk.provider.acts().instead.insert(path, instead);
-        let error = desk.try_ask().await.unwrap_err();
+        let mut harness = ProviderHarness::open().await;
+        harness.provider.acts().instead.insert(path, instead);
+        let error = harness.try_ask().await.unwrap_err();
         assert_eq!(provider_fault(&error), Some(fault), "{path}: {error:?}");
     }
     assert_eq!(elsewhere.asked(METADATA), 0, "redirects are not followed");
@@ -57,9 +57,9 @@ async fn a_provider_may_not_name_an_address_without_tls_elsewhere() {
         "token_endpoint",
         "device_authorization_endpoint",
     ] {
-        let mut desk = Desk::open().await;
-        desk.provider.acts().metadata = json!({ name: "http://id.example.com/x" });
-        let error = desk.try_ask().await.unwrap_err();
+        let mut harness = ProviderHarness::open().await;
+        harness.provider.acts().metadata = json!({ name: "http://id.example.com/x" });
+        let error = harness.try_ask().await.unwrap_err();
         assert_eq!(
             provider_fault(&error),
             Some(ProviderFault::Insecure),
@@ -70,35 +70,35 @@ async fn a_provider_may_not_name_an_address_without_tls_elsewhere() {
 
 #[tokio::test]
 async fn many_at_once_ask_the_provider_once() {
-    let desk = Desk::open().await;
+    let harness = ProviderHarness::open().await;
     let mut all = tokio::task::JoinSet::new();
-    let verifier = Arc::new(OidcVerifier::new([basic(&desk.provider)]).unwrap());
+    let verifier = Arc::new(OidcVerifier::new([basic(&harness.provider)]).unwrap());
     for _ in 0..50 {
-        let (verifier, secret) = (Arc::clone(&verifier), desk.stage.secret.clone());
+        let (verifier, secret) = (Arc::clone(&verifier), harness.harness.secret.clone());
         all.spawn(async move {
-            let stage = Stage::new(FactorKind::OIDC, secret);
-            verifier.challenge(&stage.context()).await.is_ok()
+            let harness = Harness::new(FactorKind::OIDC, secret);
+            verifier.challenge(&harness.context()).await.is_ok()
         });
     }
     assert!(all.join_all().await.into_iter().all(|is_ok| is_ok));
-    assert_eq!(desk.provider.asked(METADATA), 1);
-    assert_eq!(desk.provider.asked("/jwks"), 1);
+    assert_eq!(harness.provider.asked(METADATA), 1);
+    assert_eq!(harness.provider.asked("/jwks"), 1);
 }
 
 #[tokio::test]
 async fn what_is_known_is_known_for_an_hour() {
-    let mut desk = Desk::open().await;
-    desk.ask().await;
-    desk.stage.now = NOW + Duration::from_secs(3599);
-    desk.ask().await;
-    assert_eq!(desk.provider.asked(METADATA), 1);
-    desk.stage.now = NOW + Duration::from_secs(3600);
-    desk.ask().await;
-    assert_eq!(desk.provider.asked(METADATA), 2);
-    desk.stage.now = NOW;
-    desk.ask().await;
+    let mut harness = ProviderHarness::open().await;
+    harness.ask().await;
+    harness.harness.now = NOW + Duration::from_secs(3599);
+    harness.ask().await;
+    assert_eq!(harness.provider.asked(METADATA), 1);
+    harness.harness.now = NOW + Duration::from_secs(3600);
+    harness.ask().await;
+    assert_eq!(harness.provider.asked(METADATA), 2);
+    harness.harness.now = NOW;
+    harness.ask().await;
     assert_eq!(
-        desk.provider.asked(METADATA),
+        harness.provider.asked(METADATA),
         3,
         "a clock that was set back knows nothing"
     );
@@ -106,55 +106,54 @@ async fn what_is_known_is_known_for_an_hour() {
 
 #[tokio::test]
 async fn a_failure_is_remembered_for_a_moment_and_then_tried_again() {
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     let broken = Instead::Says(500, "{}".to_owned());
-    desk.provider.acts().instead.insert(METADATA, broken);
+    harness.provider.acts().instead.insert(METADATA, broken);
     for _ in 0..3 {
-        let error = desk.try_ask().await.unwrap_err();
+        let error = harness.try_ask().await.unwrap_err();
         assert_eq!(provider_fault(&error), Some(ProviderFault::Failed));
     }
-    assert_eq!(desk.provider.asked(METADATA), 1);
-    desk.provider.acts().instead.clear();
-    desk.stage.now = NOW + Duration::from_secs(5);
-    desk.ask().await;
+    assert_eq!(harness.provider.asked(METADATA), 1);
+    harness.provider.acts().instead.clear();
+    harness.harness.now = NOW + Duration::from_secs(5);
+    harness.ask().await;
 }
 
 /// So many seconds on, in an attempt of that time.
-fn at(desk: &mut Desk, seconds: u64) {
-    desk.stage.now = NOW + Duration::from_secs(seconds);
-    desk.stage.expires = desk.stage.now + Duration::from_secs(300);
-    desk.provider.acts().now = desk.stage.now.as_secs();
+fn at(harness: &mut ProviderHarness, seconds: u64) {
+    harness.harness.now = NOW + Duration::from_secs(seconds);
+    harness.harness.expires = harness.harness.now + Duration::from_secs(300);
+    harness.provider.acts().now = harness.harness.now.as_secs();
 }
 
 #[tokio::test]
-async fn a_new_key_is_fetched_and_an_unknown_one_does_not_have_the_provider_asked_again_and_again()
-{
-    let mut desk = Desk::open().await;
-    desk.admit().await.unwrap();
-    desk.provider.acts().signing = Signing::Es256("two");
-    desk.provider.acts().published = vec!["one", "two"];
-    let too_soon = desk.admit().await;
+async fn an_unknown_key_is_fetched_once_and_not_again_and_again() {
+    let mut harness = ProviderHarness::open().await;
+    harness.admit().await.unwrap();
+    harness.provider.acts().signing = Signing::Es256("two");
+    harness.provider.acts().published = vec!["one", "two"];
+    let too_soon = harness.admit().await;
     assert!(matches!(too_soon, Err(VerifyError::Wrong)), "{too_soon:?}");
-    assert_eq!(desk.provider.asked("/jwks"), 1);
+    assert_eq!(harness.provider.asked("/jwks"), 1);
 
-    at(&mut desk, 30);
-    desk.admit().await.unwrap();
-    assert_eq!(desk.provider.asked("/jwks"), 2);
+    at(&mut harness, 30);
+    harness.admit().await.unwrap();
+    assert_eq!(harness.provider.asked("/jwks"), 2);
 
-    desk.provider.acts().signing = Signing::Es256("three");
-    at(&mut desk, 60);
+    harness.provider.acts().signing = Signing::Es256("three");
+    at(&mut harness, 60);
     for _ in 0..3 {
-        let unknown = desk.admit().await;
+        let unknown = harness.admit().await;
         assert!(matches!(unknown, Err(VerifyError::Wrong)), "{unknown:?}");
     }
-    assert_eq!(desk.provider.asked("/jwks"), 3);
+    assert_eq!(harness.provider.asked("/jwks"), 3);
 
-    desk.provider.acts().published = vec!["two"];
-    desk.provider.acts().signing = Signing::Es256("one");
-    at(&mut desk, 90);
-    desk.admit().await.unwrap();
-    at(&mut desk, 3700);
-    let withdrawn = desk.admit().await;
+    harness.provider.acts().published = vec!["two"];
+    harness.provider.acts().signing = Signing::Es256("one");
+    at(&mut harness, 90);
+    harness.admit().await.unwrap();
+    at(&mut harness, 3700);
+    let withdrawn = harness.admit().await;
     assert!(
         matches!(withdrawn, Err(VerifyError::Wrong)),
         "{withdrawn:?}"
@@ -164,29 +163,35 @@ async fn a_new_key_is_fetched_and_an_unknown_one_does_not_have_the_provider_aske
 #[tokio::test]
 async fn a_slow_provider_holds_up_nobody_elses_logins() {
     let slow = HostileProvider::start(NOW.as_secs()).await;
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     let hour = Instead::Slow(Duration::from_secs(3600));
     slow.acts().instead.insert(METADATA, hour);
-    let both = [basic(&slow), basic(&desk.provider)];
+    let both = [basic(&slow), basic(&harness.provider)];
     let verifier = Arc::new(OidcVerifier::new(both).unwrap());
     let secret = Identity::subject(&slow.issuer(), "bob").to_secret();
     let waiting: Vec<_> = (0..20)
         .map(|_| {
             let (verifier, secret) = (Arc::clone(&verifier), secret.clone());
             tokio::spawn(async move {
-                let stage = Stage::new(FactorKind::OIDC, secret);
-                verifier.challenge(&stage.context()).await
+                let harness = Harness::new(FactorKind::OIDC, secret);
+                verifier.challenge(&harness.context()).await
             })
         })
         .collect();
     while slow.asked(METADATA) == 0 {
         tokio::task::yield_now().await;
     }
-    let asked = verifier.challenge(&desk.stage.context()).await.unwrap();
-    let query = desk.provider.browse(&opened(&asked.challenge, BACK)).await;
-    desk.stage.state = asked.state;
+    let asked = verifier
+        .challenge(&harness.harness.context())
+        .await
+        .unwrap();
+    let query = harness
+        .provider
+        .browse(&opened(&asked.challenge, BACK))
+        .await;
+    harness.harness.state = asked.state;
     let judged = verifier
-        .verify(&desk.stage.context(), &redirected(BACK, &query))
+        .verify(&harness.harness.context(), &redirected(BACK, &query))
         .await;
     judged.unwrap();
     for waiting in waiting {
@@ -202,28 +207,28 @@ async fn a_slow_provider_holds_up_nobody_elses_logins() {
 
 #[tokio::test]
 async fn a_provider_that_is_gone_can_not_be_reached() {
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let unknown = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let config = OidcProvider::dangerously_without_tls(&nobody, CLIENT).unwrap();
-    desk.verifier = OidcVerifier::new([config.device_grant()]).unwrap();
-    desk.stage.secret = Identity::subject(&nobody, "alice").to_secret();
-    let error = desk.try_ask().await.unwrap_err();
+    let config = OidcProvider::dangerously_without_tls(&unknown, CLIENT).unwrap();
+    harness.verifier = OidcVerifier::new([config.device_grant()]).unwrap();
+    harness.harness.secret = Identity::subject(&unknown, "alice").to_secret();
+    let error = harness.try_ask().await.unwrap_err();
     assert_eq!(provider_fault(&error), Some(ProviderFault::Unreachable));
 }
 
 #[tokio::test]
 async fn an_identity_at_a_provider_that_is_not_configured_is_not_judged() {
-    let mut desk = Desk::open().await;
-    desk.stage.secret = Identity::subject("https://id.example.com", "alice").to_secret();
-    let error = desk.try_ask().await.unwrap_err();
+    let mut harness = ProviderHarness::open().await;
+    harness.harness.secret = Identity::subject("https://id.example.com", "alice").to_secret();
+    let error = harness.try_ask().await.unwrap_err();
     let VerifyError::Backend(error) = error else {
         panic!("{error:?}")
     };
-    let error = error.downcast_ref::<OidcError>().unwrap();
+    let OidcError(error) = error.downcast_ref().unwrap();
     assert!(
-        matches!(error, OidcError::UnknownIssuer { .. }),
+        matches!(error, OidcFault::UnknownIssuer { .. }),
         "{error:?}"
     );
 }

@@ -3,18 +3,21 @@
 use super::*;
 
 /// Enrols by a login in a browser.
-async fn enrol(desk: &mut Desk) -> Result<Credential, VerifyError> {
-    let asked = desk
+async fn enrol(harness: &mut ProviderHarness) -> Result<Credential, VerifyError> {
+    let asked = harness
         .verifier
-        .register(&desk.stage.enrolling())
+        .register(&harness.harness.enrolling())
         .await
         .unwrap();
-    desk.stage.state = asked.state;
-    let query = desk.provider.browse(&opened(&asked.challenge, BACK)).await;
+    harness.harness.state = asked.state;
+    let query = harness
+        .provider
+        .browse(&opened(&asked.challenge, BACK))
+        .await;
     let answer = redirected(BACK, &query);
-    match desk
+    match harness
         .verifier
-        .enrol(&desk.stage.enrolling(), &answer)
+        .enrol(&harness.harness.enrolling(), &answer)
         .await?
     {
         Registration::Proven(credential) => Ok(credential),
@@ -24,44 +27,47 @@ async fn enrol(desk: &mut Desk) -> Result<Credential, VerifyError> {
 
 #[tokio::test]
 async fn who_enrols_is_bound_to_the_subject_that_logged_in() {
-    let mut desk = Desk::open().await;
-    let credential = enrol(&mut desk).await.unwrap();
-    let identity = Identity::subject(&desk.provider.issuer(), "alice-at-provider");
+    let mut harness = ProviderHarness::open().await;
+    let credential = enrol(&mut harness).await.unwrap();
+    let identity = Identity::subject(&harness.provider.issuer(), "alice-at-provider");
     assert_eq!(credential.id, Some(identity.credential()));
     assert_eq!(credential.secret, identity.to_secret());
 
-    desk.stage.secret = credential.secret;
-    desk.admit().await.unwrap();
-    desk.provider.acts().claims = json!({ "sub": "mallory-at-provider" });
-    let verdict = desk.admit().await;
+    harness.harness.secret = credential.secret;
+    harness.admit().await.unwrap();
+    harness.provider.acts().claims = json!({ "sub": "mallory-at-provider" });
+    let verdict = harness.admit().await;
     assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
 }
 
 #[tokio::test]
 async fn a_login_that_would_not_sign_in_does_not_enrol() {
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     for lie in [json!({ "aud": "another" }), json!({ "nonce": "another" })] {
-        desk.provider.acts().lies = lie;
-        let verdict = enrol(&mut desk).await;
+        harness.provider.acts().lies = lie;
+        let verdict = enrol(&mut harness).await;
         assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
     }
 }
 
 #[tokio::test]
 async fn an_identity_is_enrolled_once() {
-    let mut desk = Desk::open().await;
-    desk.stage.factor.credential = enrol(&mut desk).await.unwrap().id;
-    let asked = desk
+    let mut harness = ProviderHarness::open().await;
+    harness.harness.factor.credential = enrol(&mut harness).await.unwrap().id;
+    let asked = harness
         .verifier
-        .register(&desk.stage.enrolling())
+        .register(&harness.harness.enrolling())
         .await
         .unwrap();
-    desk.stage.state = asked.state;
-    let query = desk.provider.browse(&opened(&asked.challenge, BACK)).await;
-    let known = [desk.stage.factor.clone()];
-    let enrolling = Enrolling::new(desk.stage.scene(), &known);
-    let enrolling = enrolling.remembering(desk.stage.state.as_ref());
-    let verdict = desk
+    harness.harness.state = asked.state;
+    let query = harness
+        .provider
+        .browse(&opened(&asked.challenge, BACK))
+        .await;
+    let known = [harness.harness.factor.clone()];
+    let enrolling = Enrolling::new(harness.harness.attempt(), &known);
+    let enrolling = enrolling.remembering(harness.harness.state.as_ref());
+    let verdict = harness
         .verifier
         .enrol(&enrolling, &redirected(BACK, &query))
         .await;
@@ -73,9 +79,9 @@ async fn an_identity_is_enrolled_once() {
 
 #[tokio::test]
 async fn an_address_is_good_once_it_is_verified_and_pins_the_subject() {
-    let mut desk = Desk::open().await;
-    let issuer = desk.provider.issuer();
-    desk.stage.secret = Identity::email(&issuer, "Alice@Example.com").to_secret();
+    let mut harness = ProviderHarness::open().await;
+    let issuer = harness.provider.issuer();
+    harness.harness.secret = Identity::email(&issuer, "Alice@Example.com").to_secret();
     for lie in [
         json!({}),
         json!({ "email": "alice@example.com" }),
@@ -83,35 +89,35 @@ async fn an_address_is_good_once_it_is_verified_and_pins_the_subject() {
         json!({ "email": "alice@example.org", "email_verified": true }),
         json!({ "email_verified": true }),
     ] {
-        desk.provider.acts().lies = lie.clone();
-        let verdict = desk.admit().await;
+        harness.provider.acts().lies = lie.clone();
+        let verdict = harness.admit().await;
         assert!(
             matches!(verdict, Err(VerifyError::Wrong)),
             "{lie}: {verdict:?}"
         );
     }
-    desk.provider.acts().lies = json!({ "email": "alice@example.com", "email_verified": true });
-    let proof = desk.admit().await.unwrap();
+    harness.provider.acts().lies = json!({ "email": "alice@example.com", "email_verified": true });
+    let proof = harness.admit().await.unwrap();
     let pinned = Identity::subject(&issuer, "alice-at-provider").to_secret();
-    assert_eq!(proof.update.as_ref(), Some(&pinned));
+    assert_eq!(proof.replace_secret.as_ref(), Some(&pinned));
     let subject = Identity::subject(&issuer, "alice-at-provider").credential();
     assert_eq!(proof.credential.as_ref(), Some(&subject));
 
-    desk.stage.secret = pinned;
-    desk.provider.acts().lies = json!({});
-    let proof = desk.admit().await.unwrap();
-    assert_eq!(proof.update, None);
+    harness.harness.secret = pinned;
+    harness.provider.acts().lies = json!({});
+    let proof = harness.admit().await.unwrap();
+    assert_eq!(proof.replace_secret, None);
     assert_eq!(
         proof.credential.as_ref(),
         Some(&subject),
         "it was not set then"
     );
-    desk.stage.factor.credential = Some(subject);
-    let proof = desk.admit().await.unwrap();
-    assert_eq!((proof.update, proof.credential), (None, None));
-    desk.provider.acts().lies =
+    harness.harness.factor.credential = Some(subject);
+    let proof = harness.admit().await.unwrap();
+    assert_eq!((proof.replace_secret, proof.credential), (None, None));
+    harness.provider.acts().lies =
         json!({ "sub": "mallory", "email": "alice@example.com", "email_verified": true });
-    let verdict = desk.admit().await;
+    let verdict = harness.admit().await;
     assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
 }
 
@@ -145,9 +151,12 @@ fn what_is_kept_reads_back_and_nothing_else_does() {
     for text in [
         r#"{}"#,
         r#"{"version":2,"issuer":"https://a","holder":{"subject":"b"}}"#,
-        r#"{"version":1,"issuer":"https://a","holder":{"nobody":"b"}}"#,
+        r#"{"version":1,"issuer":"https://a","holder":{"unknown":"b"}}"#,
         r#"{"version":1,"issuer":"https://a","holder":{"subject":"b"},"more":1}"#,
     ] {
-        assert!(Identity::read(&Secret::new(text.into())).is_err(), "{text}");
+        assert!(
+            Identity::read(&SecretBytes::new(text.into())).is_err(),
+            "{text}"
+        );
     }
 }

@@ -96,7 +96,7 @@ fn the_fuzz_targets_seeds_are_right() {
     assert_eq!(subject.as_deref(), Some("alice"));
 }
 
-/// Writes them anew, where their format has changed.
+/// Rewrites them, where their format has changed.
 #[test]
 #[ignore = "writes into tests/fuzz/corpus"]
 fn write_the_fuzz_targets_seeds() {

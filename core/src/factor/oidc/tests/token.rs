@@ -4,14 +4,17 @@ use super::*;
 use std::time::Duration;
 
 /// What becomes of a login whose token lies like this.
-async fn judged(desk: &mut Desk, lies: serde_json::Value) -> Result<Proof, VerifyError> {
-    desk.provider.acts().lies = lies;
-    desk.admit().await
+async fn judged(
+    harness: &mut ProviderHarness,
+    lies: serde_json::Value,
+) -> Result<Proof, VerifyError> {
+    harness.provider.acts().lies = lies;
+    harness.admit().await
 }
 
 #[tokio::test]
 async fn a_token_with_one_lie_is_wrong() {
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     let now = NOW.as_secs();
     for lie in [
         json!({ "iss": "https://evil.example" }),
@@ -30,20 +33,20 @@ async fn a_token_with_one_lie_is_wrong() {
         json!({ "sub": "mallory-at-provider" }),
         json!({ "sub": "" }),
     ] {
-        let verdict = judged(&mut desk, lie.clone()).await;
+        let verdict = judged(&mut harness, lie.clone()).await;
         assert!(
             matches!(verdict, Err(VerifyError::Wrong)),
             "{lie}: {verdict:?}"
         );
     }
     for lie in [json!({ "exp": now }), json!({ "exp": now - 1 })] {
-        let verdict = judged(&mut desk, lie.clone()).await;
+        let verdict = judged(&mut harness, lie.clone()).await;
         assert!(
             matches!(verdict, Err(VerifyError::Expired)),
             "{lie}: {verdict:?}"
         );
     }
-    judged(&mut desk, json!({})).await.unwrap();
+    judged(&mut harness, json!({})).await.unwrap();
 }
 
 #[tokio::test]
@@ -55,31 +58,31 @@ async fn a_token_that_is_not_signed_by_the_provider_is_wrong() {
         Signing::Tampered,
         Signing::Es256("unknown"),
     ] {
-        let mut desk = Desk::open().await;
-        desk.provider.acts().signing = signing;
-        let verdict = desk.admit().await;
+        let mut harness = ProviderHarness::open().await;
+        harness.provider.acts().signing = signing;
+        let verdict = harness.admit().await;
         assert!(matches!(verdict, Err(VerifyError::Wrong)), "{verdict:?}");
     }
 }
 
 #[tokio::test]
 async fn a_missing_token_is_the_providers_fault_and_not_the_users() {
-    let mut desk = Desk::open().await;
-    desk.provider.acts().signing = Signing::Missing;
-    let verdict = desk.admit().await;
+    let mut harness = ProviderHarness::open().await;
+    harness.provider.acts().signing = Signing::Missing;
+    let verdict = harness.admit().await;
     let Err(VerifyError::Backend(error)) = verdict else {
         panic!("{verdict:?}")
     };
-    let error = error.downcast_ref::<OidcError>().unwrap();
+    let OidcError(error) = error.downcast_ref().unwrap();
     assert!(
-        matches!(error, OidcError::Token(TokenFault::Missing)),
+        matches!(error, OidcFault::Token(TokenFault::Missing)),
         "{error:?}"
     );
 }
 
 #[tokio::test]
 async fn small_differences_of_the_clocks_and_honest_extras_are_taken() {
-    let mut desk = Desk::open().await;
+    let mut harness = ProviderHarness::open().await;
     let now = NOW.as_secs();
     for truth in [
         json!({ "iat": now + 30, "nbf": now + 30 }),
@@ -89,23 +92,23 @@ async fn small_differences_of_the_clocks_and_honest_extras_are_taken() {
         json!({ "aud": [CLIENT] }),
         json!({ "extra": { "deep": [1, 2] } }),
     ] {
-        let verdict = judged(&mut desk, truth.clone()).await;
+        let verdict = judged(&mut harness, truth.clone()).await;
         assert!(verdict.is_ok(), "{truth}: {verdict:?}");
     }
 }
 
 #[tokio::test]
-async fn another_audience_is_taken_if_it_is_trusted_and_the_client_is_the_authorised_party() {
-    let mut desk = Desk::open_as(|provider| provider.trust_audience("friend")).await;
+async fn a_trusted_audience_is_taken_with_the_client_authorised() {
+    let mut harness = ProviderHarness::open_as(|provider| provider.trust_audience("friend")).await;
     let both = json!({ "aud": [CLIENT, "friend"], "azp": CLIENT });
-    judged(&mut desk, both).await.unwrap();
+    judged(&mut harness, both).await.unwrap();
     for lie in [
         json!({ "aud": [CLIENT, "friend"] }),
         json!({ "aud": [CLIENT, "friend"], "azp": "friend" }),
         json!({ "aud": [CLIENT, "friend", "stranger"], "azp": CLIENT }),
         json!({ "aud": ["friend"], "azp": CLIENT }),
     ] {
-        let verdict = judged(&mut desk, lie.clone()).await;
+        let verdict = judged(&mut harness, lie.clone()).await;
         assert!(
             matches!(verdict, Err(VerifyError::Wrong)),
             "{lie}: {verdict:?}"
@@ -115,28 +118,30 @@ async fn another_audience_is_taken_if_it_is_trusted_and_the_client_is_the_author
 
 #[tokio::test]
 async fn a_class_that_was_asked_for_must_be_there() {
-    let mut desk = Desk::open_as(|provider| provider.require_acr("2")?.require_acr("3")).await;
+    let mut harness =
+        ProviderHarness::open_as(|provider| provider.require_acr("2")?.require_acr("3")).await;
     for lie in [json!({}), json!({ "acr": "1" }), json!({ "acr": "22" })] {
-        let verdict = judged(&mut desk, lie.clone()).await;
+        let verdict = judged(&mut harness, lie.clone()).await;
         assert!(
             matches!(verdict, Err(VerifyError::Wrong)),
             "{lie}: {verdict:?}"
         );
     }
     for acr in ["2", "3"] {
-        judged(&mut desk, json!({ "acr": acr })).await.unwrap();
+        judged(&mut harness, json!({ "acr": acr })).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_provider_without_a_time_of_authentication_proves_no_time() {
-    let mut desk = Desk::open_as(|provider| Ok(provider.dangerously_of_any_age())).await;
-    let proof = judged(&mut desk, json!({ "auth_time": null }))
+    let mut harness =
+        ProviderHarness::open_as(|provider| Ok(provider.dangerously_of_any_age())).await;
+    let proof = judged(&mut harness, json!({ "auth_time": null }))
         .await
         .unwrap();
     assert_eq!(proof.assurance.authenticated_at, Timestamp::from_millis(0));
     let now = NOW.as_secs();
-    let old = judged(&mut desk, json!({ "auth_time": now - 86_400 }))
+    let old = judged(&mut harness, json!({ "auth_time": now - 86_400 }))
         .await
         .unwrap();
     let then = Timestamp::from_millis((now - 86_400) * 1000);
@@ -145,7 +150,7 @@ async fn a_provider_without_a_time_of_authentication_proves_no_time() {
 
 #[tokio::test]
 async fn the_words_of_a_provider_prove_what_it_is_trusted_for_and_no_more() {
-    let mut desk = Desk::open_as(|provider| {
+    let mut harness = ProviderHarness::open_as(|provider| {
         provider
             .amr_proves("mfa", Vouched::UserVerified)?
             .max_age(Duration::from_secs(60))
@@ -158,7 +163,7 @@ async fn the_words_of_a_provider_prove_what_it_is_trusted_for_and_no_more() {
         (json!({ "acr": "mfa" }), false),
         (json!({ "amr": ["MFA"] }), false),
     ] {
-        let proof = judged(&mut desk, said.clone()).await.unwrap();
+        let proof = judged(&mut harness, said.clone()).await.unwrap();
         assert_eq!(proof.assurance.user_verified, is_verified, "{said}");
         assert!(!proof.assurance.phishing_resistant, "{said}");
     }

@@ -1,7 +1,7 @@
 //! The verifier: which answers it takes, and what it says of the others.
 
 use super::*;
-use crate::factor::{Scene, Verdict};
+use crate::factor::{AttemptContext, Verdict};
 use crate::id::{AttemptId, FactorId, LocationId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
@@ -18,7 +18,7 @@ struct Phone {
     attempt: AttemptId,
     factor: FactorRecord,
     totp: TotpSecret,
-    secret: Secret,
+    secret: SecretBytes,
     now: Timestamp,
 }
 
@@ -34,11 +34,11 @@ impl Phone {
                 id: FactorId::from_bytes([3; 16]),
                 user,
                 kind: FactorKind::TOTP,
-                label: "phone".to_owned(),
+                label: "phone".parse().unwrap(),
                 credential: None,
                 sealed: Sealed::from_bytes(Vec::new()),
                 state: FactorState::Active,
-                last_step: None,
+                last_counter: None,
                 failures: Failures::default(),
             },
             secret: totp.to_secret(),
@@ -49,12 +49,12 @@ impl Phone {
 
     fn context(&self) -> Context<'_> {
         Context {
-            scene: Scene {
+            attempt: AttemptContext {
                 location: &self.location,
                 location_key: &self.peer,
                 peer: &self.peer,
                 user: &self.user,
-                attempt: &self.attempt,
+                id: &self.attempt,
                 now: self.now,
                 expires: self.now,
             },
@@ -107,8 +107,8 @@ async fn a_right_code_proves_possession_and_takes_its_step() {
                 hardware: false,
                 authenticated_at: NOW,
             },
-            consume: Some(phone.totp.step(NOW)),
-            update: None,
+            counter: Some(phone.totp.step(NOW)),
+            replace_secret: None,
             credential: None,
             not_after: None,
         }
@@ -121,7 +121,7 @@ async fn a_code_one_step_late_or_early_is_right_and_two_is_wrong() {
     let step = phone.totp.step(NOW);
     for (steps, expected) in [(-1, step - 1), (1, step + 1)] {
         let proof = phone.verify_in(steps).await.unwrap();
-        assert_eq!(proof.consume, Some(expected));
+        assert_eq!(proof.counter, Some(expected));
     }
     for steps in [-2, 2, -2880, 2880] {
         let late = phone.verify_in(steps).await;
@@ -150,12 +150,12 @@ async fn any_digit_changed_is_wrong() {
 async fn a_code_of_a_step_that_is_not_after_the_last_is_replayed() {
     let mut phone = phone();
     let step = phone.totp.step(NOW);
-    phone.factor.last_step = Some(step);
+    phone.factor.last_counter = Some(step);
     for steps in [-1, 0] {
         let again = phone.verify_in(steps).await;
         assert!(matches!(again, Err(VerifyError::Replayed)), "{again:?}");
     }
-    assert_eq!(phone.verify_in(1).await.unwrap().consume, Some(step + 1));
+    assert_eq!(phone.verify_in(1).await.unwrap().counter, Some(step + 1));
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_code_that_steps_in_reach_share_proves_once() {
         let code = phone.totp.code(start_of(first)).unwrap();
         phone.now = start_of(last - 1);
         let proof = phone.verify(code.clone()).await.unwrap();
-        phone.factor.last_step = proof.consume;
+        phone.factor.last_counter = proof.counter;
         for now in last - 1..=last + 1 {
             phone.now = start_of(now);
             let again = phone.verify(code.clone()).await;
@@ -198,7 +198,7 @@ async fn a_secret_that_can_not_be_read_gives_no_verdict_and_no_challenge() {
         vec![7; 25],
         vec![1, 9, 6, 0, 30, 1],
     ] {
-        phone.secret = Secret::new(bytes);
+        phone.secret = SecretBytes::new(bytes);
         let verdict = phone.verify(code.clone()).await;
         assert!(
             matches!(verdict, Err(VerifyError::Backend(_))),

@@ -21,8 +21,8 @@ async fn an_assertion_proves_a_verified_user_and_no_hardware() {
             hardware: false,
             authenticated_at: NOW,
         },
-        consume: None,
-        update: None,
+        counter: None,
+        replace_secret: None,
         credential: None,
         not_after: None,
     };
@@ -30,8 +30,7 @@ async fn an_assertion_proves_a_verified_user_and_no_hardware() {
 }
 
 #[tokio::test]
-async fn the_options_ask_for_this_credential_a_verified_user_and_no_longer_than_the_attempt_lasts()
-{
+async fn options_ask_for_the_credential_a_verified_user_and_in_time() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let factor = enrolled(&verifier, "alice", &key).await;
     let (options, _) = Attempt::of("alice").challenge(&verifier, &factor).await;
@@ -86,7 +85,7 @@ async fn a_ceremonys_state_serves_no_other_attempt_peer_or_location() {
         assert!(matches!(moved, Err(VerifyError::Wrong)), "{moved:?}");
     }
     let unasked = Answer::WebAuthn {
-        credential: Hidden::new(assertion.clone()).unwrap(),
+        credential: SecretString::new(assertion.clone()).unwrap(),
     };
     let unasked = verifier
         .verify(&factor.context(&attempt, None), &unasked)

@@ -101,7 +101,7 @@ async fn that_a_credential_has_been_backed_up_since_is_kept() {
             .backup_state
     );
     let proof = verdict_on(&verifier, &key, &factor, |_| {}).await.unwrap();
-    factor.secret = proof.update.unwrap();
+    factor.secret = proof.replace_secret.unwrap();
     assert!(
         Record::read(&factor.secret)
             .unwrap()
@@ -109,7 +109,7 @@ async fn that_a_credential_has_been_backed_up_since_is_kept() {
             .backup_state
     );
     let again = verdict_on(&verifier, &key, &factor, |_| {}).await.unwrap();
-    assert_eq!(again.update, None);
+    assert_eq!(again.replace_secret, None);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn a_signature_counter_grows_and_what_does_not_is_replayed() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN).counting());
     let mut factor = enrolled(&verifier, "alice", &key).await;
     let proof = verdict_on(&verifier, &key, &factor, |signed| signed.count(9)).await;
-    factor.secret = proof.unwrap().update.unwrap();
+    factor.secret = proof.unwrap().replace_secret.unwrap();
     assert_eq!(
         Record::read(&factor.secret).unwrap().credential().counter,
         9
@@ -130,25 +130,25 @@ async fn a_signature_counter_grows_and_what_does_not_is_replayed() {
         );
     }
     let next = verdict_on(&verifier, &key, &factor, |signed| signed.count(10)).await;
-    assert!(next.unwrap().update.is_some());
+    assert!(next.unwrap().replace_secret.is_some());
 }
 
 #[tokio::test]
-async fn an_attempt_that_was_asked_before_another_passed_goes_by_the_counter_of_now() {
+async fn an_older_attempt_is_judged_by_the_current_counter() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN).counting());
     let mut factor = enrolled(&verifier, "alice", &key).await;
     let attempt = Attempt::of("alice");
     let (options, state) = attempt.challenge(&verifier, &factor).await;
     let assertion = key.get(&options).await.unwrap();
     let first = attempt.verify(&verifier, &factor, &state, &assertion).await;
-    factor.secret = first.unwrap().update.unwrap();
+    factor.secret = first.unwrap().replace_secret.unwrap();
     // The very same, against the state that it was asked with.
     let again = attempt.verify(&verifier, &factor, &state, &assertion).await;
     assert!(matches!(again, Err(VerifyError::Replayed)), "{again:?}");
 }
 
 #[tokio::test]
-async fn an_unknown_credential_id_is_wrong_and_so_is_one_that_is_written_twice_and_differs() {
+async fn an_unknown_or_contradictory_credential_id_is_wrong() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let factor = enrolled(&verifier, "alice", &key).await;
     let attempt = Attempt::of("alice");

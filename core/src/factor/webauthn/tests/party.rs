@@ -19,7 +19,11 @@ fn an_id_is_a_domain_name() {
         "a b",
     ] {
         let refused = RelyingParty::new(id).map(|_| ());
-        assert_eq!(refused, Err(InvalidRelyingParty::Id), "{id}");
+        assert_eq!(
+            refused,
+            Err(InvalidRelyingParty(RelyingPartyFault::Id)),
+            "{id}"
+        );
     }
 }
 
@@ -51,6 +55,10 @@ fn an_origin_is_the_partys_own_in_a_secure_context_or_an_android_app() {
         ("example.com", ""),
     ] {
         let refused = RelyingParty::new(id).unwrap().origin(origin).map(|_| ());
-        assert_eq!(refused, Err(InvalidRelyingParty::Origin), "{origin}");
+        assert_eq!(
+            refused,
+            Err(InvalidRelyingParty(RelyingPartyFault::Origin)),
+            "{origin}"
+        );
     }
 }

@@ -17,7 +17,7 @@ async fn enrolment_of(
 }
 
 #[tokio::test]
-async fn the_options_ask_for_a_verified_user_no_attestation_and_no_credential_that_is_known() {
+async fn new_options_exclude_known_credentials_and_attestation() {
     let (verifier, key) = (verifier(), SoftwareKey::at(ORIGIN));
     let factor = enrolled(&verifier, "alice", &key).await;
     let other_kind = FactorRecord {
@@ -132,7 +132,7 @@ async fn synchronised_passkeys_can_be_refused() {
 }
 
 #[tokio::test]
-async fn hardware_is_what_the_operator_vouches_for_and_never_a_synchronised_passkey() {
+async fn a_synchronised_passkey_never_counts_as_hardware() {
     let plain = verifier();
     let vouched =
         WebAuthnVerifier::new(party().dangerously_trust_device_bound_as_hardware()).unwrap();
@@ -228,6 +228,6 @@ async fn a_record_of_another_version_or_with_more_in_it_does_not_read() {
     let mut longer = text;
     longer["more"] = true.into();
     for text in [newer, longer] {
-        assert!(Record::read(&Secret::new(text.to_string().into_bytes())).is_err());
+        assert!(Record::read(&SecretBytes::new(text.to_string().into_bytes())).is_err());
     }
 }

@@ -17,7 +17,7 @@ fn corpus() -> PathBuf {
 }
 
 /// Takes a seed apart: so many parts after a byte and the time, and the rest.
-fn read(name: &str, parts: usize) -> (Vec<Secret>, String) {
+fn read(name: &str, parts: usize) -> (Vec<SecretBytes>, String) {
     let seed = std::fs::read(corpus().join(name)).unwrap();
     let mut rest = &seed[9..];
     let parts = (0..parts)
@@ -25,7 +25,7 @@ fn read(name: &str, parts: usize) -> (Vec<Secret>, String) {
             let (len, after) = rest.split_first_chunk().unwrap();
             let (part, after) = after.split_at(u16::from_le_bytes(*len).into());
             rest = after;
-            Secret::new(part.to_vec())
+            SecretBytes::new(part.to_vec())
         })
         .collect();
     (parts, String::from_utf8(rest.to_vec()).unwrap())
@@ -35,11 +35,11 @@ fn read(name: &str, parts: usize) -> (Vec<Secret>, String) {
 async fn the_fuzz_targets_seeds_are_right() {
     for name in ["seed-sign-in", "seed-sign-in-counting"] {
         let (parts, credential) = read(name, 2);
-        let [secret, state] = <[Secret; 2]>::try_from(parts).unwrap();
+        let [secret, state] = <[SecretBytes; 2]>::try_from(parts).unwrap();
         let id = CredentialId::new(vec![1]);
         let credential_of = Credential {
             secret,
-            consume: None,
+            counter: None,
             id,
         };
         let factor = Factor::new(&attempt().user, credential_of);
@@ -55,11 +55,11 @@ async fn the_fuzz_targets_seeds_are_right() {
     assert!(verdict.is_ok(), "{verdict:?}");
 }
 
-/// Writes them anew, where their format has changed.
+/// Rewrites them, where their format has changed.
 #[tokio::test]
 #[ignore = "writes into tests/fuzz/corpus"]
 async fn write_the_fuzz_targets_seeds() {
-    let seed = |which: u8, parts: &[&Secret], credential: &str| {
+    let seed = |which: u8, parts: &[&SecretBytes], credential: &str| {
         let mut seed = vec![which];
         seed.extend(NOW.as_millis().to_le_bytes());
         for part in parts {

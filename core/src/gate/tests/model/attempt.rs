@@ -1,30 +1,34 @@
 //! What an attempt has come to, by what was asked, answered and found right.
 
 use crate::assurance::FactorKind;
+use crate::channel::message::Request;
 use crate::factor::{Registration, Verdict};
 use crate::gate::{Input, Intent};
 use crate::id::{AttemptId, FactorId};
 use crate::key::{PresharedKey, PublicKey};
 use crate::policy::{Policy, Step};
-use crate::seal::Secret;
+use crate::seal::SecretBytes;
 use crate::store;
-use crate::time::{Now, Timestamp};
+use crate::time::{Instant, Now, Timestamp};
 
 use super::Model;
 
 pub(super) struct Attempt {
     pub(super) peer: PublicKey,
     pub(super) intent: Intent,
+    pub(super) expires: Instant,
     /// Whether it is the client's turn.
     pub(super) waits: bool,
     /// Requests out of turn that will be refused one by one.
     pub(super) out_of_turn: usize,
     pub(super) is_over: bool,
+    /// Whether a question of it was ever answered.
+    pub(super) is_answered: bool,
     pub(super) asked: Option<Now>,
     /// The factor that a verifier is to ask for.
     pub(super) asking: Asking,
     /// The question that stands, and what is remembered of it.
-    pub(super) question: Option<(Asking, Option<Secret>)>,
+    pub(super) question: Option<(Asking, Option<SecretBytes>)>,
     /// A factor that a verifier found right, and that is not durable yet.
     pub(super) right: Option<Pass>,
     /// The factors that are durable, in their order.
@@ -55,13 +59,15 @@ pub(super) struct Pass {
 }
 
 impl Attempt {
-    pub(super) const fn new(peer: PublicKey, intent: Intent) -> Self {
+    pub(super) const fn new(peer: PublicKey, intent: Intent, expires: Instant) -> Self {
         Self {
             peer,
             intent,
+            expires,
             waits: false,
             out_of_turn: 0,
             is_over: false,
+            is_answered: false,
             asked: None,
             asking: None,
             question: None,
@@ -77,12 +83,13 @@ impl Attempt {
         }
     }
 
-    pub(super) fn hears_request(&mut self, now: Now) {
+    pub(super) fn hears_request(&mut self, request: &Request, now: Now) {
         if self.is_over {
             return;
         }
         if std::mem::replace(&mut self.waits, false) {
             self.asked = Some(now);
+            self.is_answered |= matches!(request, Request::Answer { .. });
         } else {
             self.out_of_turn += 1;
         }
@@ -121,7 +128,7 @@ impl Attempt {
             },
             Input::Passed { result, .. } => {
                 let right = self.right.take();
-                if *result == Ok(store::Passed::Passed) {
+                if *result == Ok(store::PassOutcome::Recorded) {
                     self.passed.extend(right);
                     self.question = None;
                 }
@@ -150,7 +157,7 @@ impl Attempt {
     }
 
     /// The same question goes on in another round.
-    fn is_asked_on(&mut self, state: Option<Secret>) {
+    fn is_asked_on(&mut self, state: Option<SecretBytes>) {
         let standing = self.question.take();
         let (factor, _) = standing.expect("a question that was answered");
         self.question = Some((factor, state));

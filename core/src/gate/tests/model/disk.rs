@@ -19,8 +19,8 @@ impl Model {
     pub(in super::super) fn takes(
         &mut self,
         attempt: AttemptId,
-        before: &FactorRecord,
-        after: &FactorRecord,
+        (before, codes): (&FactorRecord, &[u8]),
+        (after, left): (&FactorRecord, &[u8]),
         at: Timestamp,
     ) {
         let (id, failures) = (before.id, (before.failures, after.failures));
@@ -35,11 +35,9 @@ impl Model {
             return;
         }
         let step = after
-            .last_step
-            .filter(|step| before.last_step != Some(*step));
-        let left = after.sealed.as_bytes();
-        let codes = before.sealed.as_bytes().iter();
-        let codes = codes.filter(|code| !left.contains(code));
+            .last_counter
+            .filter(|step| before.last_counter != Some(*step));
+        let codes = codes.iter().filter(|code| !left.contains(code));
         let taken: Vec<u64> = step
             .into_iter()
             .chain(codes.map(|it| (*it).into()))
@@ -62,7 +60,7 @@ impl Model {
         }
     }
 
-    /// Somebody failed who is not at this gate.
+    /// Someone failed who is not at this gate.
     pub(in super::super) fn fails_elsewhere(&mut self, factor: FactorId) {
         *self.failures.entry(factor).or_default() += 1;
     }
@@ -95,7 +93,7 @@ impl Model {
         );
     }
 
-    /// Nobody gets more sessions than the policy allows.
+    /// No user gets more sessions than the policy allows.
     pub(in super::super) fn is_one_of_few(&self, new: &SessionRecord, live: &[SessionRecord]) {
         let is_theirs = |it: &&SessionRecord| it.user == new.user && new.verified_at < it.not_after;
         let count = live.iter().filter(is_theirs).count();
@@ -119,5 +117,7 @@ fn is_locked(throttle: &Throttle, failures: Failures, at: Timestamp) -> bool {
         return false;
     }
     let doubled = throttle.first_wait * 2_u32.pow(failures.count - throttle.free);
-    failures.count >= throttle.disable_at || at < failures.last_at + doubled
+    // No wait comes of a clock that was wrong when it noted the failure.
+    let is_wrong = failures.last_at > at + Throttle::CLOCKS_DIFFER;
+    failures.count >= throttle.disable_at || (!is_wrong && at < failures.last_at + doubled)
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::cast::{self, USERS};
+use super::super::fixtures::{self, USERS};
 use super::super::world::{World, ready};
 use super::{Model, Session};
+use crate::gate::Closed;
 use crate::key::PresharedKey;
 use crate::store::{EndReason, PeerStore};
 
@@ -58,7 +59,7 @@ impl Model {
 
     fn counts_are_durable(&self, world: &World) {
         for name in USERS {
-            for factor in ready(world.disk.factors(&cast::user(name))).unwrap() {
+            for factor in ready(world.disk.factors(&fixtures::user(name))).unwrap() {
                 let counted = self.failures.get(&factor.id).copied().unwrap_or_default();
                 assert_eq!(
                     factor.failures.count, counted,
@@ -75,7 +76,7 @@ impl Model {
         assert!(over.is_none(), "a lease outlives its end: {over:?}");
     }
 
-    /// After a start: whoever was told of an admission still has it, unless its time is over.
+    /// After a start: a client that was told of an admission still has it, unless its time is over.
     pub(in super::super) fn is_restored(&self, world: &World) {
         let acknowledged = self.sessions.iter().filter(|(_, it)| it.is_acknowledged);
         for (id, session) in acknowledged {
@@ -98,7 +99,9 @@ impl Model {
         }
         let fenced = world.interface.is_fenced();
         assert!(world.machine.is_open() || fenced || !world.is_running());
-        if world.is_running() {
+        // What is left of a gate whose interface is gone has no leases, and ends.
+        let is_gone = world.machine.why_closed() == Some(Closed::InterfaceGone);
+        if world.is_running() && !is_gone {
             self.is_in_line(world);
         }
     }
@@ -120,7 +123,7 @@ impl Model {
         );
         for (peer, session) in leases {
             assert_eq!(installed[&peer].psk, self.sessions[&session].psk);
-            let found = ready(world.disk.enrolment(&cast::location(), &peer)).unwrap();
+            let found = ready(world.disk.enrolment(&fixtures::location(), &peer)).unwrap();
             assert!(found.is_some_and(|found| found.peer.enabled && found.user.enabled));
             let rested = world.now.instant.saturating_since(self.active[&peer]);
             let limit = self.policy.inactivity;

@@ -23,20 +23,21 @@ impl Model {
 
     pub(in super::super) fn asks(&mut self, action: &Action, world: &World) {
         self.seen += 1;
+        self.now = world.now.instant;
         match action {
             Action::Challenge {
-                attempt, subject, ..
+                attempt, context, ..
             } => {
-                assert!(subject.state.is_none(), "remembered of another question");
+                assert!(context.state.is_none(), "remembered of another question");
                 let attempt = self.attempts.get_mut(attempt).expect("an attempt");
-                let factor = &subject.factor;
+                let factor = &context.factor;
                 attempt.asking = Some((factor.id, factor.kind.clone()));
             }
             Action::Verify {
-                attempt, subject, ..
+                attempt, context, ..
             } => {
-                let asked = (subject.factor.id, subject.factor.kind.clone());
-                let question = Some((Some(asked), subject.state.clone()));
+                let asked = (context.factor.id, context.factor.kind.clone());
+                let question = Some((Some(asked), context.state.clone()));
                 assert_eq!(self.attempts[attempt].question, question);
             }
             Action::Enrol { attempt, state, .. } => {
@@ -66,7 +67,7 @@ impl Model {
             Action::Open { attempt, grant, .. } => {
                 let seen = self.seen;
                 let attempt = self.attempts.get_mut(attempt).expect("an attempt");
-                assert!(!attempt.intent.is_enrolment(), "an enrolment admits nobody");
+                assert!(!attempt.intent.is_enrolment(), "an enrolment admits no one");
                 attempt.opening = attempt.passed.clone();
                 attempt.opening.extend(attempt.right.take());
                 attempt.opening_since = seen;
@@ -86,7 +87,7 @@ impl Model {
                 ..
             } => {
                 let attempt = self.attempts.get_mut(attempt).expect("an attempt");
-                assert!(attempt.asked.is_some(), "nobody confirmed");
+                assert!(attempt.asked.is_some(), "no one confirmed");
                 assert_eq!(attempt.intent, Intent::Renew(*session));
                 assert_eq!(attempt.peer, terms.peer);
                 let permit = attempt.permit();
@@ -142,11 +143,11 @@ impl Model {
         token: Option<TokenId>,
         passed: &[FactorId],
     ) {
-        let Intent::Enrol(wish) = &attempt.intent else {
-            panic!("nobody wanted to enrol");
+        let Intent::Enrol(request) = &attempt.intent else {
+            panic!("no one wanted to enrol");
         };
-        assert!(attempt.holds_new && wish.kind == *kind);
-        assert_eq!(token.is_some(), wish.token.is_some());
+        assert!(attempt.holds_new && request.kind == *kind);
+        assert_eq!(token.is_some(), request.token.is_some());
         if token.is_none() {
             assert!(are_all(&self.policy.steps, &attempt.passed));
         }
@@ -155,12 +156,37 @@ impl Model {
     }
 
     fn ends_attempt(&mut self, attempt: AttemptId) {
+        self.is_replaced(attempt);
         let attempt = self.attempts.get_mut(&attempt).expect("an attempt");
         assert!(!attempt.is_over, "an attempt ended twice");
         attempt.is_over = true;
     }
 
+    /// An attempt that ends while another begins gives way to that: it is of the same peer, was
+    /// never answered, and no other of that kind is older.
+    fn is_replaced(&mut self, ended: AttemptId) {
+        let Some(beginning) = self.beginning.filter(|beginning| *beginning != ended) else {
+            return;
+        };
+        let peer = self.attempts[&beginning].peer;
+        let attempt = &self.attempts[&ended];
+        // Its own time was over.
+        if attempt.expires <= self.now {
+            return;
+        }
+        assert_eq!(attempt.peer, peer, "another peer's attempt gave way");
+        assert!(!attempt.is_answered, "an answered attempt gave way");
+        self.replaced += 1;
+    }
+
     fn replies(&mut self, id: AttemptId, reply: &Outcome, world: &World) {
+        if let Outcome::Refused(Refusal::Busy { retry_ms }) = reply
+            && self.beginning == Some(id)
+        {
+            let wait = std::time::Duration::from_millis(*retry_ms);
+            let longest = self.policy.attempt_ttl.max(self.policy.clock_skew * 2);
+            assert!(wait <= longest + std::time::Duration::from_millis(2));
+        }
         let attempt = self.attempts.get_mut(&id).expect("an attempt");
         match reply {
             Outcome::Challenge { .. } | Outcome::Confirm { .. } => {
@@ -198,6 +224,7 @@ impl Model {
                 let there = world.installed().remove(&peer).and_then(|it| it.psk);
                 // A fence that no answer has told of yet is as one that comes right after.
                 let is_there = there == psk || world.interface.is_fenced();
+                let is_there = is_there || world.meddled.contains(&peer);
                 assert!(is_there, "granted with another key");
                 let session = psk.map(|psk| self.keys[psk.expose_secret()]).unwrap();
                 self.sessions.get_mut(&session).unwrap().is_acknowledged = true;

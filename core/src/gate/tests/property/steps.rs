@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::cast::{self, PEERS, USERS, one};
+use super::super::fixtures::{self, PEERS, USERS, one};
 use super::super::world::Ruling;
 use crate::assurance::FactorKind;
 use crate::key::PublicKey;
@@ -15,7 +15,7 @@ use crate::testing::{StoreCall, StoreFault};
 
 /// One thing that happens. Attempts and jobs are picked by their place, attempts newest first.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(super) enum TestStep {
     Begin(PublicKey),
     Renew(PublicKey),
     Status(PublicKey),
@@ -27,6 +27,8 @@ pub(super) enum Step {
     Enrol(PublicKey, FactorKind, Token),
     Confirm(usize),
     Cancel(usize),
+    /// Begins several times in a row, and leaves all of that.
+    Crowd(PublicKey),
     Traffic(PublicKey),
     /// Goes on from another address, or from the first again.
     Move(PublicKey, bool),
@@ -47,6 +49,12 @@ pub(super) enum Step {
     StoreFails(StoreCall, StoreFault),
     StoreIsDown(StoreFault),
     InterfaceFails(Operation, Fault, bool),
+    /// Someone puts a peer on the interface, or gives one that is there other networks.
+    Meddle(PublicKey),
+    TakeOff(PublicKey),
+    /// The interface is not there any more: for good, or not.
+    LoseInterface(bool),
+    InterfaceIsBack,
     VerifierFails,
     VerifierIsBusy,
     Heal,
@@ -87,6 +95,11 @@ fn peer() -> impl Strategy<Value = PublicKey> {
     prop::sample::select(PEERS.to_vec())
 }
 
+/// A peer that is enrolled, or one that is not.
+fn anyone() -> impl Strategy<Value = PublicKey> {
+    prop_oneof![1 => peer(), 1 => Just(PublicKey::from_bytes([5; 32]))]
+}
+
 fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
         2 => peer().prop_map(Target::Session),
@@ -101,7 +114,7 @@ fn code() -> impl Strategy<Value = Code> {
 }
 
 fn kind() -> impl Strategy<Value = FactorKind> {
-    prop::sample::select(cast::KINDS.to_vec())
+    prop::sample::select(fixtures::KINDS.to_vec())
 }
 
 fn token() -> impl Strategy<Value = Token> {
@@ -121,51 +134,52 @@ fn pick() -> impl Strategy<Value = usize> {
     prop_oneof![4 => Just(0_usize), 1 => 1..5_usize]
 }
 
-fn conversation() -> impl Strategy<Value = Step> {
+fn conversation() -> impl Strategy<Value = TestStep> {
     prop_oneof![
-        3 => peer().prop_map(Step::Begin),
-        3 => peer().prop_map(Step::Renew),
-        1 => peer().prop_map(Step::Status),
-        1 => peer().prop_map(Step::SignOut),
-        5 => (pick(), code()).prop_map(|(at, code)| Step::Answer(at, code)),
-        3 => (pick(), kind()).prop_map(|(at, kind)| Step::Choose(at, kind)),
-        2 => (peer(), kind(), token()).prop_map(|(peer, kind, token)| Step::Enrol(peer, kind, token)),
-        3 => pick().prop_map(Step::Confirm),
-        1 => pick().prop_map(Step::Cancel),
-        2 => peer().prop_map(Step::Traffic),
-        1 => (peer(), prop::bool::ANY).prop_map(|(peer, away)| Step::Move(peer, away)),
+        3 => peer().prop_map(TestStep::Begin),
+        3 => peer().prop_map(TestStep::Renew),
+        1 => peer().prop_map(TestStep::Status),
+        1 => peer().prop_map(TestStep::SignOut),
+        5 => (pick(), code()).prop_map(|(at, code)| TestStep::Answer(at, code)),
+        3 => (pick(), kind()).prop_map(|(at, kind)| TestStep::Choose(at, kind)),
+        2 => (peer(), kind(), token()).prop_map(|(peer, kind, token)| TestStep::Enrol(peer, kind, token)),
+        3 => pick().prop_map(TestStep::Confirm),
+        1 => pick().prop_map(TestStep::Cancel),
+        1 => peer().prop_map(TestStep::Crowd),
+        2 => peer().prop_map(TestStep::Traffic),
+        1 => (peer(), prop::bool::ANY).prop_map(|(peer, away)| TestStep::Move(peer, away)),
     ]
 }
 
-fn time() -> impl Strategy<Value = Step> {
+fn time() -> impl Strategy<Value = TestStep> {
     prop_oneof![
-        3 => (0..3_000_u64).prop_map(Step::Pass),
-        3 => (30_000..40_000_u64).prop_map(Step::Pass),
-        2 => (100_000..700_000_u64).prop_map(Step::Pass),
-        1 => (-2_000_000..1_000_000_i64).prop_map(Step::WallBy),
+        3 => (0..3_000_u64).prop_map(TestStep::Pass),
+        3 => (30_000..40_000_u64).prop_map(TestStep::Pass),
+        2 => (100_000..700_000_u64).prop_map(TestStep::Pass),
+        1 => (-2_000_000..1_000_000_i64).prop_map(TestStep::WallBy),
     ]
 }
 
-fn administration() -> impl Strategy<Value = Step> {
+fn administration() -> impl Strategy<Value = TestStep> {
     let name = || 0..USERS.len();
     let mostly = || prop::bool::weighted(0.7);
     prop_oneof![
-        6 => target().prop_map(Step::Revoke),
+        6 => target().prop_map(TestStep::Revoke),
         2 => (name(), mostly(), prop::bool::ANY)
-            .prop_map(|(name, enabled, told)| Step::EnableUser(name, enabled, told)),
+            .prop_map(|(name, enabled, told)| TestStep::EnableUser(name, enabled, told)),
         2 => (peer(), mostly(), prop::bool::ANY)
-            .prop_map(|(peer, enabled, told)| Step::EnablePeer(peer, enabled, told)),
-        1 => peer().prop_map(Step::CloseElsewhere),
-        1 => name().prop_map(Step::ReplaceFactor),
-        1 => (name(), kind()).prop_map(|(name, kind)| Step::SuspendFactor(name, kind)),
-        2 => (name(), kind()).prop_map(|(name, kind)| Step::FailElsewhere(name, kind)),
-        4 => name().prop_map(Step::ResetFailures),
-        3 => ruling().prop_map(Step::Rule),
-        2 => Just(Step::Notice),
+            .prop_map(|(peer, enabled, told)| TestStep::EnablePeer(peer, enabled, told)),
+        1 => peer().prop_map(TestStep::CloseElsewhere),
+        1 => name().prop_map(TestStep::ReplaceFactor),
+        1 => (name(), kind()).prop_map(|(name, kind)| TestStep::SuspendFactor(name, kind)),
+        2 => (name(), kind()).prop_map(|(name, kind)| TestStep::FailElsewhere(name, kind)),
+        4 => name().prop_map(TestStep::ResetFailures),
+        3 => ruling().prop_map(TestStep::Rule),
+        2 => Just(TestStep::Notice),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = Step> {
+fn trouble() -> impl Strategy<Value = TestStep> {
     let call = prop::sample::select(vec![
         StoreCall::Enrolment,
         StoreCall::RecordFailure,
@@ -193,70 +207,80 @@ fn trouble() -> impl Strategy<Value = Step> {
         Fault::ApplyThenFail,
     ]);
     prop_oneof![
-        4 => (call, store.clone()).prop_map(|(call, fault)| Step::StoreFails(call, fault)),
-        1 => store.prop_map(Step::StoreIsDown),
+        4 => (call, store.clone()).prop_map(|(call, fault)| TestStep::StoreFails(call, fault)),
+        1 => store.prop_map(TestStep::StoreIsDown),
         4 => (operation, interface, prop::bool::weighted(0.2))
-            .prop_map(|(call, fault, always)| Step::InterfaceFails(call, fault, always)),
-        1 => Just(Step::VerifierFails),
-        1 => Just(Step::VerifierIsBusy),
-        4 => Just(Step::Heal),
-        4 => prop::num::u64::ANY.prop_map(Step::Crash),
-        2 => Just(Step::Recover),
-        1 => Just(Step::Stop),
+            .prop_map(|(call, fault, always)| TestStep::InterfaceFails(call, fault, always)),
+        3 => anyone().prop_map(TestStep::Meddle),
+        3 => peer().prop_map(TestStep::TakeOff),
+        1 => prop::bool::weighted(0.3).prop_map(TestStep::LoseInterface),
+        1 => Just(TestStep::InterfaceIsBack),
+        1 => Just(TestStep::VerifierFails),
+        1 => Just(TestStep::VerifierIsBusy),
+        4 => Just(TestStep::Heal),
+        4 => prop::num::u64::ANY.prop_map(TestStep::Crash),
+        2 => Just(TestStep::Recover),
+        1 => Just(TestStep::Stop),
     ]
 }
 
 /// Steps in a row: one, or a sign-in or a renewal up to any of its jobs, so that what comes after
 /// meets it there.
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let follow = || prop_oneof![1 => Just(Step::Settle), 1 => (0..9_usize).prop_map(Step::Follow)];
+pub(super) fn steps() -> impl Strategy<Value = Vec<TestStep>> {
+    let follow =
+        || prop_oneof![1 => Just(TestStep::Settle), 1 => (0..9_usize).prop_map(TestStep::Follow)];
     // So many answers that the longest policy is passed, some to a question of the user's choice.
     let answers = move || {
         let chosen = prop::option::weighted(0.15, kind());
         prop::collection::vec((chosen, code(), follow()), 1..6).prop_map(|answers| {
             let asked = answers.into_iter();
             asked.flat_map(|(chosen, code, follow)| {
-                let chosen = chosen.map(|kind| [Step::Choose(0, kind), Step::Follow(4)]);
+                let chosen = chosen.map(|kind| [TestStep::Choose(0, kind), TestStep::Follow(4)]);
                 let chosen = chosen.into_iter().flatten();
-                chosen.chain([Step::Answer(0, code), follow])
+                chosen.chain([TestStep::Answer(0, code), follow])
             })
         })
     };
     let sign_in = (peer(), answers()).prop_map(|(peer, answers)| {
-        let next_code = Step::Pass(30_000);
-        let begin = [next_code, Step::Begin(peer), Step::Follow(4)];
+        let next_code = TestStep::Pass(30_000);
+        let begin = [next_code, TestStep::Begin(peer), TestStep::Follow(4)];
         begin.into_iter().chain(answers).collect()
     });
     let enrolment =
         (peer(), kind(), token(), answers()).prop_map(|(peer, kind, token, answers)| {
-            let begin = [Step::Pass(30_000), Step::Enrol(peer, kind, token)];
-            let begin = begin.into_iter().chain([Step::Follow(4)]);
+            let begin = [TestStep::Pass(30_000), TestStep::Enrol(peer, kind, token)];
+            let begin = begin.into_iter().chain([TestStep::Follow(4)]);
             begin.chain(answers).collect()
         });
     // Two of one user answer before either answer has been taken.
     let race = prop::option::of(kind()).prop_map(|chosen| {
-        let begin = [cast::LAPTOP, cast::PHONE].map(|peer| [Step::Begin(peer), Step::Follow(4)]);
-        let choose = chosen
-            .into_iter()
-            .flat_map(|kind| [0, 1].map(|at| [Step::Choose(at, kind.clone()), Step::Follow(4)]));
-        let answer = [0, 1].map(|at| [Step::Answer(at, Code::Right), Step::Follow(4)]);
+        let begin = [fixtures::LAPTOP, fixtures::PHONE]
+            .map(|peer| [TestStep::Begin(peer), TestStep::Follow(4)]);
+        let choose = chosen.into_iter().flat_map(|kind| {
+            [0, 1].map(|at| [TestStep::Choose(at, kind.clone()), TestStep::Follow(4)])
+        });
+        let answer = [0, 1].map(|at| [TestStep::Answer(at, Code::Right), TestStep::Follow(4)]);
         let steps = begin.into_iter().chain(choose).chain(answer).flatten();
-        let next_code = [Step::Pass(30_000)].into_iter();
-        next_code.chain(steps).chain([Step::Settle]).collect()
+        let next_code = [TestStep::Pass(30_000)].into_iter();
+        next_code.chain(steps).chain([TestStep::Settle]).collect()
     });
     let renewal = (peer(), follow()).prop_map(|(peer, follow)| {
-        let begin = [Step::Pass(100_000), Step::Renew(peer), Step::Follow(2)];
-        let confirm = [Step::Confirm(0), follow];
+        let begin = [
+            TestStep::Pass(100_000),
+            TestStep::Renew(peer),
+            TestStep::Follow(2),
+        ];
+        let confirm = [TestStep::Confirm(0), follow];
         begin.into_iter().chain(confirm).collect()
     });
-    let jobs = prop::collection::vec((0..8_usize).prop_map(Step::Job), 1..8);
-    let one = |step: BoxedStrategy<Step>| step.prop_map(|step| vec![step]);
+    let jobs = prop::collection::vec((0..8_usize).prop_map(TestStep::Job), 1..8);
+    let one = |step: BoxedStrategy<TestStep>| step.prop_map(|step| vec![step]);
     let some = prop_oneof![
         4 => one(conversation().boxed()),
         4 => one(time().boxed()),
         3 => one(administration().boxed()),
         3 => one(trouble().boxed()),
-        2 => one(Just(Step::Settle).boxed()),
+        2 => one(Just(TestStep::Settle).boxed()),
         6 => jobs,
         8 => sign_in,
         2 => enrolment,
@@ -274,14 +298,18 @@ pub(super) fn policies() -> impl Strategy<Value = Policy> {
         EndpointChange::Reauthenticate,
     ]);
     let sessions_per_user = prop::option::weighted(0.3, 1..3_u32);
-    let others = (inactivity, endpoint_change, sessions_per_user);
+    // Few places, so that later attempts take those of earlier ones.
+    let places = (2..5_usize, 4..9_usize);
+    let others = (inactivity, endpoint_change, sessions_per_user, places);
     (asks(), others).prop_map(
-        |(steps, (inactivity, endpoint_change, sessions_per_user))| Policy {
+        |(steps, (inactivity, endpoint_change, sessions_per_user, places))| Policy {
             steps,
             inactivity,
             endpoint_change,
             sessions_per_user,
-            ..cast::policy()
+            attempts_per_peer: places.0,
+            attempts_in_all: places.1,
+            ..fixtures::policy()
         },
     )
 }

@@ -28,7 +28,7 @@ pub fn answer(bytes: &[u8]) -> Option<Answer> {
         leaving: VecDeque::new(),
         said: said.to_vec().into(),
     };
-    let mut key = SecurityKey::over(RP, &Nobody, Box::new(device));
+    let mut key = SecurityKey::over(RP, &NoHolder, Box::new(device));
     if *is_enrolment == 0 {
         key.get(GET).ok()
     } else {
@@ -37,9 +37,9 @@ pub fn answer(bytes: &[u8]) -> Option<Answer> {
 }
 
 /// Has no PIN to give.
-struct Nobody;
+struct NoHolder;
 
-impl Holder for Nobody {
+impl Holder for NoHolder {
     fn pin(&self) -> Option<Zeroizing<String>> {
         None
     }

@@ -66,7 +66,7 @@ impl<P: Packets> HidToken<P> {
             .map_err(|error| WebauthnCError::IoError(error.to_string()))
     }
 
-    /// Whether nobody waits any more.
+    /// Whether no one waits any more.
     #[expect(
         clippy::disallowed_methods,
         reason = "a device on this machine is waited for, and no lease hangs on it"
@@ -121,7 +121,7 @@ impl<P: Packets> HidToken<P> {
                 | Command::Lock => {}
             }
         }
-        // Nobody waits for it any more.
+        // No one waits for it any more.
         self.send(Command::Cancel, &[])?;
         Err(WebauthnCError::Cancelled)
     }
@@ -176,7 +176,7 @@ impl<P: Packets> Token for HidToken<P> {
             else {
                 return Err(WebauthnCError::MessageTooShort);
             };
-            // Somebody else's, where the nonce is another.
+            // Someone else's, where the nonce is another.
             if *n != nonce {
                 continue;
             }

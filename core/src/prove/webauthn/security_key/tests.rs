@@ -29,7 +29,7 @@ enum Manner {
     Honest,
     /// Says no more.
     Silent,
-    /// Wants to be touched for ever.
+    /// Wants to be touched forever.
     Untouched,
     /// Knows only U2F.
     OnlyU2f,
@@ -93,7 +93,7 @@ impl Device {
                 }
             }
             Command::Cancel | Command::Ping | Command::Err | Command::KeepAlive => {}
-            Command::Wink | Command::Lock => unreachable!("nobody asks for it"),
+            Command::Wink | Command::Lock => unreachable!("no one asks for it"),
         }
     }
 
@@ -195,7 +195,7 @@ fn credential(answer: Answer) -> serde_json::Value {
 }
 
 #[test]
-fn the_client_data_is_of_the_partys_own_origin_and_what_the_key_is_stays_unsaid() {
+fn client_data_names_the_partys_origin_and_not_the_key() {
     let hand = Hand::default();
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     let created = credential(key.create(&creation(RP, 60_000)).unwrap());
@@ -227,12 +227,18 @@ fn another_partys_credential_is_not_asked_of_the_key() {
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     let refused = key.create(&creation("bank.example.com", 60_000));
     assert!(
-        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        matches!(
+            refused,
+            Err(SecurityKeyError(SecurityKeyFault::OtherRelyingParty))
+        ),
         "{refused:?}"
     );
     let refused = key.get(&request("bank.example.com", "BwcH"));
     assert!(
-        matches!(refused, Err(SecurityKeyError::OtherRelyingParty)),
+        matches!(
+            refused,
+            Err(SecurityKeyError(SecurityKeyFault::OtherRelyingParty))
+        ),
         "{refused:?}"
     );
     assert_eq!(hand.0.load(Ordering::Relaxed), 0);
@@ -244,7 +250,10 @@ fn a_key_that_is_not_enrolled_says_so() {
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
     let refused = key.get(&request(RP, "BwcHBwcHBwcHBwcHBwcHBw"));
     assert!(
-        matches!(refused, Err(SecurityKeyError::NoCredential)),
+        matches!(
+            refused,
+            Err(SecurityKeyError(SecurityKeyFault::NoCredential))
+        ),
         "{refused:?}"
     );
 }
@@ -255,7 +264,7 @@ fn a_key_that_is_never_touched_is_given_up_in_time() {
     let mut key = SecurityKey::over(RP, &hand, device(Manner::Untouched));
     let refused = key.create(&creation(RP, 200));
     assert!(
-        matches!(refused, Err(SecurityKeyError::Declined)),
+        matches!(refused, Err(SecurityKeyError(SecurityKeyFault::Declined))),
         "{refused:?}"
     );
 }
@@ -271,9 +280,9 @@ fn a_key_that_does_not_speak_as_it_should_is_no_panic() {
         let mut key = SecurityKey::over(RP, &hand, device(manner));
         let refused = key.create(&creation(RP, 60_000)).unwrap_err();
         let is_expected = if is_unsupported {
-            matches!(refused, SecurityKeyError::Unsupported)
+            matches!(refused, SecurityKeyError(SecurityKeyFault::Unsupported))
         } else {
-            matches!(refused, SecurityKeyError::Device(_))
+            matches!(refused, SecurityKeyError(SecurityKeyFault::Device(_)))
         };
         assert!(is_expected, "{refused:?}");
     }
@@ -286,11 +295,14 @@ fn options_of_another_shape_are_not_passed_on() {
     for text in ["", "{}", "[]"] {
         let created = key.create(text);
         assert!(
-            matches!(created, Err(SecurityKeyError::Options(_))),
+            matches!(created, Err(SecurityKeyError(SecurityKeyFault::Options(_)))),
             "{created:?}"
         );
         let got = key.get(text);
-        assert!(matches!(got, Err(SecurityKeyError::Options(_))), "{got:?}");
+        assert!(
+            matches!(got, Err(SecurityKeyError(SecurityKeyFault::Options(_)))),
+            "{got:?}"
+        );
     }
 }
 
@@ -301,7 +313,7 @@ mod at_a_gate {
     use crate::assurance::FactorKind;
     use crate::channel::message::Challenge;
     use crate::factor::webauthn::{RelyingParty, WebAuthnVerifier};
-    use crate::factor::{self, Enrolling, MfaVerifier, Registration, Scene, Verdict};
+    use crate::factor::{self, AttemptContext, Enrolling, MfaVerifier, Registration, Verdict};
     use crate::id::{AttemptId, FactorId};
     use crate::key::PublicKey;
     use crate::policy::Failures;
@@ -315,16 +327,16 @@ mod at_a_gate {
         let hand = Hand::default();
         let mut key = SecurityKey::over(RP, &hand, device(Manner::Honest));
         let user: crate::id::UserId = "alice".parse().unwrap();
-        let scene = Scene {
+        let attempt = AttemptContext {
             location: &"office".parse().unwrap(),
             location_key: &PublicKey::from_bytes([1; 32]),
             peer: &PublicKey::from_bytes([2; 32]),
             user: &user,
-            attempt: &AttemptId::from_bytes([3; 32]),
+            id: &AttemptId::from_bytes([3; 32]),
             now: Timestamp::from_millis(1_000),
             expires: Timestamp::from_millis(301_000),
         };
-        let enrolling = Enrolling::new(scene, &[]);
+        let enrolling = Enrolling::new(attempt, &[]);
         let asked = at_once(verifier.register(&enrolling)).unwrap().unwrap();
         let Challenge::RegisterWebAuthn { options } = asked.challenge else {
             panic!("{asked:?}");
@@ -340,14 +352,14 @@ mod at_a_gate {
             id: FactorId::from_bytes([1; 16]),
             user: user.clone(),
             kind: FactorKind::WEBAUTHN,
-            label: "key".to_owned(),
+            label: "key".parse().unwrap(),
             sealed: Sealed::from_bytes(Vec::new()),
             state: FactorState::Active,
-            last_step: None,
+            last_counter: None,
             failures: Failures::default(),
             credential: credential.id,
         };
-        let context = factor::Context::new(scene, &record, &credential.secret);
+        let context = factor::Context::new(attempt, &record, &credential.secret);
         let asked = at_once(verifier.challenge(&context)).unwrap().unwrap();
         let Challenge::WebAuthn { options } = asked.challenge else {
             panic!("{asked:?}");
@@ -358,13 +370,16 @@ mod at_a_gate {
         assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
 
         let known = [record.clone()];
-        let again = at_once(verifier.register(&Enrolling::new(scene, &known)));
+        let again = at_once(verifier.register(&Enrolling::new(attempt, &known)));
         let Challenge::RegisterWebAuthn { options } = again.unwrap().unwrap().challenge else {
             panic!("a registration is asked for");
         };
         let refused = key.create(&options);
         assert!(
-            matches!(refused, Err(SecurityKeyError::AlreadyEnrolled)),
+            matches!(
+                refused,
+                Err(SecurityKeyError(SecurityKeyFault::AlreadyEnrolled))
+            ),
             "{refused:?}"
         );
     }
@@ -402,7 +417,7 @@ fn the_fuzz_targets_seeds_are_right() {
     }
 }
 
-/// Writes them anew, and the question that one of them answers.
+/// Rewrites them, and the question that one of them answers.
 #[test]
 #[ignore = "writes into tests/fuzz/corpus"]
 fn write_the_fuzz_targets_seeds() {

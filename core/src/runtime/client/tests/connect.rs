@@ -44,7 +44,10 @@ async fn a_user_who_gives_up_leaves_no_attempt_behind() {
 
     let outcome = bench.client.connect(&mut Codes::of(&["000000"])).await;
 
-    assert_eq!(outcome, Err(ConnectError::Failed(Failure::Cancelled)));
+    assert_eq!(
+        outcome,
+        Err(ConnectError::Failed(AttemptFailure::Cancelled))
+    );
     eventually("the attempt is cancelled", || {
         bench.gate.has_heard("cancel")
     })
@@ -53,11 +56,28 @@ async fn a_user_who_gives_up_leaves_no_attempt_behind() {
 }
 
 #[tokio::test]
+async fn an_app_that_fails_is_told_from_a_user_who_gives_up() {
+    let bench = Bench::new();
+    let mut app: Box<dyn Prompt> = Box::new(BrokenApp);
+
+    let outcome = bench.client.connect(&mut *app).await;
+
+    let failed = PromptFailed::new("no window");
+    assert_eq!(outcome, Err(ConnectError::Prompt(failed)));
+    eventually("the attempt is cancelled", || {
+        bench.gate.has_heard("cancel")
+    })
+    .await;
+    assert!(bench.interface.is_empty());
+    bench.connected().await;
+}
+
+#[tokio::test]
 async fn a_connect_that_is_dropped_gives_the_attempt_up_and_the_next_one_is_its_own() {
     let bench = Bench::new();
     let wait = Duration::from_millis(200);
 
-    let dropped = tokio::time::timeout(wait, bench.client.connect(&mut Nobody)).await;
+    let dropped = tokio::time::timeout(wait, bench.client.connect(&mut NoPrompt)).await;
     assert!(dropped.is_err());
     bench.connected().await;
 
@@ -105,7 +125,7 @@ async fn a_gate_that_is_down_is_tried_again_with_fresh_messages_and_then_told_of
     let outcome = bench.client.connect(&mut Codes::of(&[CODE])).await;
 
     let gate = "https://gate.example".to_owned();
-    let failure = Failure::Transport(TransportError::Unreachable { gate });
+    let failure = AttemptFailure::Transport(TransportError::Unreachable { gate });
     assert_eq!(outcome, Err(ConnectError::Failed(failure)));
     assert!(outcome.unwrap_err().is_retryable());
     bench.gate.script(|script| script.is_down = false);
@@ -122,11 +142,37 @@ async fn a_gate_with_another_key_is_not_the_gate() {
 
     assert!(matches!(
         outcome,
-        Err(ConnectError::Failed(Failure::Transport(
+        Err(ConnectError::Failed(AttemptFailure::Transport(
             TransportError::NotTheGate { .. }
         )))
     ));
     assert!(bench.interface.is_empty());
+}
+
+#[tokio::test]
+async fn what_only_a_newer_client_knows_is_told_as_this_one_being_too_old() {
+    let offer = r#"{"factor":"08080808080808080808080808080808","kind":"totp","label":"phone","locked_for_ms":null}"#;
+    let challenge = format!(
+        r#"{{"type":"challenge","attempt":"{}","factor":{offer},"challenge":{{"type":"iris","eye":"left"}},"others":[],"expires_in_ms":60000}}"#,
+        "09".repeat(32)
+    );
+    for reply in [
+        r#"{"type":"queued","place":7}"#,
+        r#"{"type":"refused","refusal":{"reason":"full_moon"}}"#,
+        r#"{"type":"denied","denied":{"reason":"tired","tries_left":1,"locked_for_ms":null}}"#,
+        challenge.leak(),
+    ] {
+        let bench = Bench::new();
+        bench.gate.script(|script| script.speaks = Some(reply));
+
+        let outcome = bench.client.connect(&mut Codes::of(&[CODE])).await;
+
+        let gate = "https://gate.example".to_owned();
+        let failure = AttemptFailure::Transport(TransportError::TooOld { gate });
+        assert_eq!(outcome, Err(ConnectError::Failed(failure)), "{reply}");
+        assert!(!outcome.unwrap_err().is_retryable());
+        assert!(bench.interface.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -150,8 +196,8 @@ async fn another_gate_of_the_location_takes_over_where_the_first_is_down() {
 #[tokio::test]
 async fn one_attempt_at_a_time() {
     let bench = Bench::new();
-    let mut nobody = Nobody;
-    let first = bench.client.connect(&mut nobody);
+    let mut no_prompt = NoPrompt;
+    let first = bench.client.connect(&mut no_prompt);
     tokio::pin!(first);
     let wait = Duration::from_millis(50);
     assert!(tokio::time::timeout(wait, &mut first).await.is_err());
@@ -170,7 +216,7 @@ async fn an_interface_that_panics_is_one_that_failed_and_nothing_stays() {
 
     let outcome = bench.client.connect(&mut Codes::of(&[CODE])).await;
 
-    assert_eq!(outcome, Err(ConnectError::Ended(EndReason::Interface)));
+    assert_eq!(outcome, Err(ConnectError::Ended(SessionEnd::Interface)));
     assert!(bench.interface.is_empty());
     eventually("the gate is told", || bench.gate.has_heard("end")).await;
 }
@@ -204,7 +250,7 @@ async fn an_interface_that_hangs_does_not_hold_up_a_removal() {
     let (outcome, connect) = tokio::join!(bench.client.sign_out(), connect);
 
     assert_eq!(outcome, Ok(()));
-    assert_eq!(connect, Err(ConnectError::Ended(EndReason::SignedOut)));
+    assert_eq!(connect, Err(ConnectError::Ended(SessionEnd::SignedOut)));
     assert!(bench.interface.is_empty());
 }
 
@@ -221,26 +267,34 @@ async fn what_an_earlier_run_left_is_taken_off() {
 async fn a_client_without_an_interface_or_a_way_to_its_gate_is_not_made() {
     let gate = ScriptedGate::new();
     let no_interface = Client::builder(profile(&gate)).build();
-    assert_eq!(no_interface.unwrap_err(), BuildError::NoInterface);
+    assert_eq!(
+        no_interface.unwrap_err(),
+        BuildError(BuildFault::NoInterface)
+    );
     let interface = MapInterface::new();
     let no_transport = Client::builder(profile(&gate)).interface(interface).build();
-    assert_eq!(no_transport.unwrap_err(), BuildError::NoTransport);
+    assert_eq!(
+        no_transport.unwrap_err(),
+        BuildError(BuildFault::NoTransport)
+    );
 }
 
 #[test]
 fn what_goes_wrong_with_a_client_is_said_in_words() {
     let endpoint = "vpn.example.org:51820".parse().unwrap();
     let texts = [
-        ConnectError::Ended(EndReason::Interface).to_string(),
+        ConnectError::Ended(SessionEnd::Interface).to_string(),
         ConnectError::Endpoint { endpoint }.to_string(),
+        ConnectError::Prompt(PromptFailed::new("no window")).to_string(),
         ConnectError::UnderWay.to_string(),
         ConnectError::Stopped.to_string(),
         SignOutError::Unconfirmed.to_string(),
+        SignOutError::AttemptOpen.to_string(),
         SignOutError::StillUp.to_string(),
         SignOutError::Stopped.to_string(),
-        BuildError::NoInterface.to_string(),
-        BuildError::NoTransport.to_string(),
-        BuildError::NoRuntime.to_string(),
+        BuildFault::NoInterface.to_string(),
+        BuildFault::NoTransport.to_string(),
+        BuildFault::NoRuntime.to_string(),
     ];
     insta::assert_snapshot!(texts.join("\n"));
 }

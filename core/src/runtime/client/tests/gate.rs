@@ -22,6 +22,8 @@ use crate::time::{Clock, Timestamp};
 pub(super) struct Script {
     /// The gate can't be reached.
     pub(super) is_down: bool,
+    /// It takes what is sent, and never answers.
+    pub(super) is_silent: bool,
     /// This many replies to requests get lost on the way.
     pub(super) lose_replies: u32,
     /// The gate's clock is ahead by this much.
@@ -34,6 +36,8 @@ pub(super) struct Script {
     pub(super) status: Status,
     /// Every reply comes from a gate with another key.
     pub(super) is_impostor: bool,
+    /// What the gate replies to every first message, if not what it should.
+    pub(super) speaks: Option<&'static str>,
     pub(super) said: Vec<&'static str>,
     pub(super) keys: Vec<PresharedKey>,
     /// First messages that were seen before.
@@ -63,6 +67,7 @@ impl ScriptedGate {
             other: Responder::new(PrivateKey::from_bytes([4; 32])),
             script: Mutex::new(Script {
                 is_down: false,
+                is_silent: false,
                 lose_replies: 0,
                 ahead: Duration::ZERO,
                 lease,
@@ -72,6 +77,7 @@ impl ScriptedGate {
                     lease_ms: millis(lease),
                 },
                 is_impostor: false,
+                speaks: None,
                 said: Vec::new(),
                 keys: Vec::new(),
                 replays: 0,
@@ -129,6 +135,9 @@ impl ScriptedGate {
         }
         seen.push(accepted.ephemeral);
         drop(seen);
+        if let Some(text) = self.script(|script| script.speaks) {
+            return Some(accepted.pending.reply_text(text.as_bytes()).ok()?.1);
+        }
         let attempt = AttemptId::generate().ok()?;
         let expires_in_ms = 60_000;
         let challenge = Reply::Challenge {
@@ -136,7 +145,7 @@ impl ScriptedGate {
             factor: Some(Offer {
                 factor: FactorId::from_bytes([8; 16]),
                 kind: FactorKind::TOTP,
-                label: "phone".to_owned(),
+                label: "phone".parse().unwrap(),
                 locked_for_ms: None,
             }),
             challenge: Challenge::Code { digits: 6 },
@@ -270,6 +279,9 @@ impl Transport for ScriptedGate {
         let gate = self.gate().to_owned();
         if self.script(|script| script.is_down) {
             return Err(TransportError::Unreachable { gate });
+        }
+        if self.script(|script| script.is_silent) {
+            std::future::pending::<()>().await;
         }
         let (reply, is_request) = match parse(&body).unwrap() {
             Incoming::Handshake(message) => (self.greet(message), false),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -18,6 +19,8 @@ pub(super) struct Wires {
     /// Bytes sent, one more at each look: an app that keeps sending.
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// No app sends anything.
+    pub(super) is_idle: bool,
     pub(super) fault: Fault,
 }
 
@@ -28,6 +31,7 @@ pub(super) enum Fault {
     InstallPanics,
     InstallHangs,
     RemoveFails,
+    RemoveTakesAWhile,
 }
 
 #[derive(Default)]
@@ -80,6 +84,9 @@ impl InterfaceBackend for MapInterface {
     }
 
     async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
+        if self.wires(|wires| wires.fault) == Fault::RemoveTakesAWhile {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
         self.wires(|wires| {
             if wires.fault == Fault::RemoveFails {
                 return Err(InterfaceError::Backend("stuck".into()));
@@ -96,7 +103,7 @@ impl InterfaceBackend for MapInterface {
 
     async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
         Ok(self.wires(|wires| {
-            wires.sent += 1;
+            wires.sent += u64::from(!wires.is_idle);
             let there = peers.iter().filter(|key| wires.peers.contains_key(key));
             let activity = |key: &PublicKey| Activity {
                 sent: wires.sent,

@@ -8,7 +8,7 @@ fn is_ended(event: &Event) -> bool {
     matches!(event, Event::Ended { .. })
 }
 
-fn reason(event: &Event) -> Option<EndReason> {
+fn reason(event: &Event) -> Option<SessionEnd> {
     match event {
         Event::Ended { reason, .. } => Some(*reason),
         _ => None,
@@ -27,7 +27,7 @@ async fn a_client_knows_that_it_was_revoked() {
 
     let ended = bench.event(is_ended).await;
 
-    assert_eq!(reason(&ended), Some(EndReason::Revoked));
+    assert_eq!(reason(&ended), Some(SessionEnd::Revoked));
     assert!(bench.interface.is_empty());
 }
 
@@ -46,7 +46,7 @@ async fn a_network_that_is_down_keeps_the_tunnel_until_the_lease_ends() {
     assert!(!bench.interface.is_empty());
     let ended = bench.event(is_ended).await;
 
-    assert_eq!(reason(&ended), Some(EndReason::Expired));
+    assert_eq!(reason(&ended), Some(SessionEnd::Expired));
     assert!(bench.interface.is_empty());
 }
 
@@ -67,7 +67,7 @@ async fn a_renewal_gives_the_tunnel_a_new_key_in_place() {
     let bench = Bench::new();
     let before = bench.connected().await;
 
-    let after = bench.client.renew(&mut Nobody).await.unwrap();
+    let after = bench.client.renew(&mut NoPrompt).await.unwrap();
 
     assert_eq!(after.session, before.session);
     let keys = bench.gate.script(|script| script.keys.clone());
@@ -118,8 +118,11 @@ async fn a_lease_renews_itself() {
 #[tokio::test]
 async fn renewing_nothing_says_so() {
     let bench = Bench::new();
-    let outcome = bench.client.renew(&mut Nobody).await;
-    assert_eq!(outcome, Err(ConnectError::Failed(Failure::NotSignedIn)));
+    let outcome = bench.client.renew(&mut NoPrompt).await;
+    assert_eq!(
+        outcome,
+        Err(ConnectError::Failed(AttemptFailure::NotSignedIn))
+    );
 }
 
 #[tokio::test]
@@ -183,6 +186,6 @@ async fn a_tunnel_that_the_interface_lost_is_over() {
     bench.interface.wires(|wires| wires.peers.clear());
     let ended = bench.event(is_ended).await;
 
-    assert_eq!(reason(&ended), Some(EndReason::Interface));
+    assert_eq!(reason(&ended), Some(SessionEnd::Interface));
     eventually("the gate is told", || bench.gate.has_heard("end")).await;
 }

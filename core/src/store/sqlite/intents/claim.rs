@@ -4,20 +4,20 @@
 use super::super::rows::{self, all, one, to_json, token_columns};
 use super::super::writer::Tx;
 use super::factors::{insert, is_credential_taken, replace, takes_anothers};
-use super::{eligible, end, execute, exists, next_generation, set_failures, standing, take};
+use super::{eligible, end, execute, exists, next_generation, set_failures, snapshot, take};
 use crate::audit::AuditKind;
 use crate::id::{Generation, TokenId};
 use crate::store::attribution;
 use crate::store::judge::{Claim, Refused, is_entitled, is_one_too_many};
 use crate::store::{
-    EndReason, Enrolled, EnrolmentToken, FactorPass, NewFactor, NewSession, Opened, Passed,
-    StoreError,
+    EndReason, Enrolled, EnrolmentToken, FactorEnrolment, FactorPass, NewSession, OpenOutcome,
+    PassOutcome, StoreError,
 };
 
 pub(in crate::store::sqlite) fn open_session(
     tx: &mut Tx<'_>,
     new: &NewSession,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenOutcome, StoreError> {
     let claim = Claim::from(new);
     let sql = "SELECT 1 FROM sessions WHERE id = ?";
     if exists(tx, sql, [new.id.as_bytes()])? || claim.names_a_factor_twice() {
@@ -29,7 +29,7 @@ pub(in crate::store::sqlite) fn open_session(
     };
     if is_too_many(tx, new)? {
         tx.append(attribution::claimed(&claim, AuditKind::NotEligible, None))?;
-        return Ok(Opened::TooMany);
+        return Ok(OpenOutcome::TooMany);
     }
     admit(tx, new, last)
 }
@@ -37,21 +37,21 @@ pub(in crate::store::sqlite) fn open_session(
 pub(in crate::store::sqlite) fn pass_factor(
     tx: &mut Tx<'_>,
     pass: &FactorPass,
-) -> Result<Passed, StoreError> {
+) -> Result<PassOutcome, StoreError> {
     if let Err(refused) = judge(tx, &Claim::from(pass))? {
         return Ok(refused.into());
     }
-    take(tx, &pass.consume)?;
+    take(tx, &pass.factor_use)?;
     tx.append(attribution::passed(pass))?;
-    Ok(Passed::Passed)
+    Ok(PassOutcome::Recorded)
 }
 
 pub(in crate::store::sqlite) fn enrol_factor(
     tx: &mut Tx<'_>,
-    new: &NewFactor,
+    new: &FactorEnrolment,
 ) -> Result<Enrolled, StoreError> {
     let claim = Claim::from(new);
-    if standing(tx, new.factor.id)?.is_some() || claim.names_a_factor_twice() {
+    if snapshot(tx, new.factor.id)?.is_some() || claim.names_a_factor_twice() {
         return Err(StoreError::Conflict);
     }
     if let Err(refused) = judge(tx, &claim)? {
@@ -69,8 +69,8 @@ pub(in crate::store::sqlite) fn enrol_factor(
         tx.append(attribution::claimed(&claim, AuditKind::NotEligible, None))?;
         return Ok(Enrolled::CredentialTaken);
     }
-    for consume in &new.consume {
-        take(tx, consume)?;
+    for factor_use in &new.factor_uses {
+        take(tx, factor_use)?;
     }
     if let Some(token) = new.token {
         execute(tx, "DELETE FROM tokens WHERE id = ?", [token.as_bytes()])?;
@@ -88,15 +88,15 @@ pub(in crate::store::sqlite) fn enrol_factor(
 fn judge(tx: &mut Tx<'_>, claim: &Claim<'_>) -> Result<Result<Generation, Refused>, StoreError> {
     let judged = match eligible(tx, claim.location, claim.peer, claim.user)? {
         Some(last) => {
-            let mut standings = Vec::with_capacity(claim.consume.len());
+            let mut snapshots = Vec::with_capacity(claim.factor_uses.len());
             let mut taken = Vec::new();
-            for consume in claim.consume {
-                standings.push(standing(tx, consume.factor)?);
-                if takes_anothers(tx, consume)? {
-                    taken.push(consume.factor);
+            for factor_use in claim.factor_uses {
+                snapshots.push(snapshot(tx, factor_use.factor)?);
+                if takes_anothers(tx, factor_use)? {
+                    taken.push(factor_use.factor);
                 }
             }
-            claim.judge(&standings, &taken).map(|()| last)
+            claim.judge(&snapshots, &taken).map(|()| last)
         }
         None => Err(Refused::PeerGone),
     };
@@ -134,9 +134,9 @@ fn find_token(tx: &Tx<'_>, id: TokenId) -> Result<Option<EnrolmentToken>, StoreE
     one(tx.connection, sql, [id.as_bytes()], rows::token)
 }
 
-fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, StoreError> {
-    for consume in &new.consume {
-        take(tx, consume)?;
+fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<OpenOutcome, StoreError> {
+    for factor_use in &new.factor_uses {
+        take(tx, factor_use)?;
     }
     let old = one(
         tx.connection,
@@ -149,7 +149,11 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, 
         tx.append(attribution::superseded(new, *old, owner))?;
     }
     let generation = next_generation(tx, &new.location, new.peer, last)?;
-    let factors: Vec<_> = new.consume.iter().map(|consume| consume.factor).collect();
+    let factors: Vec<_> = new
+        .factor_uses
+        .iter()
+        .map(|factor_use| factor_use.factor)
+        .collect();
     execute(
         tx,
         "INSERT INTO sessions (id, location, peer, user, allowed_ips, generation, verified_at,
@@ -171,7 +175,7 @@ fn admit(tx: &mut Tx<'_>, new: &NewSession, last: Generation) -> Result<Opened, 
         ),
     )?;
     tx.append(attribution::admitted(new))?;
-    Ok(Opened::Opened {
+    Ok(OpenOutcome::Opened {
         generation,
         superseded: old.map(|(old, _)| old),
     })

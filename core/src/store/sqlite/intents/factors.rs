@@ -1,17 +1,17 @@
 //! Factors: their life, and their failures.
 
-use super::super::rows::{self, all, session_columns, state_name};
+use super::super::rows::state_name;
 use super::super::writer::Tx;
-use super::{end, execute, exists, known_user, set_failures, standing, take};
+use super::{end_all, execute, exists, known_user, live_of_user, set_failures, snapshot, take};
 use crate::audit::{AuditEvent, AuditKind};
 use crate::id::FactorId;
 use crate::policy::{Failures, Throttle};
 use crate::seal::Sealed;
 use crate::store::attribution::{self, instead};
-use crate::store::judge::Standing;
+use crate::store::judge::FactorSnapshot;
 use crate::store::{
-    Activated, Consume, EndReason, FactorChange, FactorRecord, FactorState, Failure,
-    FailureRecorded, LastFactor, NewFactor, StoreError,
+    Activated, EndReason, FactorChange, FactorEnrolment, FactorFailure, FactorRecord, FactorState,
+    FactorUse, FailureRecorded, LastFactor, StoreError,
 };
 
 pub(in crate::store::sqlite) fn add_factor(
@@ -20,7 +20,7 @@ pub(in crate::store::sqlite) fn add_factor(
     event: AuditEvent,
 ) -> Result<(), StoreError> {
     known_user(tx, &factor.user)?;
-    if standing(tx, factor.id)?.is_some() {
+    if snapshot(tx, factor.id)?.is_some() {
         return Err(StoreError::Conflict);
     }
     if is_credential_taken(tx, factor)? {
@@ -32,27 +32,28 @@ pub(in crate::store::sqlite) fn add_factor(
 
 pub(in crate::store::sqlite) fn activate_factor(
     tx: &mut Tx<'_>,
-    consume: &Consume,
+    factor_use: &FactorUse,
     throttle: &Throttle,
     mut event: AuditEvent,
 ) -> Result<Activated, StoreError> {
-    event.factor = Some(consume.factor);
-    let pending = standing(tx, consume.factor)?.filter(|f| f.state == FactorState::Pending);
+    event.factor = Some(factor_use.factor);
+    let pending = snapshot(tx, factor_use.factor)?.filter(|f| f.state == FactorState::Pending);
     let Some(factor) = pending else {
         tx.append(instead(event, AuditKind::NotEligible))?;
         return Ok(Activated::NotPending);
     };
     let event = attribution::of_user(event, &factor.user);
-    if let Some((outcome, kind, failures)) = factor.refuses_activation(consume, throttle, event.at)
+    if let Some((outcome, kind, failures)) =
+        factor.refuses_activation(factor_use, throttle, event.at)
     {
         if let Some(failures) = failures {
-            set_failures(tx, consume.factor, failures)?;
+            set_failures(tx, factor_use.factor, failures)?;
         }
         tx.append(instead(event, kind))?;
         return Ok(outcome);
     }
-    take(tx, consume)?;
-    set_state(tx, consume.factor, FactorState::Active)?;
+    take(tx, factor_use)?;
+    set_state(tx, factor_use.factor, FactorState::Active)?;
     tx.append(event)?;
     Ok(Activated::Activated)
 }
@@ -63,14 +64,14 @@ pub(in crate::store::sqlite) fn change_factor(
     change: &FactorChange,
     event: AuditEvent,
 ) -> Result<bool, StoreError> {
-    let Some(factor) = standing(tx, id)?.filter(|factor| factor.is_fit_for(change)) else {
+    let Some(factor) = snapshot(tx, id)?.filter(|factor| factor.is_fit_for(change)) else {
         return Ok(false);
     };
     let event = attribution::of_factor(event, id, &factor.user);
     match change {
         FactorChange::Rename(label) => {
             let sql = "UPDATE factors SET label = ? WHERE id = ?";
-            execute(tx, sql, (label, id.as_bytes()))?;
+            execute(tx, sql, (label.as_str(), id.as_bytes()))?;
             tx.append(event)?;
         }
         FactorChange::Suspend(last) => {
@@ -93,7 +94,7 @@ pub(in crate::store::sqlite) fn remove_factor(
     last: LastFactor,
     event: AuditEvent,
 ) -> Result<bool, StoreError> {
-    let Some(factor) = standing(tx, id)? else {
+    let Some(factor) = snapshot(tx, id)? else {
         return Ok(false);
     };
     keep_one(tx, id, &factor, last)?;
@@ -103,8 +104,12 @@ pub(in crate::store::sqlite) fn remove_factor(
 }
 
 /// Makes room for a factor that takes the place of another of its user's, if that is still there.
-pub(super) fn replace(tx: &mut Tx<'_>, new: &NewFactor, old: FactorId) -> Result<(), StoreError> {
-    match standing(tx, old)? {
+pub(super) fn replace(
+    tx: &mut Tx<'_>,
+    new: &FactorEnrolment,
+    old: FactorId,
+) -> Result<(), StoreError> {
+    match snapshot(tx, old)? {
         Some(factor) if factor.user == new.factor.user => {
             delete(tx, old, &factor, &attribution::replaced(new, old))
         }
@@ -115,7 +120,7 @@ pub(super) fn replace(tx: &mut Tx<'_>, new: &NewFactor, old: FactorId) -> Result
 fn delete(
     tx: &mut Tx<'_>,
     id: FactorId,
-    factor: &Standing,
+    factor: &FactorSnapshot,
     event: &AuditEvent,
 ) -> Result<(), StoreError> {
     execute(tx, "DELETE FROM factors WHERE id = ?", [id.as_bytes()])?;
@@ -128,7 +133,7 @@ pub(in crate::store::sqlite) fn reset_failures(
     id: FactorId,
     event: AuditEvent,
 ) -> Result<bool, StoreError> {
-    let Some(factor) = standing(tx, id)? else {
+    let Some(factor) = snapshot(tx, id)? else {
         return Ok(false);
     };
     set_failures(tx, id, Failures::default())?;
@@ -154,11 +159,11 @@ pub(in crate::store::sqlite) fn reseal_factor(
 
 pub(in crate::store::sqlite) fn record_failure(
     tx: &mut Tx<'_>,
-    failure: Failure,
+    failure: FactorFailure,
 ) -> Result<FailureRecorded, StoreError> {
     let mut event = failure.event;
     event.factor = Some(failure.factor);
-    let Some(factor) = standing(tx, failure.factor)? else {
+    let Some(factor) = snapshot(tx, failure.factor)? else {
         tx.append(instead(event, AuditKind::NotEligible))?;
         return Ok(FailureRecorded::FactorGone);
     };
@@ -185,11 +190,11 @@ pub(super) fn insert(tx: &Tx<'_>, factor: &FactorRecord) -> Result<(), StoreErro
             factor.id.as_bytes(),
             factor.user.as_str(),
             factor.kind.as_str(),
-            &factor.label,
+            factor.label.as_str(),
             factor.credential.as_ref().map(|id| id.as_bytes()),
             factor.sealed.as_bytes(),
             state_name(factor.state),
-            factor.last_step.map(u64::cast_signed),
+            factor.last_counter.map(u64::cast_signed),
             factor.failures.count,
             factor.failures.last_at.as_millis().cast_signed(),
         ),
@@ -209,15 +214,15 @@ pub(super) fn is_credential_taken(tx: &Tx<'_>, factor: &FactorRecord) -> Result<
 }
 
 /// Whether another factor has the credential that an answer gives its own.
-pub(super) fn takes_anothers(tx: &Tx<'_>, consume: &Consume) -> Result<bool, StoreError> {
-    let Some(credential) = &consume.credential else {
+pub(super) fn takes_anothers(tx: &Tx<'_>, factor_use: &FactorUse) -> Result<bool, StoreError> {
+    let Some(credential) = &factor_use.credential else {
         return Ok(false);
     };
     exists(
         tx,
         "SELECT 1 FROM factors AS own JOIN factors AS other USING (kind)
          WHERE own.id = ? AND other.id <> own.id AND other.credential = ?",
-        (consume.factor.as_bytes(), credential.as_bytes()),
+        (factor_use.factor.as_bytes(), credential.as_bytes()),
     )
 }
 
@@ -230,7 +235,7 @@ fn set_state(tx: &Tx<'_>, id: FactorId, state: FactorState) -> Result<(), StoreE
 fn keep_one(
     tx: &Tx<'_>,
     id: FactorId,
-    factor: &Standing,
+    factor: &FactorSnapshot,
     last: LastFactor,
 ) -> Result<(), StoreError> {
     if last == LastFactor::Danger || factor.state != FactorState::Active {
@@ -248,22 +253,10 @@ fn keep_one(
 fn end_opened_by(
     tx: &mut Tx<'_>,
     id: FactorId,
-    factor: &Standing,
+    factor: &FactorSnapshot,
     event: &AuditEvent,
 ) -> Result<(), StoreError> {
-    let live = all(
-        tx.connection,
-        concat!(
-            "SELECT ",
-            session_columns!(),
-            " FROM sessions WHERE user = ? AND ended_at IS NULL ORDER BY ordinal"
-        ),
-        [factor.user.as_str()],
-        rows::session,
-    )?;
-    for session in live.iter().filter(|session| session.is_opened_by(id)) {
-        end(tx, session.id, EndReason::FactorChanged, event)?;
-        tx.append(attribution::factor_changed(event, session))?;
-    }
-    Ok(())
+    let mut live = live_of_user(tx, &factor.user)?;
+    live.retain(|session| session.is_opened_by(id));
+    end_all(tx, &live, EndReason::FactorChanged, event)
 }

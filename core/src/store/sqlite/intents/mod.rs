@@ -13,19 +13,20 @@ pub(super) use self::factors::{
     activate_factor, add_factor, change_factor, record_failure, remove_factor, reseal_factor,
     reset_failures,
 };
-pub(super) use self::people::{change_user, put_peer, put_user};
+pub(super) use self::people::{change_user, put_all, put_peer, put_user};
 pub(super) use self::sessions::{close_session, renew_session, reseal_session};
 pub(super) use self::tokens::{put_token, remove_token};
 
 use super::error::engine;
-use super::rows::{self, one, standing_columns, variant_name};
+use super::rows::{self, all, one, session_columns, snapshot_columns, variant_name};
 use super::writer::Tx;
 use crate::audit::AuditEvent;
 use crate::id::{CredentialId, FactorId, Generation, LocationId, SessionId, UserId};
 use crate::key::PublicKey;
 use crate::policy::Failures;
-use crate::store::judge::Standing;
-use crate::store::{Consume, EndReason, StoreError};
+use crate::store::attribution;
+use crate::store::judge::FactorSnapshot;
+use crate::store::{EndReason, FactorUse, SessionRecord, StoreError};
 
 pub(super) fn execute(tx: &Tx<'_>, sql: &str, params: impl Params) -> Result<usize, StoreError> {
     let mut statement = tx.connection.prepare_cached(sql).map_err(engine)?;
@@ -43,9 +44,9 @@ fn known_user(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
     known.then_some(()).ok_or(StoreError::UnknownUser)
 }
 
-fn standing(tx: &Tx<'_>, factor: FactorId) -> Result<Option<Standing>, StoreError> {
-    let sql = concat!("SELECT ", standing_columns!(), " FROM factors WHERE id = ?");
-    one(tx.connection, sql, [factor.as_bytes()], rows::standing)
+fn snapshot(tx: &Tx<'_>, factor: FactorId) -> Result<Option<FactorSnapshot>, StoreError> {
+    let sql = concat!("SELECT ", snapshot_columns!(), " FROM factors WHERE id = ?");
+    one(tx.connection, sql, [factor.as_bytes()], rows::snapshot)
 }
 
 /// The last generation of the peer, if it is enrolled and enabled, and its owner is this user and
@@ -80,10 +81,10 @@ fn set_failures(tx: &Tx<'_>, factor: FactorId, failures: Failures) -> Result<(),
     .map(drop)
 }
 
-/// Takes the step, makes the swap, sets the credential and clears the count. That the step is
+/// Takes the step, makes the replacement, sets the credential and clears the count. That the step is
 /// greater than the last and the secret the one that was read has been judged in this same
 /// transaction, which is the only one that writes.
-fn take(tx: &Tx<'_>, consume: &Consume) -> Result<(), StoreError> {
+fn take(tx: &Tx<'_>, factor_use: &FactorUse) -> Result<(), StoreError> {
     let last = Failures::default().last_at.as_millis().cast_signed();
     execute(
         tx,
@@ -91,11 +92,14 @@ fn take(tx: &Tx<'_>, consume: &Consume) -> Result<(), StoreError> {
            credential = coalesce(?, credential), failures = 0, last_failure = ?
          WHERE id = ?",
         (
-            consume.step.map(u64::cast_signed),
-            consume.swap.as_ref().map(|swap| swap.to.as_bytes()),
-            consume.credential.as_ref().map(CredentialId::as_bytes),
+            factor_use.counter.map(u64::cast_signed),
+            factor_use
+                .replace_secret
+                .as_ref()
+                .map(|replacement| replacement.to.as_bytes()),
+            factor_use.credential.as_ref().map(CredentialId::as_bytes),
             last,
-            consume.factor.as_bytes(),
+            factor_use.factor.as_bytes(),
         ),
     )
     .map(drop)
@@ -115,6 +119,30 @@ fn next_generation(
         (next.get().cast_signed(), location.as_str(), peer.as_bytes()),
     )?;
     Ok(next)
+}
+
+/// The live sessions of a user, at every location.
+fn live_of_user(tx: &Tx<'_>, user: &UserId) -> Result<Vec<SessionRecord>, StoreError> {
+    let sql = concat!(
+        "SELECT ",
+        session_columns!(),
+        " FROM sessions WHERE user = ? AND ended_at IS NULL ORDER BY ordinal"
+    );
+    all(tx.connection, sql, [user.as_str()], rows::session)
+}
+
+/// Ends live sessions because of a change, which has this event, each with a record of its own.
+fn end_all(
+    tx: &mut Tx<'_>,
+    live: &[SessionRecord],
+    reason: EndReason,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    for session in live {
+        end(tx, session.id, reason, event)?;
+        tx.append(attribution::ended_by(event, session, reason))?;
+    }
+    Ok(())
 }
 
 fn end(

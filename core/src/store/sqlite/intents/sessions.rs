@@ -7,11 +7,11 @@ use crate::audit::{AuditEvent, AuditKind};
 use crate::id::SessionId;
 use crate::seal::Sealed;
 use crate::store::attribution::{self, instead};
-use crate::store::{EndReason, Renewal, Renewed, SessionRecord, StoreError};
+use crate::store::{EndReason, Renewed, SessionRecord, SessionRenewal, StoreError};
 
 pub(in crate::store::sqlite) fn renew_session(
     tx: &mut Tx<'_>,
-    renewal: Renewal,
+    renewal: SessionRenewal,
 ) -> Result<Renewed, StoreError> {
     let found = session(tx, renewal.id)?;
     let mut event = renewal.event;

@@ -25,13 +25,13 @@ fn peer(n: u8, allowed_ips: Vec<IpNet>) -> Peer {
         key: PublicKey::from_bytes([n; 32]),
         user: "alice".parse().unwrap(),
         allowed_ips,
-        label: String::new(),
+        label: "a label".parse().unwrap(),
         enabled: true,
     }
 }
 
 /// What becomes of a peer: the address that is taken, if one is.
-async fn put(store: &dyn PeerStore, peer: Peer) -> Option<IpNet> {
+async fn put(store: &dyn AdminStore, peer: Peer) -> Option<IpNet> {
     let event = AuditEvent::new(
         Timestamp::from_millis(1),
         AuditKind::PeerPut { enabled: true },
@@ -47,7 +47,7 @@ async fn both_agree(peers: Vec<Peer>) {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = SqliteStore::open(folder.path().join("gate.db")).unwrap();
     let memory = MemoryStore::new();
-    let both: [&dyn PeerStore; 2] = [&sqlite, &memory];
+    let both: [&dyn AdminStore; 2] = [&sqlite, &memory];
     for store in both {
         let (id, enabled) = ("alice".parse().unwrap(), true);
         let event = AuditEvent::new(Timestamp::from_millis(1), AuditKind::UserPut { enabled });

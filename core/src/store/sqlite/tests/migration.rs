@@ -6,7 +6,7 @@
 use super::*;
 use crate::audit::AuditKind;
 use crate::id::CredentialId;
-use crate::seal::{KeyRing, RingKey, Row};
+use crate::seal::{AssociatedData, KeyRing, RingKey};
 use crate::store::{FactorState, LastFactor};
 
 fn first_version(directory: &TempDir) -> PathBuf {
@@ -45,7 +45,7 @@ async fn a_file_of_the_first_version_keeps_all_that_it_holds() {
     let factors = store.factors(&alice()).await.unwrap();
     let found: Vec<_> = factors
         .iter()
-        .map(|f| (f.id, f.state, f.last_step, f.failures.count))
+        .map(|f| (f.id, f.state, f.last_counter, f.failures.count))
         .collect();
     let expected = [
         (factor_id(1), FactorState::Active, Some(2), 0),
@@ -55,7 +55,9 @@ async fn a_file_of_the_first_version_keeps_all_that_it_holds() {
     assert_eq!(found, expected);
     for factor in &factors {
         assert_eq!(factor.credential, None);
-        let secret = ring().open(&Row::from(factor), &factor.sealed).unwrap();
+        let secret = ring()
+            .open(&AssociatedData::from(factor), &factor.sealed)
+            .unwrap();
         assert_eq!(secret.expose_secret(), b"secret");
     }
 
@@ -67,7 +69,9 @@ async fn a_file_of_the_first_version_keeps_all_that_it_holds() {
     assert_eq!(live[0].generation.get(), 2);
     assert!(live[0].factors.is_empty(), "they were not kept then");
     assert_eq!(live[0].renewable_until, live[0].not_after, "nor was this");
-    let psk = ring().open(&Row::from(&live[0]), &live[0].psk).unwrap();
+    let psk = ring()
+        .open(&AssociatedData::from(&live[0]), &live[0].psk)
+        .unwrap();
     assert_eq!(psk.expose_secret(), [9; 32], "its lease goes on");
 
     let records = store.audit(1, usize::MAX).await.unwrap();
@@ -76,7 +80,7 @@ async fn a_file_of_the_first_version_keeps_all_that_it_holds() {
 }
 
 #[tokio::test]
-async fn a_session_of_the_first_version_ends_with_any_of_its_users_factors() {
+async fn a_first_versions_session_ends_with_any_of_its_factors() {
     let directory = directory();
     let store = SqliteStore::open(first_version(&directory)).unwrap();
     let event = AuditEvent::new(Timestamp::from_millis(1), AuditKind::FactorRemoved);
@@ -106,4 +110,28 @@ async fn a_file_of_the_first_version_takes_what_the_second_has() {
     assert!(matches!(again, Err(StoreError::CredentialTaken)));
     let factors = store.factors(&alice()).await.unwrap();
     assert_eq!(factors.last(), Some(&new(9)), "the newest is the last");
+}
+
+/// Such a label was taken from a client once, and the challenge that offered two of them was longer
+/// than a body may be: their user could not sign in any more.
+#[tokio::test]
+async fn labels_older_than_their_rule_fit_into_a_challenge() {
+    let directory = directory();
+    let path = first_version(&directory);
+    let long = format!("a\u{1b}[2J\n{}", "x".repeat(50_000));
+    let old = Connection::open(&path).unwrap();
+    for table in ["factors", "peers"] {
+        let sql = format!("UPDATE {table} SET label = ?");
+        assert!(old.execute(&sql, [&long]).unwrap() > 0);
+    }
+    drop(old);
+
+    let store = SqliteStore::open(path).unwrap();
+    let factors = store.factors(&alice()).await.unwrap();
+    let peers = store.peers(&"office".parse().unwrap()).await.unwrap();
+    let labels = factors.iter().map(|factor| &factor.label);
+    for label in labels.chain(peers.iter().map(|peer| &peer.label)) {
+        assert_eq!(label.as_str().parse().as_ref(), Ok(label));
+        assert!(label.as_str().starts_with("a\u{fffd}[2J\u{fffd}xx"));
+    }
 }
