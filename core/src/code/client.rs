@@ -105,6 +105,7 @@ codes! {
     crate::runtime::ConnectError {
         Self::Failed(error) => error.code(),
         Self::Ended(error) => error.code(),
+        Self::StillUp => "tunnel-still-up",
         Self::Endpoint { .. } => "endpoint-not-found",
         Self::Prompt(error) => error.code(),
         Self::UnderWay => "attempt-under-way",

@@ -458,7 +458,7 @@ fn judge(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn whatever_happens_a_tunnel_stands_only_between_a_grant_and_its_end(

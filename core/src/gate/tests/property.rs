@@ -166,7 +166,7 @@ fn run(policy: Policy, authoriser: Option<Ruling>, steps: &[TestStep]) -> World 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_all_ends(

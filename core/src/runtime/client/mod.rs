@@ -345,6 +345,10 @@ impl Client {
                 Event::Ended { session, reason } if granted == Some(session) => {
                     return Err(ConnectError::Ended(reason));
                 }
+                // Its end would be waited for as long as the interface refuses.
+                Event::RemovalFailed if granted.is_some() => {
+                    return Err(ConnectError::StillUp);
+                }
                 Event::Ended { .. }
                 | Event::Live
                 | Event::Ending { .. }
@@ -425,6 +429,12 @@ pub enum ConnectError {
     /// The session was granted, and ended before its tunnel was up.
     #[error("{0}")]
     Ended(SessionEnd),
+    /// The session was granted and ended, and its tunnel, which the interface did not put up, can't be
+    /// taken down for certain. The client keeps trying, until its end.
+    #[error(
+        "the WireGuard interface refuses: the tunnel could be neither put up nor taken down: close this app, or take the interface down by hand"
+    )]
+    StillUp,
     /// The endpoint's name has no address.
     #[error(
         "the address of the WireGuard endpoint {endpoint} can't be found: check this device's network connection, and that the endpoint in the profile is right"
@@ -451,7 +461,7 @@ impl ConnectError {
             Self::Failed(failure) => failure.is_retryable(),
             Self::Ended(reason) => reason.requires_sign_in(),
             Self::Endpoint { .. } | Self::UnderWay => true,
-            Self::Prompt(_) | Self::Stopped => false,
+            Self::StillUp | Self::Prompt(_) | Self::Stopped => false,
         }
     }
 
@@ -461,7 +471,7 @@ impl ConnectError {
             Self::Failed(failure) => failure.kind(),
             Self::Ended(reason) => reason.kind(),
             Self::Endpoint { .. } => ErrorKind::NotAvailable,
-            Self::Prompt(_) | Self::UnderWay | Self::Stopped => ErrorKind::Fault,
+            Self::StillUp | Self::Prompt(_) | Self::UnderWay | Self::Stopped => ErrorKind::Fault,
         }
     }
 
@@ -470,7 +480,11 @@ impl ConnectError {
         match self {
             Self::Failed(failure) => failure.is_denied(),
             Self::Ended(reason) => matches!(reason, SessionEnd::Revoked),
-            Self::Endpoint { .. } | Self::Prompt(_) | Self::UnderWay | Self::Stopped => false,
+            Self::StillUp
+            | Self::Endpoint { .. }
+            | Self::Prompt(_)
+            | Self::UnderWay
+            | Self::Stopped => false,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Fault {
     InstallPanics,
     InstallHangs,
     RemoveFails,
+    /// It refuses whatever it is asked.
+    AllFails,
     RemoveTakesAWhile,
 }
 
@@ -74,7 +76,7 @@ impl InterfaceBackend for MapInterface {
         if fault == Fault::InstallHangs {
             std::future::pending::<()>().await;
         }
-        Ok(())
+        stuck_if(fault == Fault::AllFails)
     }
 
     async fn renew(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
@@ -88,9 +90,7 @@ impl InterfaceBackend for MapInterface {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         self.wires(|wires| {
-            if wires.fault == Fault::RemoveFails {
-                return Err(InterfaceError::Backend("stuck".into()));
-            }
+            stuck_if(matches!(wires.fault, Fault::RemoveFails | Fault::AllFails))?;
             wires.removals += 1;
             wires.peers.retain(|key, _| !peers.contains(key));
             Ok(())
@@ -117,8 +117,16 @@ impl InterfaceBackend for MapInterface {
     async fn fence(&self) -> Result<(), InterfaceError> {
         self.wires(|wires| {
             wires.fences += 1;
+            stuck_if(wires.fault == Fault::AllFails)?;
             wires.peers.clear();
-        });
-        Ok(())
+            Ok(())
+        })
     }
+}
+
+fn stuck_if(is_stuck: bool) -> Result<(), InterfaceError> {
+    if is_stuck {
+        return Err(InterfaceError::Backend("stuck".into()));
+    }
+    Ok(())
 }

@@ -189,3 +189,23 @@ async fn a_tunnel_that_the_interface_lost_is_over() {
     assert_eq!(reason(&ended), Some(SessionEnd::Interface));
     eventually("the gate is told", || bench.gate.has_heard("end")).await;
 }
+
+#[tokio::test]
+async fn an_interface_that_refuses_all_is_told_and_no_one_waits_for_it() {
+    let bench = Bench::new();
+    bench.interface.wires(|wires| wires.fault = Fault::AllFails);
+
+    let failed = bench
+        .client
+        .connect(&mut Codes::of(&[CODE]))
+        .await
+        .unwrap_err();
+
+    assert_eq!(failed, ConnectError::StillUp);
+    eventually("the gate is told", || bench.gate.has_heard("end")).await;
+    // It is tried again as long as it takes.
+    bench.interface.wires(|wires| wires.fault = Fault::None);
+    let ended = bench.event(is_ended).await;
+    assert_eq!(reason(&ended), Some(SessionEnd::Interface));
+    assert!(bench.interface.is_empty());
+}
