@@ -1,7 +1,11 @@
 //! Generates the bindings of `mfagate-ffi` from its built library: `mfagate-ffi-bindgen LANGUAGE
-//! LIBRARY FOLDER`, or `surface LIBRARY FILE` for a list of all that they see. It has the version of UniFFI that the library has: another one refuses it.
+//! LIBRARY FOLDER`, or `surface LIBRARY FILE` for a list of all that they see. It has the version of
+//! UniFFI that the library has: another one refuses it.
 //!
 //! What is generated for Kotlin is made `internal`: apps see the hand-written package only.
+
+// `cargo xtask check` lints this package while it is built, where no flag can ask for it.
+#![cfg_attr(clippy, deny(warnings))]
 
 mod surface;
 

@@ -44,7 +44,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 pub(crate) fn document() -> Result<(), Failure> {
     let rustdoc = wrapper()?;
     command::run(
-        cargo("doc --workspace --all-features --no-deps --document-private-items")
+        cargo("doc --workspace --exclude mfagate-ffi-bindgen --all-features --no-deps --document-private-items")
             .env("RUSTDOC", rustdoc)
             .env(
                 "RUSTDOCFLAGS",

@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         ("format", "fmt --all --check"),
         (
             "lints",
-            "clippy --workspace --all-targets --all-features -- -D warnings",
+            "clippy --workspace --exclude mfagate-ffi-bindgen --all-targets --all-features -- -D warnings",
         ),
         (
             "lints of the client-only core",
@@ -31,6 +31,10 @@ pub(crate) fn run() -> Result<(), Failure> {
     ] {
         checks.take(name, command::run(&mut cargo(arguments)));
     }
+    checks.take(
+        "lints of the generator of bindings",
+        generator_of_bindings(),
+    );
     checks.take("a client-only build is small", client_tree_is_small());
     checks.take("the quickstart is lean", quickstart_is_lean());
     checks.take("each feature by itself", each_feature());
@@ -92,29 +96,42 @@ fn lean(tree: &str) -> Result<(), Failure> {
     }
 }
 
+/// Lints it as it is built: a look at `uniffi_bindgen` takes as long as compiling it, and a test needs
+/// that anyway.
+fn generator_of_bindings() -> Result<(), Failure> {
+    let mut build = cargo("build --workspace --all-features --bin mfagate-ffi-bindgen");
+    build.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    command::run(&mut build)
+}
+
 /// What users take together, beside each feature by itself and all of them.
 const TOGETHER: &[&str] = &[
     "gate,runtime",
-    "sqlite,totp,http-server,kernel,lease-guard,policy-file",
+    "sqlite,totp,http-server,kernel,lease-guard,policy-file,aws-lc",
     "http-client,netstack,profile",
     "http-client,userspace,device-key,profile",
 ];
 
-/// Lints the core with each of its features alone, and with those that users take together. What a
-/// feature leaves unused, or needs and does not ask for, shows only there.
+/// Lints the core with each of its features alone, and with those that users take together.
+///
+/// What a feature leaves unused shows in the first, beside a package that has all dependencies, so that
+/// none is compiled twice. What it needs of a dependency and does not ask for shows in the second.
 fn each_feature() -> Result<(), Failure> {
     let metadata = output(&mut cargo("metadata --no-deps --format-version 1"))?;
-    let features = features_of("mfagate", &metadata)?;
-    let mut failed = Vec::new();
-    for features in features
+    let alone = features_of("mfagate", &metadata)?;
+    let alone = alone.iter().map(|feature| {
+        let beside = "--package mfagate-features --features";
+        (feature.as_str(), format!("{beside} mfagate/{feature}"))
+    });
+    let together = TOGETHER
         .iter()
-        .map(String::as_str)
-        .chain(TOGETHER.iter().copied())
-    {
-        let mut lint = cargo("clippy --package mfagate --no-default-features --features");
-        lint.args([features, "--", "-D", "warnings"]);
-        if command::run(&mut lint).is_err() {
-            failed.push(features.to_owned());
+        .map(|features| (*features, format!("--features {features}")));
+    let mut failed = Vec::new();
+    for (features, arguments) in alone.chain(together) {
+        let lint =
+            format!("clippy --package mfagate --no-default-features {arguments} -- -D warnings");
+        if command::run(&mut cargo(&lint)).is_err() {
+            failed.push(features);
         }
     }
     if failed.is_empty() {

@@ -35,8 +35,21 @@ pub(crate) fn program(name: &str) -> Command {
 }
 
 /// `cargo` with `arguments`, separated by spaces.
+///
+/// What `cargo run` tells xtask of its own package is kept from it: some build scripts (ring's) run again
+/// where that differs, and all that stands on them would be built anew between a person's `cargo test`
+/// and this one.
 pub(crate) fn cargo(arguments: &str) -> Command {
     let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    for (name, _) in std::env::vars_os() {
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name
+            .to_str()
+            .is_some_and(|name| own.iter().any(|own| name.starts_with(own)))
+        {
+            command.env_remove(&name);
+        }
+    }
     command.args(arguments.split_whitespace());
     command
 }
@@ -62,7 +75,8 @@ pub(crate) fn ensure_cargo_tool(tool: &str) -> Result<(), Failure> {
     if present.is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    run(&mut cargo(&format!("install --locked --debug {tool}")))
+    let mut install = cargo(&format!("install --locked --debug {tool}"));
+    run(install.env("CARGO_PROFILE_DEV_DEBUG", "false"))
 }
 
 /// Runs a command to its end; its output goes where ours goes.

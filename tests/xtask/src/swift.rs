@@ -67,6 +67,13 @@ struct Built {
     gate: PathBuf,
 }
 
+/// Makes the tree where it is not there. What fails is tried again, and said, by [`take`].
+pub(crate) fn fetch() {
+    if let Err(failure) = tree::ensure() {
+        eprintln!("{failure}");
+    }
+}
+
 /// Takes what is built and tested, each as a step of its own.
 pub(crate) fn take(steps: &mut Tally) {
     let prepared = tree::ensure().and_then(|root| Ok((root, places(&built()?)?)));
