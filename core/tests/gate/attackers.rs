@@ -1,21 +1,18 @@
 //! Many who may not get in, beside one who is: they change nothing for that one.
 
-use std::io::Write;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use mfagate::client::Client;
 use mfagate::gate::{Closed, Scope};
-use mfagate::interface::{Activity, InterfaceBackend, InterfaceError, PeerConfig};
-use mfagate::key::{PrivateKey, PublicKey};
+use mfagate::key::PrivateKey;
 use mfagate::time::SystemClock;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::office::{Device, Office};
+use super::stubborn::{FENCE_AFTER, FENCED_BY, Flood, Stubborn};
 
 /// What an attacker has.
 enum With {
@@ -94,88 +91,25 @@ fn attack(
     });
 }
 
-/// An interface that removes no one any more, once it is told so.
-struct Stubborn {
-    inner: Arc<dyn InterfaceBackend>,
-    refuses: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl InterfaceBackend for Stubborn {
-    async fn install(&self, peers: Vec<PeerConfig>) -> Result<(), InterfaceError> {
-        self.inner.install(peers).await
-    }
-
-    async fn remove(&self, peers: &[PublicKey]) -> Result<(), InterfaceError> {
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(InterfaceError::Backend("it refuses".into()));
-        }
-        self.inner.remove(peers).await
-    }
-
-    async fn list(&self) -> Result<Vec<PeerConfig>, InterfaceError> {
-        self.inner.list().await
-    }
-
-    async fn activity(&self, peers: &[PublicKey]) -> Result<Vec<Activity>, InterfaceError> {
-        self.inner.activity(peers).await
-    }
-
-    async fn fence(&self) -> Result<(), InterfaceError> {
-        self.inner.fence().await
-    }
-}
-
-/// Connections with garbage, as many as there is time for, until this is dropped.
-struct Flood(Arc<AtomicBool>);
-
-impl Flood {
-    fn on(control: &str) -> Self {
-        let stop = Arc::<AtomicBool>::default();
-        let at = control.trim_start_matches("http://").to_owned();
-        for _ in 0..2 {
-            let (stop, at) = (Arc::clone(&stop), at.clone());
-            std::thread::spawn(move || {
-                while !stop.load(Ordering::SeqCst) {
-                    let stream = TcpStream::connect(&at);
-                    // It may be closed already.
-                    _ = stream.and_then(|mut stream| stream.write_all(&[1; 4096]));
-                }
-            });
-        }
-        Self(stop)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Whatever the interface: when to fence is the gate's decision.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attack_holds_up_no_fence() {
-    const FENCE_AFTER: Duration = Duration::from_secs(2);
-    // Removals are tried every half a second, and the fence is one of those times.
-    const LATEST: Duration = Duration::from_millis(2_000 + 500 + 1_000);
-    let refuses = Arc::<AtomicBool>::default();
-    let told = Arc::clone(&refuses);
+    let (tell, told) = mpsc::channel();
     let office = Office::open_configured(move |config| {
         config.clock = Arc::new(SystemClock::new());
         config.policy.fence_after = FENCE_AFTER;
-        config.interface = Arc::new(Stubborn {
-            inner: Arc::clone(&config.interface),
-            refuses: Arc::clone(&told),
-        });
+        let (stubborn, refuses) = Stubborn::around(Arc::clone(&config.interface));
+        config.interface = stubborn;
+        tell.send(refuses).unwrap();
     })
     .await;
+    let refuses = told.recv().unwrap();
     let laptop = office.device("10.9.0.2/32").await;
     let client = laptop.client();
     client.connect(&mut office.right_codes()).await.unwrap();
     assert!(laptop.reach().await.is_ok());
-    let flood = Flood::on(&office.control);
-    tokio::time::sleep(Duration::from_secs(1)).await; // until it has used up what it can
+    let control = office.control.trim_start_matches("http://");
+    let flood = Flood::on(control.parse().unwrap(), Duration::ZERO);
 
     refuses.store(true, Ordering::SeqCst);
     let revoked = Instant::now();
@@ -184,7 +118,7 @@ async fn an_attack_holds_up_no_fence() {
 
     println!("fenced {took:?} after the revocation");
     assert_eq!(why, Closed::Fenced);
-    assert!(took < LATEST, "fenced too late: {took:?}");
+    assert!(took < FENCED_BY, "fenced too late: {took:?}");
     assert!(laptop.reach().await.is_err());
     drop(flood);
 }

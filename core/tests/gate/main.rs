@@ -34,6 +34,8 @@ mod older_store;
 mod patience;
 mod post;
 mod rotation;
+#[path = "../support/stubborn.rs"]
+mod stubborn;
 #[cfg(feature = "webauthn")]
 mod webauthn;
 

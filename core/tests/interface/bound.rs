@@ -14,6 +14,7 @@ use mfagate::interface::userspace::Userspace;
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::PublicKey;
 
+use crate::fencing::fences_in_time;
 use crate::flow::{Receiver, Sender, come_and_go, nanos, show};
 use crate::harness::GATE;
 use crate::in_process::InProcess;
@@ -161,6 +162,32 @@ fn wireguard_go_passes_nothing_that_is_sent_after_a_lease_has_ended() {
         let interface = Uapi::builder(&program.name).build(&GATE).await.unwrap();
         let endpoint = format!("{HERE}:51820").parse().unwrap();
         expire(&host, "uapi", Arc::new(interface), endpoint).await;
+    });
+}
+
+#[test]
+fn an_attack_holds_up_no_fence_on_userspace() {
+    in_new_network(|| async {
+        let host = Host::joined();
+        let interface = userspace(9).await;
+        let line = Line::new(&host, 9, GATE.public_key(), interface.local_addr());
+        let leased = Leased::new(GATE).await;
+        leased.admit(&line.peer(), HOUR).await;
+        let epoch = Instant::now();
+        let (mut sender, stream) = line.up(EVERY, epoch);
+        let begin = async || line.begin(psk(1)).await;
+        let (name, pause) = ("userspace", Duration::ZERO);
+        fences_in_time(
+            name,
+            &leased,
+            Arc::new(interface),
+            begin,
+            &stream,
+            epoch,
+            pause,
+        )
+        .await;
+        sender.stop();
     });
 }
 

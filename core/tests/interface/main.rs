@@ -23,7 +23,11 @@ mod uapi;
 mod userspace;
 mod watch;
 
+#[path = "../support/fencing.rs"]
+mod fencing;
 #[path = "../support/flow.rs"]
 mod flow;
 #[path = "../support/leased.rs"]
 mod leased;
+#[path = "../support/stubborn.rs"]
+mod stubborn;

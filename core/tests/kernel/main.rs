@@ -13,10 +13,14 @@ mod peers;
 mod portable;
 mod traffic;
 
+#[path = "../support/fencing.rs"]
+mod fencing;
 #[path = "../support/flow.rs"]
 mod flow;
 #[path = "../support/leased.rs"]
 mod leased;
+#[path = "../support/stubborn.rs"]
+mod stubborn;
 
 use std::process::Command;
 

@@ -15,6 +15,7 @@ use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::{PresharedKey, PrivateKey, PublicKey};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::fencing::fences_in_time;
 use super::flow::{Receiver, Sender, come_and_go, nanos, show};
 use super::leased::Leased;
 use super::{GATE, gate, psk, sh};
@@ -317,6 +318,31 @@ async fn nothing_sent_after_a_lease_has_ended_arrives() {
     up.ended_at(end, late, "kernel");
     sender.stop();
     running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the kernel's WireGuard: cargo xtask test runs it in a VM"]
+async fn an_attack_holds_up_no_fence() {
+    let gate = gate().await;
+    let site = Site::new(&gate);
+    let leased = Leased::new(PrivateKey::from_bytes(GATE)).await;
+    leased
+        .admit(&admitted(psk(1)), Duration::from_secs(3600))
+        .await;
+    let epoch = Instant::now();
+    let up = Receiver::start(UdpSocket::bind("10.9.0.1:16").unwrap(), epoch);
+    let every = Duration::from_millis(2);
+    let mut sender = Sender::start(site.socket("10.9.0.2:16"), "10.9.0.1:16", every, epoch);
+    let begin = async || site.greet();
+    // Two hundred connections a second: the machine's processors are a small part of a real one's.
+    let pause = Duration::from_millis(10);
+    let interface = Arc::new(gate.clone());
+    fences_in_time("kernel", &leased, interface, begin, &up, epoch, pause).await;
+    sender.stop();
+    assert!(
+        !sh("ip link show dev wg0").contains(",UP"),
+        "the interface is down"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

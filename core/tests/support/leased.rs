@@ -12,7 +12,7 @@ use mfagate::gate::{Gate, GateConfig};
 use mfagate::id::{FactorId, LocationId, SessionId, UserId};
 use mfagate::interface::{InterfaceBackend, PeerConfig};
 use mfagate::key::PrivateKey;
-use mfagate::policy::{Failures, Throttle};
+use mfagate::policy::{Failures, Policy, Throttle};
 use mfagate::seal::{AssociatedData, KeyRing, RingKey, Sealed};
 use mfagate::store::{
     AdminStore, FactorRecord, FactorState, FactorUse, MemoryStore, NewSession, OpenOutcome, Peer,
@@ -87,6 +87,15 @@ impl Leased {
 
     /// Starts a gate: when it is open, who was admitted is on the interface.
     pub(crate) async fn gate(&self, interface: Arc<dyn InterfaceBackend>) -> Gate {
+        self.gate_under(Policy::default(), interface).await
+    }
+
+    /// The same, under a policy.
+    pub(crate) async fn gate_under(
+        &self,
+        policy: Policy,
+        interface: Arc<dyn InterfaceBackend>,
+    ) -> Gate {
         let store: Arc<dyn PeerStore> = self.store.clone();
         let mut config = GateConfig::new(
             self.location.clone(),
@@ -95,6 +104,7 @@ impl Leased {
             store,
             interface,
         );
+        config.policy = policy;
         config.verifiers.push(Arc::new(TotpVerifier::new()));
         Gate::start(config).await.unwrap()
     }
