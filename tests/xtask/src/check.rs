@@ -112,26 +112,28 @@ const TOGETHER: &[&str] = &[
     "http-client,userspace,device-key,profile",
 ];
 
-/// Lints the core with each of its features alone, and with those that users take together.
+/// Compiles the core with each of its features alone, and lints it with those that users take together.
 ///
 /// What a feature leaves unused shows in the first, beside a package that has all dependencies, so that
 /// none is compiled twice. What it needs of a dependency and does not ask for shows in the second.
 fn each_feature() -> Result<(), Failure> {
     let metadata = output(&mut cargo("metadata --no-deps --format-version 1"))?;
-    let alone = features_of("mfagate", &metadata)?;
-    let alone = alone.iter().map(|feature| {
-        let beside = "--package mfagate-features --features";
-        (feature.as_str(), format!("{beside} mfagate/{feature}"))
-    });
-    let together = TOGETHER
-        .iter()
-        .map(|features| (*features, format!("--features {features}")));
     let mut failed = Vec::new();
-    for (features, arguments) in alone.chain(together) {
-        let lint =
-            format!("clippy --package mfagate --no-default-features {arguments} -- -D warnings");
+    for feature in features_of("mfagate", &metadata)? {
+        let check = format!(
+            "check --quiet --package mfagate --package mfagate-features --no-default-features \
+             --features mfagate/{feature}"
+        );
+        if command::run_in_silence(&mut cargo(&check)).is_err() {
+            failed.push(feature);
+        }
+    }
+    for features in TOGETHER {
+        let lint = format!(
+            "clippy --package mfagate --no-default-features --features {features} -- -D warnings"
+        );
         if command::run(&mut cargo(&lint)).is_err() {
-            failed.push(features);
+            failed.push((*features).to_owned());
         }
     }
     if failed.is_empty() {

@@ -93,6 +93,21 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
+/// Runs a command to its end, which fails where it prints anything: a warning, say.
+pub(crate) fn run_in_silence(command: &mut Command) -> Result<(), Failure> {
+    let shown = show(command);
+    eprintln!("\n$ {shown}");
+    let output = command
+        .output()
+        .map_err(|error| Failure(format!("`{shown}` can't be started: {error}")))?;
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() && output.stderr.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(format!("`{shown}` warns or fails")))
+    }
+}
+
 /// Runs a command to its end and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let shown = show(command);
