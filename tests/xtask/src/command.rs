@@ -37,7 +37,7 @@ pub(crate) fn program(name: &str) -> Command {
 /// `cargo` with `arguments`, separated by spaces.
 ///
 /// What `cargo run` tells xtask of its own package is kept from it: some build scripts (ring's) run again
-/// where that differs, and all that stands on them would be built anew between a person's `cargo test`
+/// where that differs, and all that stands on them would be built again between a person's `cargo test`
 /// and this one.
 pub(crate) fn cargo(arguments: &str) -> Command {
     let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
