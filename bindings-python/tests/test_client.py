@@ -61,3 +61,22 @@ async def test_ordinary_libraries_reach_an_internal_page(tmp_path: Path) -> None
             with await client.forward(f"{host}:{port}") as local:
                 with await asyncio.to_thread(urllib.request.urlopen, local.url) as page:
                     assert page.read() == PAGE
+
+
+@within(120)
+async def test_a_program_that_knows_socks_reaches_an_internal_page(tmp_path: Path) -> None:
+    async with office(tmp_path) as o, mfagate.Client(await o.device()) as client:
+        await client.connect(o.prompt)
+        host, port = o.page
+        with await client.socks5() as proxy:
+            reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+            writer.write(b"\x05\x01\x00")  # RFC 1928: version 5, one method, no authentication
+            assert await reader.readexactly(2) == b"\x05\x00"
+            target = ipaddress.ip_address(host).packed + port.to_bytes(2, "big")
+            writer.write(b"\x05\x01\x00\x01" + target)
+            answer = await reader.readexactly(10)
+            assert answer[1] == 0
+            writer.write(b"GET / HTTP/1.1\r\nHost: internal\r\n\r\n")
+            assert (await reader.read()).endswith(PAGE)
+            writer.close()
+            await writer.wait_closed()
