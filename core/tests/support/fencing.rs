@@ -26,10 +26,8 @@ pub(crate) async fn fences_in_time(
     epoch: Instant,
     pause: Duration,
 ) {
-    let policy = Policy {
-        fence_after: FENCE_AFTER,
-        ..Policy::default()
-    };
+    let mut policy = Policy::default();
+    policy.fence_after = FENCE_AFTER;
     let (stubborn, refuses) = Stubborn::around(interface);
     let gate = leased.gate_under(policy, stubborn).await;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
