@@ -110,7 +110,13 @@ async fn a_large_restart_on_a_slow_interface_lets_no_lease_last_longer() {
 
 /// A session of an earlier run. Without a ring it does not open.
 async fn leave_session(store: &FaultyStore, number: u32, now: Timestamp, ring: Option<&KeyRing>) {
-    let user: UserId = "alice".parse().unwrap();
+    // Of many users: a store may look at all that one user has.
+    let user: UserId = match number % 100 {
+        0 => "alice".to_owned(),
+        other => format!("user{other}"),
+    }
+    .parse()
+    .unwrap();
     let mut name = [0; 32];
     name[..4].copy_from_slice(&number.to_be_bytes());
     let peer = PublicKey::from_bytes(name);
