@@ -89,6 +89,7 @@ codes! {
         Self::Malformed => "uapi-malformed",
         Self::Refused { .. } => "uapi-refused",
         Self::Down { .. } => "uapi-down",
+        Self::Mtu { .. } => "uapi-mtu",
         Self::Unremoved => "uapi-unremoved",
     }
     #[cfg(all(feature = "userspace", target_os = "linux"))]

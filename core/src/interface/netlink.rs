@@ -35,6 +35,8 @@ pub(super) struct NetlinkHandle {
     kind: Option<InfoKind>,
     #[cfg(feature = "uapi")]
     is_up: bool,
+    #[cfg(feature = "uapi")]
+    mtu: Option<u32>,
     _connection: Links,
 }
 
@@ -73,6 +75,8 @@ impl Links {
                 #[cfg(feature = "uapi")]
                 is_up: message.header.flags.contains(LinkFlags::Up),
                 #[cfg(feature = "uapi")]
+                mtu: mtu_of(&message),
+                #[cfg(feature = "uapi")]
                 kind: kind_of(message),
                 _connection: self.clone(),
             })),
@@ -104,6 +108,12 @@ impl NetlinkHandle {
     #[cfg(feature = "uapi")]
     pub(super) const fn is_up(&self) -> bool {
         self.is_up
+    }
+
+    /// The longest packet that the system sends through it, in bytes, where it says so.
+    #[cfg(feature = "uapi")]
+    pub(super) const fn mtu(&self) -> Option<u32> {
+        self.mtu
     }
 
     /// Makes sure that no other interface of this machine is in the networks that a new one is to
@@ -305,6 +315,17 @@ pub(super) fn destination_of(route: &RouteMessage) -> Option<IpNet> {
     };
     let prefix = route.header.destination_prefix_length;
     IpNet::new(destination.unwrap_or(any), prefix).ok()
+}
+
+#[cfg(feature = "uapi")]
+fn mtu_of(message: &LinkMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Mtu(mtu) = attribute {
+            Some(*mtu)
+        } else {
+            None
+        }
+    })
 }
 
 /// The driver behind an interface, where it has one of its own.

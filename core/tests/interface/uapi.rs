@@ -261,6 +261,20 @@ fn an_interface_that_a_fence_took_down_comes_up_without_its_peers() {
 }
 
 #[test]
+fn an_interface_of_a_larger_mtu_than_is_set_is_refused() {
+    in_new_network(|| async {
+        let program = up().await;
+        let build = async |mtu| Uapi::builder(&program.name).mtu(mtu).build(&GATE).await;
+        let refused = build(1300).await.unwrap_err();
+        assert_eq!(refused.code(), "uapi-mtu");
+        assert!(refused.to_string().contains("1420"), "{refused}");
+        build(1420).await.unwrap();
+        run("ip", &["link", "set", &program.name, "mtu", "1280"]);
+        build(1300).await.unwrap();
+    });
+}
+
+#[test]
 fn another_namespaces_interface_is_down_once_its_peers_are_gone() {
     in_new_network(|| async {
         let host = Host::joined();

@@ -41,6 +41,8 @@ pub struct Program<'a> {
     pub socket: Option<&'a Path>,
     /// Whether it changes an installed peer without harm, as wireguard-go does.
     pub renews_in_place: bool,
+    /// The largest packet that may pass, in bytes. The interface's own MTU is its program's to set.
+    pub mtu: Option<u16>,
 }
 
 impl Program<'_> {
@@ -60,7 +62,11 @@ impl Program<'_> {
     /// # Errors
     /// What is in the way, in words.
     pub async fn bring_up(self, name: &str, key: &PrivateKey) -> Result<Interface, Box<dyn Error>> {
-        Ok(self.builder(name).build(key).await?.into())
+        let mut builder = self.builder(name);
+        if let Some(mtu) = self.mtu {
+            builder = builder.mtu(mtu);
+        }
+        Ok(builder.build(key).await?.into())
     }
 }
 
@@ -137,7 +143,14 @@ impl Backend {
         let mut interface = match self {
             Self::Netstack | Self::Userspace => userspace(wanted, mark).await?,
             Self::Kernel => kernel(wanted, mark).await?,
-            Self::Uapi => Program::default().bring_up(name, key).await?,
+            Self::Uapi => {
+                let mtu = wanted.mtu;
+                let program = Program {
+                    mtu,
+                    ..Program::default()
+                };
+                program.bring_up(name, key).await?
+            }
         };
         if let Some(reserved) = reserved {
             let routes = reserved.over(*name, interface.backend).await?;

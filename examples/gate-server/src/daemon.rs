@@ -14,7 +14,7 @@ use mfagate::gate::{Closed, Gate, GateConfig};
 use mfagate::interface::InterfaceBackend;
 use mfagate::interface::lease_guard::LeaseGuard;
 use mfagate::interface::netstack::Forward;
-use mfagate_examples::backend::{Backend, InterfaceOptions};
+use mfagate_examples::backend::{Backend, InterfaceOptions, Program};
 use mfagate_examples::{in_a_line, outlet};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -309,7 +309,10 @@ async fn bring_up(
     };
     let interface = match settings.interface.backend {
         Backend::Uapi => {
-            let program = settings.interface.program();
+            let program = Program {
+                mtu: settings.mtu,
+                ..settings.interface.program()
+            };
             program.bring_up(wanted.name, &wanted.key).await?
         }
         backend @ (Backend::Netstack | Backend::Userspace | Backend::Kernel) => {

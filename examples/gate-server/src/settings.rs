@@ -155,6 +155,7 @@ impl InterfaceSettings {
         Program {
             socket: self.socket.as_deref(),
             renews_in_place: self.renews_in_place,
+            mtu: None,
         }
     }
 

@@ -154,3 +154,19 @@ fn peers_that_the_lease_guard_would_cut_off() {
         );
     }
 }
+
+#[test]
+fn an_mtu_that_another_programs_interface_does_not_keep() {
+    in_new_network(|| async {
+        let _host = Host::joined();
+        let site = site();
+        let interface = ForeignInterface::up(&site);
+        interface.serve(&site, false);
+        site.configure(|text| text.replace("# mtu = 1420", "mtu = 1300"));
+        refused(
+            &site,
+            "uapi",
+            "has an MTU of 1420, and is to have one of 1300",
+        );
+    });
+}

@@ -69,6 +69,7 @@ pub struct UapiBuilder {
     renews_in_place: bool,
     believes_removals: bool,
     stays_down: bool,
+    mtu: Option<u16>,
     patience: Duration,
 }
 
@@ -83,6 +84,7 @@ impl Uapi {
             renews_in_place: false,
             believes_removals: false,
             stays_down: false,
+            mtu: None,
             patience: PATIENCE,
         }
     }
@@ -236,6 +238,15 @@ impl UapiBuilder {
         self
     }
 
+    /// The largest packet that may pass, in bytes. The interface's MTU is its program's to set, and
+    /// one with a larger one, in this network namespace, is refused: what is longer would be lost
+    /// on the way without a word.
+    #[must_use]
+    pub const fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
     /// Reaches the interface, and checks that it has this private key. One that is down, as a
     /// [`fence`](InterfaceBackend::fence) leaves it, comes up without its peers, where it is in
     /// this network namespace: it may have been taken down to shut them out.
@@ -265,6 +276,13 @@ impl UapiBuilder {
                 stage: ShutdownState::default(),
             }),
         };
+        let has = served_link::mtu(&uapi.shared).await;
+        if let (Some(has), Some(most)) = (has, self.mtu)
+            && has > u32::from(most)
+        {
+            let name = uapi.shared.name.clone();
+            return Err(UapiError(UapiFault::Mtu { name, has, most }));
+        }
         if !self.stays_down {
             uapi.come_up().await?;
         }
@@ -522,6 +540,18 @@ pub(crate) enum UapiFault {
         /// What the system says.
         #[source]
         source: InterfaceError,
+    },
+    /// The interface takes longer packets than it is to take.
+    #[error(
+        "the WireGuard interface {name} has an MTU of {has}, and is to have one of {most}: set it (`ip link set {name} mtu {most}`), or leave the setting out"
+    )]
+    Mtu {
+        /// The interface.
+        name: String,
+        /// Its MTU, in bytes.
+        has: u32,
+        /// What it may be at most.
+        most: u16,
     },
     /// A removed peer is still there.
     #[error("the program behind the WireGuard socket did not remove a peer, although it said so")]

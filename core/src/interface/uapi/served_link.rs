@@ -138,6 +138,18 @@ pub(super) async fn is_down(_: &Shared) -> bool {
     std::future::ready(false).await
 }
 
+/// The MTU of the interface, where it is in this network namespace.
+#[cfg(target_os = "linux")]
+pub(super) async fn mtu(shared: &Shared) -> Option<u32> {
+    let links = links(shared).await.unwrap_or_default();
+    links.iter().find_map(NetlinkHandle::mtu)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn mtu(_: &Shared) -> Option<u32> {
+    std::future::ready(None).await
+}
+
 #[cfg(target_os = "linux")]
 pub(super) async fn take_up(shared: &Shared) -> Result<(), InterfaceError> {
     for link in links(shared).await? {
