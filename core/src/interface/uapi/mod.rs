@@ -276,8 +276,8 @@ impl UapiBuilder {
                 stage: ShutdownState::default(),
             }),
         };
-        let has = served_link::mtu(&uapi.shared).await;
-        if let (Some(has), Some(most)) = (has, self.mtu)
+        if let Some(most) = self.mtu
+            && let Some(has) = served_link::mtu(&uapi.shared).await
             && has > u32::from(most)
         {
             let name = uapi.shared.name.clone();
