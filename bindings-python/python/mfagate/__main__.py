@@ -166,7 +166,8 @@ async def _session(
     stopped: asyncio.Event,
 ) -> int:
     is_first = start.kind is not None
-    connected = await _unless(stopped, client.connect(_Asking()))
+    ask = _Asking()
+    connected = await _unless(stopped, client.connect(ask))
     if connected is None:
         return STOPPED
     if is_first:
@@ -183,17 +184,17 @@ async def _session(
             _say(f"{inside} at {forward.host}:{forward.port}")
         if not arguments.forward and arguments.socks is None:
             _say("Nothing uses this tunnel: say what it is for with --socks or --forward.")
-        return await _unless(stopped, _until_over(client, events)) or 0
+        return await _unless(stopped, _until_over(client, events, ask)) or 0
 
 
-async def _until_over(client: Client, events: Events) -> int:
+async def _until_over(client: Client, events: Events, ask: _Asking) -> int:
     """Waits for the session's end, and asks in time for what it takes to go on."""
     async for event in events:
         match event:
             case Ending(ends_in=left, needs="factor"):
                 _say(f"The session ends in {left}.")
                 with contextlib.suppress(UserCancelledError):
-                    await client.connect(_Asking())
+                    await client.connect(ask)
             case Renewed(ends_in=left):
                 _say(f"Renewed for {left}.")
             # One that another took the place of has ended too.
